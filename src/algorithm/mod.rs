@@ -1,0 +1,306 @@
+//! Pure decisions: a state, a time and a request in; a new state out. No clock, no atomics.
+//!
+//! A *state* is the word's value: what a limiter remembers of one bucket, in 56 bits (64 for a direct
+//! limiter that needs them). Every algorithm keeps three rules, on which the keyed table stands:
+//!
+//! - state 0 is a full bucket, at any time;
+//! - taking never makes a state smaller, and taking at least one token makes it larger;
+//! - [`Rule::fresh`] of a later time is not smaller, and every full bucket's state is at most that.
+
+mod batch;
+mod fixed_window;
+mod leaky_bucket;
+mod sliding_window;
+mod token_bucket;
+
+pub(crate) use batch::Batch;
+use fixed_window::FixedWindow;
+pub(crate) use leaky_bucket::level;
+use sliding_window::SlidingWindow;
+use token_bucket::TokenBucket;
+
+use crate::error::QuotaError;
+use crate::quota::Quota;
+use crate::time::{NARROW_END, Pace, Ratio, Scale, TokenTime};
+use core::fmt;
+use core::str::FromStr;
+
+/// How a limiter counts.
+///
+/// | | admits, in any window of length W | when idle again |
+/// | --- | --- | --- |
+/// | token bucket | burst + rate * W | gains tokens smoothly, up to the burst |
+/// | leaky bucket (meter) | capacity + rate * W | leaks smoothly, down to empty |
+/// | fixed window | count in each aligned window, so up to twice that across a boundary | all at once, at the boundary |
+/// | sliding window | count + rate * W | as the previous window slides out |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// Tokens flow in at the rate, up to the burst; a request takes its cost. The default.
+    #[default]
+    TokenBucket,
+    /// A request pours its cost into a bucket that leaks at the rate and is denied if it would
+    /// overflow. The same word read from the other side.
+    LeakyBucket,
+    /// Counts requests in windows of one period, aligned to the limiter's start.
+    FixedWindow,
+    /// Counts the current window, and the previous one by the share of it that the last period
+    /// still covers.
+    SlidingWindow,
+}
+
+/// The four names, as printed and read: `token-bucket`, `leaky-bucket`, `fixed-window`, `sliding-window`.
+const NAMES: [(Algorithm, &str); 4] = [
+    (Algorithm::TokenBucket, "token-bucket"),
+    (Algorithm::LeakyBucket, "leaky-bucket"),
+    (Algorithm::FixedWindow, "fixed-window"),
+    (Algorithm::SlidingWindow, "sliding-window"),
+];
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name =
+            NAMES.iter().find(|(algorithm, _)| algorithm == self).map_or("", |(_, name)| name);
+        f.pad(name)
+    }
+}
+
+/// Reads the printed names, and the first word alone: `token`, `leaky`, `fixed`, `sliding`.
+impl FromStr for Algorithm {
+    type Err = QuotaError;
+
+    fn from_str(text: &str) -> Result<Self, QuotaError> {
+        let named = |name: &str| text == name || name.split('-').next() == Some(text);
+        let found = NAMES.iter().find(|(_, name)| named(name));
+        let expected = "token-bucket, leaky-bucket, fixed-window or sliding-window";
+        found.map(|(algorithm, _)| *algorithm).ok_or(QuotaError::parse(0, expected))
+    }
+}
+
+/// How a limiter's states are to be read: the quota, the algorithm and the scale of its time.
+///
+/// Small and `Copy`, because every answer carries one to compute its figures from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) quota: Quota,
+    pub(crate) algorithm: Algorithm,
+    fraction: i8,
+    count_bits: u8,
+    wide: bool,
+    pub(crate) mark: Mark,
+}
+
+/// What an answer says beyond its figures. Here because it costs no byte here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Plain,
+    /// Granted from drawn tokens, without reading the clock.
+    ClockFree,
+    /// Denied because a table had no room for the key.
+    TableFull,
+}
+
+impl Terms {
+    /// For a limiter whose value may have all 64 bits.
+    pub(crate) fn direct(quota: Quota, algorithm: Algorithm) -> Result<Self, QuotaError> {
+        let narrow = Self::with_bits(quota, algorithm, u64::BITS)?;
+        if narrow.is_window() || !narrow.scale().wants_wide(&quota) {
+            return Ok(narrow);
+        }
+        Ok(Self { fraction: Scale::wide(&quota).fraction, wide: true, ..narrow })
+    }
+
+    /// For a limiter whose value has `bits` bits, 56 at least.
+    pub(crate) fn with_bits(
+        quota: Quota,
+        algorithm: Algorithm,
+        bits: u32,
+    ) -> Result<Self, QuotaError> {
+        let (fraction, count_bits) = match algorithm {
+            Algorithm::TokenBucket | Algorithm::LeakyBucket => (Scale::narrow(&quota).fraction, 0),
+            Algorithm::FixedWindow => FixedWindow::layout(&quota, bits)?,
+            Algorithm::SlidingWindow => SlidingWindow::layout(&quota, bits)?,
+        };
+        Ok(Self { quota, algorithm, fraction, count_bits, wide: false, mark: Mark::Plain })
+    }
+
+    /// For a keyed slot and a token bucket, which any quota fits.
+    pub(crate) fn token_bucket(quota: Quota) -> Self {
+        let fraction = Scale::narrow(&quota).fraction;
+        let algorithm = Algorithm::TokenBucket;
+        Self { quota, algorithm, fraction, count_bits: 0, wide: false, mark: Mark::Plain }
+    }
+
+    /// The same for a direct limiter.
+    pub(crate) fn wide_token_bucket(quota: Quota) -> Self {
+        let narrow = Self::token_bucket(quota);
+        if narrow.scale().wants_wide(&quota) {
+            Self { fraction: Scale::wide(&quota).fraction, wide: true, ..narrow }
+        } else {
+            narrow
+        }
+    }
+
+    pub(crate) fn is_window(&self) -> bool {
+        matches!(self.algorithm, Algorithm::FixedWindow | Algorithm::SlidingWindow)
+    }
+
+    pub(crate) fn scale(&self) -> Scale {
+        Scale { fraction: self.fraction }
+    }
+
+    /// The line from ticks of a clock to units: of tokens, or of windows.
+    pub(crate) fn time(&self, tick: Ratio) -> TokenTime {
+        let period = self.quota.period_ns();
+        if self.is_window() {
+            let end = (1 << (window_bits(&self.quota) + u32::from(self.fraction as u8))) - 1;
+            return TokenTime::new(1 << self.fraction, period, tick, end);
+        }
+        let count = u128::from(self.quota.count());
+        let end = if self.wide { u64::MAX } else { NARROW_END };
+        if self.fraction >= 0 {
+            TokenTime::new(count << self.fraction, period, tick, end)
+        } else {
+            // Units of several tokens: the period grows instead, since the count need not divide.
+            let unit = Ratio::new(1, 1 << -self.fraction);
+            TokenTime::new(count, period, tick.then(unit), end)
+        }
+    }
+
+    /// The way back, from units to nanoseconds.
+    pub(crate) fn pace(&self) -> Pace {
+        let count = if self.is_window() { 1 } else { self.quota.count() };
+        Pace::new(count, self.quota.period_ns(), self.fraction)
+    }
+
+    /// The decisions under these terms.
+    pub(crate) fn rule(&self) -> Rule {
+        match self.algorithm {
+            Algorithm::TokenBucket | Algorithm::LeakyBucket => {
+                Rule::Bucket(TokenBucket::new(&self.quota, self.scale(), self.wide))
+            }
+            Algorithm::FixedWindow => {
+                Rule::Fixed(FixedWindow::new(&self.quota, self.fraction, self.count_bits))
+            }
+            Algorithm::SlidingWindow => {
+                Rule::Sliding(SlidingWindow::new(&self.quota, self.fraction, self.count_bits))
+            }
+        }
+    }
+}
+
+/// Bits for a window's index: 30 years of windows.
+fn window_bits(quota: &Quota) -> u32 {
+    let windows = crate::time::HORIZON_NS.div_ceil(u128::from(quota.period_ns()));
+    u128::BITS - windows.leading_zeros()
+}
+
+/// The decisions of one limiter. One predictable branch chooses the algorithm.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rule {
+    Bucket(TokenBucket),
+    Fixed(FixedWindow),
+    Sliding(SlidingWindow),
+}
+
+impl Rule {
+    /// The most tokens that one request can be granted.
+    #[inline(always)]
+    pub(crate) fn limit(&self) -> u64 {
+        match self {
+            Self::Bucket(rule) => rule.limit(),
+            Self::Fixed(rule) => rule.limit(),
+            Self::Sliding(rule) => rule.limit(),
+        }
+    }
+
+    /// The state after taking `n`, or `None` if they are not there. `n` is from 1 to the limit.
+    #[inline(always)]
+    pub(crate) fn take(&self, state: u64, now: u64, n: u64) -> Option<u64> {
+        match self {
+            Self::Bucket(rule) => rule.take(state, now, n),
+            Self::Fixed(rule) => rule.take(state, now, n),
+            Self::Sliding(rule) => rule.take(state, now, n),
+        }
+    }
+
+    /// Whole tokens there, rounded down; negative in debt.
+    #[inline]
+    pub(crate) fn balance(&self, state: u64, now: u64) -> i64 {
+        match self {
+            Self::Bucket(rule) => rule.balance(state, now),
+            Self::Fixed(rule) => rule.balance(state, now),
+            Self::Sliding(rule) => rule.balance(state, now),
+        }
+    }
+
+    /// The state after taking `n` whatever is there. Debt has an end: 2^54 units of tokens (10 years
+    /// of flow at most rates), or what a window's field holds.
+    #[inline]
+    pub(crate) fn charge(&self, state: u64, now: u64, n: u64) -> u64 {
+        match self {
+            Self::Bucket(rule) => rule.charge(state, now, n),
+            Self::Fixed(rule) => rule.charge(state, now, n),
+            Self::Sliding(rule) => rule.charge(state, now, n),
+        }
+    }
+
+    /// The state after giving `n` back, or `None` if nothing is missing.
+    #[inline]
+    pub(crate) fn refund(&self, state: u64, now: u64, n: u64) -> Option<u64> {
+        match self {
+            Self::Bucket(rule) => rule.refund(state, now, n),
+            Self::Fixed(rule) => rule.refund(state, now, n),
+            Self::Sliding(rule) => rule.refund(state, now, n),
+        }
+    }
+
+    /// A full bucket's state that is as new as `now`.
+    #[inline]
+    pub(crate) fn fresh(&self, now: u64) -> u64 {
+        match self {
+            Self::Bucket(_) => now,
+            Self::Fixed(rule) => rule.fresh(now),
+            Self::Sliding(rule) => rule.fresh(now),
+        }
+    }
+
+    /// The time that a state made by [`fresh`](Self::fresh) belongs to.
+    #[inline]
+    pub(crate) fn began(&self, fresh: u64) -> u64 {
+        match self {
+            Self::Bucket(_) => fresh,
+            Self::Fixed(rule) => rule.began(fresh),
+            Self::Sliding(rule) => rule.began(fresh),
+        }
+    }
+
+    /// Units of time until the bucket is full again; 0 if it is.
+    #[inline]
+    pub(crate) fn until_full(&self, state: u64, now: u64) -> u64 {
+        match self {
+            Self::Bucket(rule) => rule.until_full(state, now),
+            Self::Fixed(rule) => rule.until_full(state, now),
+            Self::Sliding(rule) => rule.until_full(state, now),
+        }
+    }
+
+    /// Units of time until `n` tokens are there; `None` if they never are.
+    #[inline]
+    pub(crate) fn until(&self, state: u64, now: u64, n: u64) -> Option<u64> {
+        if n > self.limit() {
+            return None;
+        }
+        Some(match self {
+            Self::Bucket(rule) => rule.until(state, now, n),
+            Self::Fixed(rule) => rule.until(state, now, n),
+            Self::Sliding(rule) => rule.until(state, now, n),
+        })
+    }
+
+    /// Whether forgetting the state loses nothing.
+    #[inline]
+    pub(crate) fn is_full(&self, state: u64, now: u64) -> bool {
+        self.until_full(state, now) == 0
+    }
+}

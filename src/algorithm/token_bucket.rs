@@ -1,0 +1,97 @@
+//! The token bucket, as the time at which it is full again.
+//!
+//! ```text
+//!   missing = max(0, full time - now)        balance = burst - missing
+//!
+//!   take n:    full time        ->  max(full time, now) + n      if missing + n <= burst
+//!   charge n:  full time        ->  max(full time, now) + n
+//!   refund n:  full time        ->  max(full time - n, now)
+//! ```
+//!
+//! This is the generic cell rate algorithm in its virtual-scheduling form (ITU-T I.371, annex A), the
+//! theoretical arrival time being the full time and the tolerance the burst. It is kept in tokens
+//! rather than seconds, so that an emission interval never has to be rounded. The difference is
+//! signed and wraps, so that a 64-bit line may.
+
+use crate::quota::Quota;
+use crate::time::Scale;
+
+/// Both figures in units of token time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenBucket {
+    burst: u64,
+    debt_max: u64,
+    limit: u64,
+    scale: Scale,
+}
+
+impl TokenBucket {
+    pub(super) fn new(quota: &Quota, scale: Scale, wide: bool) -> Self {
+        let debt_max = if wide { (1 << 62) - 1 } else { (1 << 54) - 1 };
+        let limit = quota.burst_size();
+        Self { burst: scale.units(limit), debt_max, limit, scale }
+    }
+
+    /// The same bucket with less of a burst.
+    pub(super) fn lowered_by(self, tokens: u64) -> Self {
+        let limit = self.limit - tokens;
+        // Rounded up by less than a unit at most, and never above what was there.
+        Self { burst: self.scale.units(limit), limit, ..self }
+    }
+
+    #[inline(always)]
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    pub(super) fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    #[inline(always)]
+    pub(super) fn missing(&self, full: u64, now: u64) -> u64 {
+        (full.wrapping_sub(now) as i64).max(0) as u64
+    }
+
+    #[inline(always)]
+    pub(super) fn take(&self, full: u64, now: u64, n: u64) -> Option<u64> {
+        debug_assert!(n >= 1 && n <= self.limit);
+        let missing = self.missing(full, now) + self.scale.units(n);
+        (missing <= self.burst).then(|| now.wrapping_add(missing))
+    }
+
+    #[inline]
+    pub(super) fn balance(&self, full: u64, now: u64) -> i64 {
+        let units = self.burst as i64 - self.missing(full, now) as i64;
+        self.scale.tokens(units).min(self.limit as i64)
+    }
+
+    #[inline]
+    pub(super) fn charge(&self, full: u64, now: u64, n: u64) -> u64 {
+        let missing = self.missing(full, now);
+        let room = self.debt_max.saturating_sub(missing);
+        now.wrapping_add(missing + self.scale.units_at_most(n, room))
+    }
+
+    #[inline]
+    pub(super) fn refund(&self, full: u64, now: u64, n: u64) -> Option<u64> {
+        let missing = self.missing(full, now);
+        let back = if self.scale.fraction >= 0 {
+            self.scale.units_at_most(n, missing)
+        } else {
+            // What a take rounded up, a refund rounds down: giving back never gives more.
+            (n >> -self.scale.fraction).min(missing)
+        };
+        (back > 0).then(|| now.wrapping_add(missing - back))
+    }
+
+    #[inline]
+    pub(super) fn until_full(&self, full: u64, now: u64) -> u64 {
+        self.missing(full, now)
+    }
+
+    #[inline]
+    pub(super) fn until(&self, full: u64, now: u64, n: u64) -> u64 {
+        (self.missing(full, now) + self.scale.units(n)).saturating_sub(self.burst)
+    }
+}

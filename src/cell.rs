@@ -1,0 +1,58 @@
+//! The word in an atomic, and the only compare-and-swap loop of the direct limiters.
+//!
+//! ORDERING: every access is Relaxed. The word is the whole state: it publishes no other memory, so
+//! there is nothing that an acquire could make visible or a release could order. What the limiter
+//! promises is decided by the modification order of this one location, which every compare-and-swap
+//! extends by exactly one step from the value it saw, whatever its ordering. A load may lag behind;
+//! a grant cannot, since its swap fails on any newer word. The loom models in `loom-tests/` run with
+//! these orderings.
+
+use crate::sync::{AtomicU64, Ordering::Relaxed};
+use crossbeam_utils::Backoff;
+
+/// What a pure function makes of a word.
+#[derive(Debug)]
+pub(crate) enum Step<R> {
+    /// Write this word, and answer so if nobody came between.
+    Put(u64, R),
+    /// Write nothing.
+    Keep(R),
+}
+
+/// One bucket.
+#[derive(Debug)]
+pub(crate) struct Cell(AtomicU64);
+
+impl Cell {
+    pub(crate) fn new(word: u64) -> Self {
+        Self(AtomicU64::new(word))
+    }
+
+    /// The word as it is, perhaps a moment ago. One load.
+    #[inline]
+    pub(crate) fn load(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Decides on the word, and again on each newer word, until the decision stands.
+    ///
+    /// One load and, where something is written, one compare-and-swap if nobody else writes.
+    /// Lock-free: a failed swap means that another thread's succeeded.
+    #[inline]
+    pub(crate) fn update<R>(&self, mut decide: impl FnMut(u64) -> Step<R>) -> R {
+        let mut seen = self.0.load(Relaxed);
+        let backoff = Backoff::new();
+        loop {
+            match decide(seen) {
+                Step::Keep(answer) => return answer,
+                Step::Put(word, answer) => {
+                    match self.0.compare_exchange_weak(seen, word, Relaxed, Relaxed) {
+                        Ok(_) => return answer,
+                        Err(newer) => seen = newer,
+                    }
+                }
+            }
+            backoff.spin();
+        }
+    }
+}

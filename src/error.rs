@@ -1,0 +1,185 @@
+//! Every error and denial.
+
+use crate::figures::Figures;
+use core::fmt;
+use core::time::Duration;
+
+/// A limiter's answer "no": what was asked does not fit now, or never will.
+///
+/// Its figures are computed when asked for, so `check().is_ok()` pays for none of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[must_use = "a denial says how long to wait"]
+pub struct Denied {
+    asked: u64,
+    at: Figures,
+}
+
+impl Denied {
+    pub(crate) fn new(asked: u64, at: Figures) -> Self {
+        Self { asked, at }
+    }
+
+    /// How long until the same request would be granted if nobody else takes; `None` if it never can
+    /// be, because it exceeds [`limit`](Self::limit).
+    ///
+    /// Exact to the nanosecond of the limiter's clock, rounded up: waiting that long is enough, a
+    /// nanosecond less is not.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.at.retry_after(self.asked)
+    }
+
+    /// Whether the request exceeds the limit itself, so that waiting is of no use.
+    #[must_use]
+    pub fn is_never(&self) -> bool {
+        self.asked > self.limit()
+    }
+
+    /// Whether a keyed limiter had no room left for a new key ([`WhenFull::Deny`]); the request was
+    /// not held against any bucket.
+    ///
+    /// [`WhenFull::Deny`]: crate::WhenFull::Deny
+    #[must_use]
+    pub fn is_table_full(&self) -> bool {
+        self.at.table_full()
+    }
+
+    /// The tokens that were asked for.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// The most tokens that one request can be granted: the burst, or a window's count.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.at.limit()
+    }
+
+    /// Whole tokens left, which the request exceeded.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.at.remaining()
+    }
+
+    /// How long until all tokens are back, if nobody takes any.
+    #[must_use]
+    pub fn reset_after(&self) -> Duration {
+        self.at.reset_after()
+    }
+}
+
+impl fmt::Debug for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Denied")
+            .field("asked", &self.asked)
+            .field("retry_after", &self.retry_after())
+            .field("limit", &self.limit())
+            .field("remaining", &self.remaining())
+            .field("reset_after", &self.reset_after())
+            .finish()
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.retry_after() {
+            None => write!(f, "a request of {} exceeds the limit of {}", self.asked, self.limit()),
+            Some(wait) if self.is_table_full() => {
+                write!(f, "the table of keys is full, retry after {wait:?}")
+            }
+            Some(wait) => write!(f, "rate limit exceeded, retry after {wait:?}"),
+        }
+    }
+}
+
+impl core::error::Error for Denied {}
+
+/// A quota, or a limiter built from one, that cannot be: which number, and what is permitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaError {
+    field: &'static str,
+    text: &'static str,
+    number: Option<u64>,
+    position: Option<usize>,
+}
+
+impl QuotaError {
+    pub(crate) const COUNT: Self = Self::range("count", "count must be at least 1");
+    pub(crate) const RATE: Self =
+        Self::range("count", "count must be at most 2^40 (1,099,511,627,776) tokens a second");
+    pub(crate) const PERIOD: Self = Self::range("period", "period must be from 1 ns to 3,660 days");
+    pub(crate) const BURST: Self = Self::range(
+        "burst",
+        "burst must be from 1 to 2^48 (281,474,976,710,656) tokens; it is the count unless set",
+    );
+    pub(crate) const INITIAL: Self =
+        Self::range("initial", "initial must be at most the limiter's burst");
+    pub(crate) const CAPACITY: Self =
+        Self::range("capacity", "capacity must be from 1 to 2^40 keys");
+    #[cfg(not(feature = "std"))]
+    pub(crate) const CLOCK: Self =
+        Self::range("clock", "clock must be given in a build without the standard library");
+    #[cfg(not(feature = "std"))]
+    pub(crate) const SEED: Self =
+        Self::range("seed", "seed must be given where the standard library gives no random one");
+    pub(crate) const WINDOW_BURST: Self = Self::range(
+        "burst",
+        "burst must be left out of a window's quota: a window admits its count",
+    );
+    pub(crate) const WINDOW_INITIAL: Self =
+        Self::range("initial", "initial must be left out: a window starts empty");
+    pub(crate) const BATCH_WINDOW: Self =
+        Self::range("batch", "batch must be left out: a window has no tokens to draw ahead");
+    pub(crate) const BATCH_RATE: Self = Self::range(
+        "batch",
+        "batch must be left out: at this rate and burst a unit of token time is too many tokens",
+    );
+
+    pub(crate) const fn window_count(most: u64) -> Self {
+        let text = "count must fit a window's packing; at this period it must be at most";
+        Self { field: "count", text, number: Some(most), position: None }
+    }
+
+    pub(crate) const fn batch(most: u64) -> Self {
+        let text = "batch must be from 1 to, with this burst,";
+        Self { field: "batch", text, number: Some(most), position: None }
+    }
+
+    pub(crate) const fn parse(position: usize, expected: &'static str) -> Self {
+        Self { field: "text", text: expected, number: None, position: Some(position) }
+    }
+
+    const fn range(field: &'static str, text: &'static str) -> Self {
+        Self { field, text, number: None, position: None }
+    }
+
+    pub(crate) const fn text(&self) -> &'static str {
+        self.text
+    }
+
+    /// Which number is at fault: `count`, `period`, `burst`, `initial`, `batch`, `capacity`, `seed`,
+    /// `clock`, or `text` where the text form does not parse.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// Where the text form stops making sense, in bytes from its start.
+    #[must_use]
+    pub fn position(&self) -> Option<usize> {
+        self.position
+    }
+}
+
+impl fmt::Display for QuotaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.position, self.number) {
+            (Some(at), _) => write!(f, "quota text, byte {at}: expected {}", self.text),
+            (None, Some(number)) => write!(f, "{} {number}", self.text),
+            (None, None) => f.write_str(self.text),
+        }
+    }
+}
+
+impl core::error::Error for QuotaError {}

@@ -1,0 +1,112 @@
+//! What an answer can say about its bucket, computed when asked.
+
+use crate::algorithm::{Mark, Terms};
+use core::fmt;
+use core::time::Duration;
+
+/// A bucket's state at the time of an answer. An answer that nobody asks for figures is not charged
+/// for them: nothing here is computed on the path of a check.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Figures {
+    /// The state that the answer left; of a clock-free grant, the tokens still drawn.
+    pub(crate) state: u64,
+    /// The token time of the answer, and the same moment in nanoseconds since the epoch.
+    pub(crate) now: u64,
+    pub(crate) nanos: u64,
+    pub(crate) terms: Terms,
+}
+
+impl Figures {
+    pub(crate) fn limit(&self) -> u64 {
+        self.terms.rule().limit()
+    }
+
+    pub(crate) fn remaining(&self) -> u64 {
+        if self.terms.mark == Mark::ClockFree {
+            return self.state;
+        }
+        self.terms.rule().balance(self.state, self.now).max(0) as u64
+    }
+
+    pub(crate) fn reset_after(&self) -> Duration {
+        let units = if self.terms.mark == Mark::ClockFree {
+            self.terms.scale().units(self.limit())
+        } else {
+            self.terms.rule().until_full(self.state, self.now)
+        };
+        self.wait(units)
+    }
+
+    pub(crate) fn retry_after(&self, n: u64) -> Option<Duration> {
+        self.terms.rule().until(self.state, self.now, n).map(|units| self.wait(units))
+    }
+
+    pub(crate) fn table_full(&self) -> bool {
+        self.terms.mark == Mark::TableFull
+    }
+
+    /// How long until `units` more have flowed.
+    pub(crate) fn wait(&self, units: u64) -> Duration {
+        let nanos = self.terms.pace().wait(self.nanos, self.now, units);
+        let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX);
+        // The remainder is under 10^9.
+        Duration::new(seconds, (nanos % 1_000_000_000) as u32)
+    }
+}
+
+/// A limiter's answer "yes".
+///
+/// Its figures are computed when asked for, so `check().is_ok()` pays for none of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[must_use = "a check that is not looked at limits nothing"]
+pub struct Grant {
+    granted: u64,
+    at: Figures,
+}
+
+impl Grant {
+    pub(crate) fn new(granted: u64, at: Figures) -> Self {
+        Self { granted, at }
+    }
+
+    /// The tokens granted: those asked for, or fewer from `check_up_to`.
+    #[must_use]
+    pub fn granted(&self) -> u64 {
+        self.granted
+    }
+
+    /// The most tokens that one request can be granted: the burst, or a window's count.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.at.limit()
+    }
+
+    /// Whole tokens left after this grant.
+    ///
+    /// A batched limiter's grants that read no clock know only of the tokens drawn ahead, and say
+    /// those: a lower bound.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.at.remaining()
+    }
+
+    /// How long until all tokens are back, if nobody takes any.
+    ///
+    /// A batched limiter's grants that read no clock say how long a whole burst takes: an upper
+    /// bound, debt aside.
+    #[must_use]
+    pub fn reset_after(&self) -> Duration {
+        self.at.reset_after()
+    }
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant")
+            .field("granted", &self.granted)
+            .field("limit", &self.limit())
+            .field("remaining", &self.remaining())
+            .field("reset_after", &self.reset_after())
+            .finish()
+    }
+}

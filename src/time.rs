@@ -1,0 +1,224 @@
+//! Token time: clock ticks turned into fixed-point tokens by one multiply.
+//!
+//! **Why tokens.** A bucket that stores a *time* must divide by the rate to learn what a token costs,
+//! and a rate that does not divide a second evenly loses a remainder at each step. Here the clock is
+//! converted instead: token time is the number of tokens that would have flowed since the limiter's
+//! epoch, so a token costs exactly one token and nothing is ever rounded when tokens are taken.
+//!
+//! **The unit.** Token time counts *units* of `2^-fraction` tokens ([`Scale`]). The fraction is chosen
+//! once, at construction, as large as 30 years of flow and twice the burst allow in the bits that the
+//! word has for time: with 56 bits a unit is 17 to 35 ns of flow at any rate up to 57,000,000 a
+//! second (30 ns at 1/s, where it is `2^-25` tokens). Two things push it off that mark:
+//!
+//! - *very high rates*: 30 years at 10^12/s are 2^70 tokens, more than 64 bits of anything. A direct
+//!   limiter then gives all 64 bits to time ("wide") and still counts single tokens; a keyed limiter,
+//!   whose word holds slot states too, counts in units of several tokens ([`Scale`] negative) and
+//!   rounds costs up to them: units still flow 28 to 57 million a second, so what a call loses is
+//!   at most 35 ns of flow;
+//! - *huge bursts at very low rates*: 2^40 tokens at 1 per 30 days are 90 billion years of flow; the
+//!   unit grows so that they fit. A direct limiter goes wide before a unit exceeds 250 ns.
+//!
+//! **The end of time.** A 56-bit line stops at [`NARROW_END`], 30 years or more after the limiter was
+//! built (35 to 60 at most rates): from then on no token flows and the limiter denies once its bucket is empty. A
+//! wide line wraps; differences are signed, so nothing happens at the wrap itself, and only a limiter
+//! that was left untouched for half of it (30 years up to 9.7 * 10^9 a second, 106 days at 10^12)
+//! may take its old word for a debt.
+
+use crate::quota::Quota;
+
+/// How long token time must last: 30 years of 365.25 days, in nanoseconds.
+pub(crate) const HORIZON_NS: u128 = 30 * 31_557_600 * 1_000_000_000;
+
+/// Where a 56-bit line stops: three quarters of the field. The last quarter is for debt.
+pub(crate) const NARROW_END: u64 = 3 << 54;
+
+/// A positive ratio as `multiplier / 2^shift`, with 64 significant bits.
+///
+/// Rounded up, by less than one part in 2^63: an instant at which a whole number of units has
+/// flowed then converts to that number, never to one less. Over 30 years the error stays under 1/128
+/// unit of a 56-bit line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ratio {
+    multiplier: u64,
+    shift: u32,
+}
+
+impl Ratio {
+    /// One to one.
+    pub(crate) const ONE: Self = Self { multiplier: 1 << 63, shift: 63 };
+
+    /// `numerator / denominator`, both in `1..2^127`, the quotient under 2^64.
+    pub(crate) fn new(numerator: u128, denominator: u128) -> Self {
+        debug_assert!(numerator > 0 && denominator > 0 && denominator < 1 << 127);
+        let mut quotient = numerator / denominator;
+        let mut rest = numerator % denominator;
+        let mut shift = 0;
+        while quotient < 1 << 63 && shift < 127 {
+            rest <<= 1;
+            quotient <<= 1;
+            if rest >= denominator {
+                rest -= denominator;
+                quotient |= 1;
+            }
+            shift += 1;
+        }
+        Self::rounded_up(quotient, rest != 0, shift)
+    }
+
+    /// The product of both ratios.
+    pub(crate) fn then(self, next: Self) -> Self {
+        let product = u128::from(self.multiplier) * u128::from(next.multiplier);
+        let drop = 64_u32.saturating_sub(product.leading_zeros());
+        let shift = self.shift + next.shift - drop;
+        Self::rounded_up(product >> drop, product & ((1 << drop) - 1) != 0, shift)
+    }
+
+    fn rounded_up(quotient: u128, inexact: bool, shift: u32) -> Self {
+        match u64::try_from(quotient + u128::from(inexact)) {
+            Ok(multiplier) if shift <= 127 => Self { multiplier, shift },
+            // Too small to hold with 64 significant bits: fewer do.
+            Ok(multiplier) => {
+                let drop = (shift - 127).min(63);
+                Self { multiplier: (multiplier >> drop) + 1, shift: 127 }
+            }
+            // Rounding carried into bit 64.
+            Err(_) => Self { multiplier: 1 << 63, shift: shift - 1 },
+        }
+    }
+
+    /// `ticks` converted, rounded down, modulo 2^64. One multiply.
+    #[inline(always)]
+    pub(crate) fn of(self, ticks: u64) -> u64 {
+        ((u128::from(ticks) * u128::from(self.multiplier)) >> self.shift) as u64
+    }
+}
+
+/// How many units a token has: `2^fraction`; with a negative fraction a unit is several tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scale {
+    pub(crate) fraction: i8,
+}
+
+impl Scale {
+    /// `tokens` in units, rounded up. The caller keeps `tokens` within a burst, which always fits.
+    #[inline(always)]
+    pub(crate) fn units(self, tokens: u64) -> u64 {
+        if self.fraction >= 0 {
+            tokens << self.fraction
+        } else {
+            tokens.div_ceil(1 << -self.fraction)
+        }
+    }
+
+    /// `tokens` in units, rounded up, at most `most`: for counts of any size.
+    #[inline]
+    pub(crate) fn units_at_most(self, tokens: u64, most: u64) -> u64 {
+        if self.fraction > 0 && tokens > most >> self.fraction {
+            most
+        } else {
+            self.units(tokens).min(most)
+        }
+    }
+
+    /// Whole tokens in a signed number of `units`, rounded down.
+    #[inline]
+    pub(crate) fn tokens(self, units: i64) -> i64 {
+        if self.fraction >= 0 {
+            units >> self.fraction
+        } else {
+            units.saturating_mul(1 << -self.fraction)
+        }
+    }
+
+    /// The largest scale at which 30 years of `quota` and twice its burst fit in `room` units.
+    fn fitting(quota: &Quota, room: u128) -> i32 {
+        let flow = (HORIZON_NS * u128::from(quota.count())).div_ceil(u128::from(quota.period_ns()));
+        let tokens = flow + 2 * u128::from(quota.burst_size());
+        let mut fraction = 0;
+        while fraction < 54 && tokens << (fraction + 1) <= room {
+            fraction += 1;
+        }
+        while fraction > -62 && tokens.div_ceil(1 << -fraction.min(0)) > room {
+            fraction -= 1;
+        }
+        fraction
+    }
+
+    /// The scale of a 56-bit line.
+    pub(crate) fn narrow(quota: &Quota) -> Self {
+        Self { fraction: Self::fitting(quota, u128::from(NARROW_END)) as i8 }
+    }
+
+    /// The scale of a 64-bit line, which never counts in more than single tokens.
+    pub(crate) fn wide(quota: &Quota) -> Self {
+        Self { fraction: Self::fitting(quota, 1 << 63).max(0) as i8 }
+    }
+
+    /// Whether a 56-bit line would be too coarse for a limiter that can have a wide one: units of
+    /// several tokens, or over 250 ns.
+    pub(crate) fn wants_wide(self, quota: &Quota) -> bool {
+        self.fraction < 0
+            || u128::from(quota.period_ns()) > (250 * u128::from(quota.count())) << self.fraction
+    }
+}
+
+/// Clock ticks since the epoch to units of token time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenTime {
+    ratio: Ratio,
+    end: u64,
+}
+
+impl TokenTime {
+    /// `per_period` units flow in `period_ns`; a tick lasts `tick` nanoseconds; time stops at `end`
+    /// (`u64::MAX`: it wraps).
+    pub(crate) fn new(per_period: u128, period_ns: u64, tick: Ratio, end: u64) -> Self {
+        let per_ns = Ratio::new(per_period, u128::from(period_ns));
+        Self { ratio: tick.then(per_ns), end }
+    }
+
+    /// Units since the epoch. One multiply.
+    #[inline(always)]
+    pub(crate) fn at(&self, ticks: u64) -> u64 {
+        self.ratio.of(ticks).min(self.end)
+    }
+}
+
+/// The inverse, exact and for people: when, in nanoseconds since the epoch, a unit has flowed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Units in a period; with a negative scale, tokens in it.
+    per_period: u128,
+    period_ns: u64,
+    /// Tokens in a unit, over 1 with a negative scale.
+    unit: u32,
+}
+
+impl Pace {
+    pub(crate) fn new(count: u64, period_ns: u64, fraction: i8) -> Self {
+        let unit = (-i32::from(fraction)).max(0) as u32;
+        Self { per_period: u128::from(count) << fraction.max(0), period_ns, unit }
+    }
+
+    /// The first nanosecond at which `units` have flowed.
+    fn when(&self, units: u128) -> u128 {
+        (units << self.unit).saturating_mul(u128::from(self.period_ns)).div_ceil(self.per_period)
+    }
+
+    /// From `at` (the nanosecond at which token time read `now`): how long until `units` more have
+    /// flowed, to the nanosecond.
+    ///
+    /// Waiting that long is enough, and a nanosecond less is not, because both ends are measured on
+    /// the same line: the part of a unit that has already flowed at `at` counts.
+    pub(crate) fn wait(&self, at: u64, now: u64, units: u64) -> u128 {
+        if units == 0 {
+            return 0;
+        }
+        let began = self.when(u128::from(now));
+        let target = self.when(u128::from(now) + u128::from(units));
+        let flowed = u128::from(at).saturating_sub(began);
+        // A wrapped or ended line, or a clock that is coarser than a unit: count from the unit.
+        let flowed = if flowed > self.when(1) { 0 } else { flowed };
+        (target - began).saturating_sub(flowed)
+    }
+}
