@@ -22,8 +22,10 @@ impl Figures {
     }
 
     pub(crate) fn remaining(&self) -> u64 {
-        if self.terms.mark == Mark::ClockFree {
-            return self.state;
+        match self.terms.mark {
+            Mark::ClockFree => return self.state,
+            Mark::TableFull => return 0,
+            Mark::Plain => {}
         }
         self.terms.rule().balance(self.state, self.now).max(0) as u64
     }
@@ -38,6 +40,8 @@ impl Figures {
     }
 
     pub(crate) fn retry_after(&self, n: u64) -> Option<Duration> {
+        // Room in a full table comes when a bucket is full again.
+        let n = if self.table_full() && n <= self.limit() { self.limit() } else { n };
         self.terms.rule().until(self.state, self.now, n).map(|units| self.wait(units))
     }
 

@@ -58,7 +58,6 @@ impl RateLimiter {
     }
 
     /// Chooses the algorithm, the clock and the rest.
-    #[must_use]
     pub fn builder(quota: Quota) -> Builder {
         Builder {
             quota,
@@ -75,6 +74,10 @@ impl RateLimiter {
     }
 
     /// Takes one token, or says how long until there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_n`](Self::check_n).
     #[inline]
     pub fn check(&self) -> Result<Grant, Denied> {
         self.check_n(1)

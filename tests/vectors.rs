@@ -4,7 +4,7 @@
 //! figures expected of each. Durations may differ by a microsecond, since the vectors round to one.
 
 use serde::Deserialize;
-use sluicegate::{Denied, Grant, ManualClock, Quota, RateLimiter};
+use sluicegate::{Denied, Grant, KeyedLimiter, ManualClock, Quota, RateLimiter};
 use std::time::Duration;
 
 #[derive(Deserialize)]
@@ -93,6 +93,19 @@ impl Verbs for RateLimiter {
     }
 }
 
+/// The key `alice`, while `bob` takes what he can.
+impl Verbs for KeyedLimiter<str> {
+    fn run(&self, op: &str, n: u64) -> Result<Grant, Denied> {
+        let _ = self.check("bob");
+        match op {
+            "take" => self.check_n("alice", n),
+            "take_up_to" => self.check_up_to("alice", n),
+            "peek" => self.peek("alice", n),
+            other => panic!("no such operation: {other}"),
+        }
+    }
+}
+
 fn vectors() -> Vec<Vector> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors");
     let mut all = Vec::new();
@@ -135,6 +148,23 @@ fn direct_limiter_answers_every_vector() {
                 builder = builder.initial(tokens);
             }
             replay(&vector, &clock, &builder.build().unwrap());
+        }
+    }
+}
+
+#[test]
+fn keyed_limiter_answers_every_vector() {
+    // A key starts full, so vectors with another start are the direct limiter's.
+    for vector in vectors().iter().filter(|vector| vector.limit.initial.is_none()) {
+        for leaky in [false, true] {
+            let clock = ManualClock::new();
+            let Limit { count, period_us, burst, .. } = vector.limit;
+            let quota = Quota::new(count, Duration::from_micros(period_us)).unwrap().burst(burst);
+            let mut builder = KeyedLimiter::<str>::builder(quota, 1).clock(clock.clone());
+            if leaky {
+                builder = builder.leaky_bucket();
+            }
+            replay(vector, &clock, &builder.build().unwrap());
         }
     }
 }

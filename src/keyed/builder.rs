@@ -1,0 +1,138 @@
+//! Choices for a keyed limiter.
+
+use super::KeyedLimiter;
+use super::hash::Seed;
+use super::table::Table;
+use crate::algorithm::{Algorithm, Terms};
+use crate::basis::Basis;
+use crate::cell::Cell;
+use crate::clock::{Clock, Source, Timer};
+use crate::error::QuotaError;
+use crate::quota::Quota;
+use crate::word;
+use core::fmt;
+use core::hash::Hash;
+use core::marker::PhantomData;
+use crossbeam_utils::CachePadded;
+
+/// What a new key gets when its eight slots are taken by buckets that are not full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// The slot of the bucket nearest to full, which is forgotten. So an abuser's empty bucket is the
+    /// last to go, and a flood of new keys costs polite keys at most what little they had taken.
+    #[default]
+    Evict,
+    /// A denial ([`Denied::is_table_full`](crate::Denied::is_table_full)) until a bucket is full
+    /// again. Nobody's bucket is ever forgotten, and a flood of new keys locks newcomers out.
+    Deny,
+    /// One bucket for all such keys together, until they find a slot of their own.
+    Share,
+}
+
+/// Choices for a [`KeyedLimiter`], from [`KeyedLimiter::builder`].
+#[must_use = "a builder does nothing until it is built"]
+pub struct KeyedBuilder<K: ?Sized> {
+    quota: Quota,
+    capacity: usize,
+    algorithm: Algorithm,
+    when_full: WhenFull,
+    source: Option<Source>,
+    seed: Option<Seed>,
+    keys: PhantomData<fn(&K)>,
+}
+
+impl<K: ?Sized> fmt::Debug for KeyedBuilder<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedBuilder")
+            .field("quota", &self.quota)
+            .field("capacity", &self.capacity)
+            .field("algorithm", &self.algorithm)
+            .field("when_full", &self.when_full)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: Hash + ?Sized> KeyedBuilder<K> {
+    pub(super) fn new(quota: Quota, capacity: usize) -> Self {
+        Self {
+            quota,
+            capacity,
+            algorithm: Algorithm::TokenBucket,
+            when_full: WhenFull::Evict,
+            source: None,
+            seed: None,
+            keys: PhantomData,
+        }
+    }
+
+    /// The algorithm, chosen at run time.
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// [`Algorithm::TokenBucket`], the default.
+    pub fn token_bucket(self) -> Self {
+        self.algorithm(Algorithm::TokenBucket)
+    }
+
+    /// [`Algorithm::LeakyBucket`], as a meter.
+    pub fn leaky_bucket(self) -> Self {
+        self.algorithm(Algorithm::LeakyBucket)
+    }
+
+    /// [`Algorithm::FixedWindow`].
+    pub fn fixed_window(self) -> Self {
+        self.algorithm(Algorithm::FixedWindow)
+    }
+
+    /// [`Algorithm::SlidingWindow`].
+    pub fn sliding_window(self) -> Self {
+        self.algorithm(Algorithm::SlidingWindow)
+    }
+
+    /// What a new key gets when the table is full.
+    pub fn when_full(mut self, policy: WhenFull) -> Self {
+        self.when_full = policy;
+        self
+    }
+
+    /// Reads this clock instead of the default one.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.source = Some(clock.into_source());
+        self
+    }
+
+    /// The key of the fingerprints, instead of a random one: for tests that must repeat, and for
+    /// builds without the standard library. Keep it secret, or users can choose keys that collide.
+    pub fn seed(mut self, seed: [u64; 2]) -> Self {
+        self.seed = Some(Seed(seed));
+        self
+    }
+
+    /// Allocates the table and builds the limiter.
+    ///
+    /// # Errors
+    ///
+    /// - a capacity of 0 or over 2^40;
+    /// - the quota of a window has a burst of its own, or a count that 56 bits cannot hold (at 1 s:
+    ///   67,108,863 in a fixed window, 8,191 in a sliding one; more in longer windows);
+    /// - no clock or no seed, where the build has no default one.
+    pub fn build(self) -> Result<KeyedLimiter<K>, QuotaError> {
+        let Self { quota, capacity, algorithm, when_full, source, seed, keys } = self;
+        if capacity == 0 || capacity as u64 > 1 << 40 {
+            return Err(QuotaError::CAPACITY);
+        }
+        let terms = Terms::with_bits(quota, algorithm, word::VALUE_BITS)?;
+        #[cfg(feature = "std")]
+        let seed = seed.unwrap_or_else(Seed::random);
+        #[cfg(not(feature = "std"))]
+        let seed = seed.ok_or(QuotaError::SEED)?;
+        let basis = Basis::new(terms, Timer::with(source)?);
+        // Three slots for two keys: 24 bytes a key.
+        let table = Table::new(capacity + capacity.div_ceil(2));
+        let overflow = CachePadded::new(Cell::new(0));
+        Ok(KeyedLimiter { table, basis, quota, capacity, seed, when_full, overflow, keys })
+    }
+}

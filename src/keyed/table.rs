@@ -1,0 +1,385 @@
+//! The lock-free table of fixed memory: one key, one bucket.
+//!
+//! A key has a 64-bit tag and eight candidate slots in two cache lines, in an order that is the same
+//! for every thread. States and their steps are drawn in `slot.rs`; tags change only while RESERVED.
+//!
+//! **Hit.** Tag, word, tag again, decide, swap. A denial loads the word again and must find it
+//! unchanged. It writes nothing.
+//!
+//! **First touch.** Claim a slot, write the tag, publish PENDING; then *settle*: a fence, and a look
+//! at the key's other candidates. A LIVE one, or a PENDING one that comes before: kill one's own and
+//! search again. A PENDING one that comes after: kill it and look again. None: read the clock *now*
+//! and promote, which is at the same time the thread's own admission. Every thread that meets a PENDING slot
+//! of its key settles it likewise; nobody waits for anybody.
+//!
+//! Why one key has one bucket: had two threads promoted two slots without seeing each other, then
+//! each look would have come before the other's announcement, which the two fences forbid.
+//!
+//! ORDERING: word loads are Acquire and pair with every swap and store of a word, which release: who
+//! sees a PENDING or LIVE word sees the tag that was written before it, and who sees a tag sees the
+//! RESERVED that came before that. Tag loads are Acquire and tag stores Release for the latter. The
+//! fences are SeqCst: they order an announcement before the look at the other slots, which no
+//! acquire or release does. Weakening each is caught by a model in `loom-tests/`, where it is named.
+
+use super::evict::{self, Choice};
+use super::slot::{self, FREE, LIVE, PENDING};
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use crate::sync::{AtomicU64, fence};
+use alloc::boxed::Box;
+use crossbeam_utils::CachePadded;
+
+/// Slots in a cache line. The models check the protocol on lines of one.
+#[cfg(not(any(sluicegate_loom, sluicegate_shuttle)))]
+pub(super) const WAYS: usize = 4;
+#[cfg(any(sluicegate_loom, sluicegate_shuttle))]
+pub(super) const WAYS: usize = 1;
+
+/// A key's candidate slots.
+pub(super) const CANDIDATES: usize = 2 * WAYS;
+
+/// How often a first touch that finds all its slots in other threads' hands looks again.
+const PATIENCE: u32 = 64;
+
+/// One cache line of slots.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Line {
+    tags: [AtomicU64; WAYS],
+    words: [AtomicU64; WAYS],
+}
+
+/// What an operation makes of a bucket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change<R> {
+    /// A larger value.
+    Grow(u64, R),
+    /// A value that may be smaller.
+    Shrink(u64, R),
+    /// Nothing to write.
+    Keep(R),
+}
+
+/// How the table sees time and buckets; the limiter's algorithm behind it.
+pub(crate) trait Buckets {
+    /// A moment.
+    type Now: Copy;
+    /// Reads the clock.
+    fn now(&self) -> Self::Now;
+    /// The value of a full bucket as of `now`.
+    fn fresh(&self, now: Self::Now) -> u64;
+    /// `now`, but not before the time that `fresh` was made at.
+    fn not_before(&self, now: Self::Now, fresh: u64) -> Self::Now;
+    /// How far the bucket is from full; 0 if forgetting it loses nothing.
+    fn until_full(&self, value: u64, now: Self::Now) -> u64;
+}
+
+/// Where a first touch may go when none of the key's slots is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// The bucket nearest to full gives way.
+    Evict,
+    /// Nowhere.
+    None,
+}
+
+/// No slot for the key. Holds the value of the candidate that will be full first, if any is live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Full {
+    pub(crate) soonest: Option<u64>,
+}
+
+/// The slots.
+#[derive(Debug)]
+pub(crate) struct Table {
+    lines: Box<[Line]>,
+    evictions: CachePadded<AtomicU64>,
+}
+
+/// A slot's place: a key's candidate number is not part of it.
+type Place<'a> = (&'a AtomicU64, &'a AtomicU64);
+
+/// The two lines of a key.
+#[derive(Clone, Copy)]
+struct Pair<'a>([&'a Line; 2]);
+
+impl<'a> Pair<'a> {
+    /// Tag and word of candidate `i`.
+    #[inline(always)]
+    fn slot(self, i: usize) -> Place<'a> {
+        let line = self.0[i / WAYS];
+        (&line.tags[i % WAYS], &line.words[i % WAYS])
+    }
+
+    /// The next candidate at or after `from` that bears the tag.
+    #[inline(always)]
+    fn find(self, tag: u64, from: usize) -> Option<usize> {
+        (from..CANDIDATES).find(|&i| self.slot(i).0.load(Acquire) == tag)
+    }
+}
+
+/// What a search for a key came to.
+enum Search {
+    /// A LIVE or PENDING slot of the key, and its word.
+    Found(usize, u64),
+    Missing,
+}
+
+impl Table {
+    /// A table of at least `slots` slots, rounded up to whole lines.
+    pub(crate) fn new(slots: usize) -> Self {
+        let lines = slots.div_ceil(WAYS).max(2);
+        let zero = || core::array::from_fn(|_| AtomicU64::new(0));
+        Self {
+            lines: (0..lines).map(|_| Line { tags: zero(), words: zero() }).collect(),
+            evictions: CachePadded::new(AtomicU64::new(0)),
+        }
+    }
+
+    /// Bytes of slots.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&*self.lines)
+    }
+
+    /// Buckets forgotten before they were full.
+    pub(crate) fn evictions(&self) -> u64 {
+        self.evictions.load(Relaxed)
+    }
+
+    /// Live buckets that are not full. Looks at every slot.
+    pub(crate) fn len<B: Buckets>(&self, buckets: &B) -> usize {
+        let now = buckets.now();
+        let words = self.lines.iter().flat_map(|line| &line.words);
+        words
+            .map(|word| word.load(Acquire))
+            .filter(|&word| slot::state(word) == LIVE)
+            .filter(|&word| buckets.until_full(slot::value(word), now) > 0)
+            .count()
+    }
+
+    /// Whether a first touch of the key would find a free slot; else the value that will be full first.
+    pub(crate) fn room<B: Buckets>(&self, buckets: &B, hash: u64) -> Result<(), Full> {
+        let pair = self.pair(hash);
+        match evict::choose(buckets, buckets.now(), |i| pair.slot(i).1.load(Acquire)) {
+            Choice::Usable(..) => Ok(()),
+            Choice::NearestFull(_, word) => Err(Full { soonest: Some(slot::value(word)) }),
+            Choice::Nothing => Err(Full { soonest: None }),
+        }
+    }
+
+    /// The lines of a key: the first by the hash's upper bits, the second among the 63 others of the
+    /// same 4 KiB by its lower ones, so that both stand in one page of the address translation.
+    #[inline(always)]
+    fn pair(&self, hash: u64) -> Pair<'_> {
+        const BLOCK: usize = 64;
+        let count = self.lines.len();
+        let first = ((u128::from(hash) * count as u128) >> 64) as usize;
+        let start = first & !(BLOCK - 1);
+        // A block of one, at the end, borrows from the one before.
+        let (start, size) = match (count - start).min(BLOCK) {
+            1 => (start - 1, 2),
+            size => (start, size),
+        };
+        let step = 1 + (((hash & 0xffff_ffff) * (size as u64 - 1)) >> 32) as usize;
+        let mut second = first - start + step;
+        if second >= size {
+            second -= size;
+        }
+        Pair([&self.lines[first], &self.lines[start + second]])
+    }
+
+    /// Applies `op` to the key's bucket, and makes it one if it has none and `room` is given.
+    ///
+    /// `op` sees a value and a moment, and may be called again. `None` if there is no bucket and none was to be
+    /// made.
+    #[inline]
+    pub(crate) fn update<B: Buckets, R>(
+        &self,
+        buckets: &B,
+        hash: u64,
+        room: Option<Room>,
+        mut op: impl FnMut(u64, B::Now) -> Change<R>,
+    ) -> Result<Option<R>, Full> {
+        // 0 is what an untouched slot bears.
+        let tag = hash.max(1);
+        let pair = self.pair(hash);
+        let now = buckets.now();
+        let mut patience = PATIENCE;
+        loop {
+            if let Search::Found(i, word) = Self::search(pair, tag) {
+                let done = if slot::state(word) == LIVE {
+                    Self::hit(pair.slot(i), tag, word, now, &mut op)
+                } else {
+                    Self::settle(buckets, pair, tag, i, word, &mut op)
+                };
+                match done {
+                    Some(answer) => return Ok(Some(answer)),
+                    None => continue,
+                }
+            }
+            let Some(room) = room else { return Ok(None) };
+            match self.claim(buckets, pair, tag, room) {
+                Ok(Some((i, word))) => {
+                    if let Some(answer) = Self::settle(buckets, pair, tag, i, word, &mut op) {
+                        return Ok(Some(answer));
+                    }
+                }
+                // Somebody was faster.
+                Ok(None) => {}
+                Err(full) => match patience.checked_sub(1) {
+                    // Slots in other threads' hands are not full ones: they are settled in moments.
+                    Some(left) if full.soonest.is_none() => patience = left,
+                    _ => return Err(full),
+                },
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    /// A LIVE or PENDING slot of the key: its tag before and after its word.
+    #[inline(always)]
+    fn search(pair: Pair<'_>, tag: u64) -> Search {
+        let mut from = 0;
+        while let Some(i) = pair.find(tag, from) {
+            let (tags, words) = pair.slot(i);
+            let word = words.load(Acquire);
+            // The tag again: the slot may have been given to another key before the word was read.
+            if slot::state(word) >= PENDING && tags.load(Acquire) == tag {
+                return Search::Found(i, word);
+            }
+            from = i + 1;
+        }
+        Search::Missing
+    }
+
+    /// Decides on a live bucket of the key. `None`: the slot is no longer that.
+    #[inline(always)]
+    fn hit<N: Copy, R>(
+        (tags, words): Place<'_>,
+        tag: u64,
+        mut word: u64,
+        now: N,
+        op: &mut impl FnMut(u64, N) -> Change<R>,
+    ) -> Option<R> {
+        loop {
+            let (next, answer) = match op(slot::value(word), now) {
+                Change::Grow(value, answer) => (slot::with_value(word, value), answer),
+                Change::Shrink(value, answer) => (slot::next_epoch(word, value), answer),
+                Change::Keep(answer) => {
+                    // Unchanged since before the tag was seen: the word was this key's.
+                    let again = words.load(Acquire);
+                    if again == word {
+                        return Some(answer);
+                    }
+                    word = again;
+                    if slot::state(word) != LIVE || tags.load(Acquire) != tag {
+                        return None;
+                    }
+                    continue;
+                }
+            };
+            match words.compare_exchange(word, next, AcqRel, Acquire) {
+                Ok(_) => return Some(answer),
+                Err(newer) => word = newer,
+            }
+            if slot::state(word) != LIVE || tags.load(Acquire) != tag {
+                return None;
+            }
+        }
+    }
+
+    /// Claims a slot and announces the key in it: its number and PENDING word.
+    ///
+    /// Of the line with more room, the first slot that is free or full.
+    fn claim<B: Buckets>(
+        &self,
+        buckets: &B,
+        pair: Pair<'_>,
+        tag: u64,
+        room: Room,
+    ) -> Result<Option<(usize, u64)>, Full> {
+        let now = buckets.now();
+        let choice = evict::choose(buckets, now, |i| pair.slot(i).1.load(Acquire));
+        let fresh = buckets.fresh(now);
+        let (i, word, reserved) = match choice {
+            Choice::Usable(i, word) => (i, word, slot::claimed(word, fresh)),
+            Choice::NearestFull(i, word) if room == Room::Evict => {
+                (i, word, slot::evicted(word, fresh))
+            }
+            Choice::NearestFull(_, word) => {
+                return Err(Full { soonest: Some(slot::value(word)) });
+            }
+            Choice::Nothing => return Err(Full { soonest: None }),
+        };
+        let (tags, words) = pair.slot(i);
+        // The key itself may have been given this slot after the search; its tag, seen after its
+        // word, would say so.
+        if slot::state(word) == LIVE && tags.load(Acquire) == tag {
+            return Ok(None);
+        }
+        if words.compare_exchange(word, reserved, AcqRel, Relaxed).is_err() {
+            return Ok(None);
+        }
+        if matches!(choice, Choice::NearestFull(..)) {
+            self.evictions.fetch_add(1, Relaxed);
+        }
+        // Exclusive until PENDING is seen.
+        tags.store(tag, Release);
+        let pending = slot::with_state(reserved, PENDING);
+        words.store(pending, Release);
+        Ok(Some((i, pending)))
+    }
+
+    /// Makes slot `i`, seen or made PENDING for this key, its one bucket, and applies `op` to it.
+    /// `None`: search again.
+    #[inline(never)]
+    fn settle<B: Buckets, R>(
+        buckets: &B,
+        pair: Pair<'_>,
+        tag: u64,
+        i: usize,
+        pending: u64,
+        op: &mut impl FnMut(u64, B::Now) -> Change<R>,
+    ) -> Option<R> {
+        let words = pair.slot(i).1;
+        let kill = |words: &AtomicU64, word| {
+            // Failing is as well: somebody else has moved it on.
+            let _ = words.compare_exchange(word, slot::with_state(word, FREE), AcqRel, Relaxed);
+        };
+        // The announcement comes before the look at the others.
+        fence(SeqCst);
+        let mut from = 0;
+        while let Some(j) = pair.find(tag, from) {
+            from = j + 1;
+            if j == i {
+                continue;
+            }
+            let (tags, others) = pair.slot(j);
+            let other = others.load(Acquire);
+            if slot::state(other) < PENDING || tags.load(Acquire) != tag {
+                continue;
+            }
+            if slot::state(other) == LIVE || j < i {
+                kill(words, pending);
+                return None;
+            }
+            kill(others, other);
+            // It may have been promoted instead, or announced anew: look again.
+            fence(SeqCst);
+            from = 0;
+        }
+        // Now, not when the search began: a stale moment would make the new bucket older than the
+        // slot's past.
+        let fresh = slot::value(pending);
+        let now = buckets.not_before(buckets.now(), fresh);
+        let (value, answer) = match op(fresh, now) {
+            Change::Grow(value, answer) | Change::Shrink(value, answer) => (value, answer),
+            Change::Keep(answer) => {
+                kill(words, pending);
+                return Some(answer);
+            }
+        };
+        let live = slot::with_state(slot::with_value(pending, value), LIVE);
+        let won = words.compare_exchange(pending, live, AcqRel, Relaxed).is_ok();
+        won.then_some(answer)
+    }
+}
