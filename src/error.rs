@@ -8,6 +8,7 @@ use core::time::Duration;
 ///
 /// Its figures are computed when asked for, so `check().is_ok()` pays for none of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[must_use = "a denial says how long to wait"]
 pub struct Denied {
     asked: u64,
     at: Figures,

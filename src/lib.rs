@@ -11,6 +11,9 @@ mod error;
 mod figures;
 mod keyed;
 mod limiter;
+#[cfg(any(sluicegate_loom, sluicegate_shuttle))]
+#[doc(hidden)]
+pub mod model;
 mod quota;
 mod sync;
 mod time;

@@ -38,7 +38,7 @@ pub(super) const WAYS: usize = 1;
 pub(super) const CANDIDATES: usize = 2 * WAYS;
 
 /// How often a first touch that finds all its slots in other threads' hands looks again.
-const PATIENCE: u32 = 64;
+const PATIENCE: u32 = if cfg!(any(sluicegate_loom, sluicegate_shuttle)) { 1 } else { 64 };
 
 /// One cache line of slots.
 #[derive(Debug)]

@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Breaks, one at a time, the lines that the loom models guard, and expects the named model to fail.
+
+    ci/mutants.py            every mutant (about 15 minutes on 2 cores)
+    ci/mutants.py fence tag  those whose name contains one of the words
+
+Works on a copy of the tree. A mutant that survives, or a line that is no longer there, is an error.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CELL, TABLE, SLOT = "src/cell.rs", "src/keyed/table.rs", "src/keyed/slot.rs"
+BATCH, LIMITER = "src/algorithm/batch.rs", "src/limiter.rs"
+
+# Name, file, the line as it is, the line broken, the model that must fail.
+MUTANTS = [
+    ("swap becomes a store", CELL,
+     "match self.0.compare_exchange_weak(seen, word, Relaxed, Relaxed) {",
+     "self.0.store(word, Relaxed);\n match Ok::<u64, u64>(0) {",
+     "two_threads_admit_at_most_the_burst"),
+    ("refund by store", LIMITER,
+     "Some(refunded) => Step::Put(self.join(drawn, refunded), ()),",
+     "Some(refunded) => { let _ = self.cell.update(|_| Step::Put(self.join(drawn, refunded), ())); Step::Keep(()) }",
+     "admit_against_refund"),
+    ("batch forgets what was held", BATCH,
+     "let need = n - held;", "let need = n; let _ = held;",
+     "batch_field_against_refill"),
+    ("search does not look at the tag again", TABLE,
+     "if slot::state(word) >= PENDING && tags.load(Acquire) == tag {",
+     "if slot::state(word) >= PENDING {",
+     "hit_against_the_reuse_of_its_slot"),
+    ("hit does not look at the tag after a lost swap", TABLE,
+     """                Err(newer) => word = newer,
+            }
+            if slot::state(word) != LIVE || tags.load(Acquire) != tag {""",
+     """                Err(newer) => word = newer,
+            }
+            if slot::state(word) != LIVE {""",
+     "hit_against_the_reuse_of_its_slot"),
+    ("denial does not load the word again", TABLE,
+     "if again == word {", "if true {",
+     "denial_against_the_reuse_of_its_slot"),
+    ("no fence after the announcement", TABLE,
+     """        fence(SeqCst);
+        let mut from = 0;""", "        let mut from = 0;",
+     "first_touch_by_two_threads"),
+    ("no look at the other candidates", TABLE,
+     """        let mut from = 0;
+        while let Some(j) = pair.find(tag, from) {
+            from = j + 1;
+            if j == i {""",
+     """        let mut from = CANDIDATES;
+        while let Some(j) = pair.find(tag, from) {
+            from = j + 1;
+            if j == i {""",
+     "first_touch_by_two_threads"),
+    ("a helper promotes without looking", TABLE,
+     "Self::settle(buckets, pair, tag, i, word, &mut op)\n                };",
+     "{ let now = buckets.now(); match op(slot::value(word), now) { Change::Grow(v, r) | Change::Shrink(v, r) => pair.slot(i).1.compare_exchange(word, slot::with_state(slot::with_value(word, v), LIVE), AcqRel, Relaxed).is_ok().then_some(r), Change::Keep(r) => Some(r) } }\n                };",
+     "first_touch_by_three_threads"),
+    ("no look again after a kill", TABLE,
+     """            fence(SeqCst);
+            from = 0;""", "            fence(SeqCst);",
+     "first_touch_by_t"),
+    ("a live candidate does not win", TABLE,
+     "if slot::state(other) == LIVE || j < i {", "if j < i {",
+     "first_touch_by_two_threads"),
+    ("promotion by store", TABLE,
+     "let won = words.compare_exchange(pending, live, AcqRel, Relaxed).is_ok();",
+     "words.store(live, Release); let won = true;",
+     "first_touch_by_t"),
+    ("claim that changes neither epoch nor value", SLOT,
+     "        next_epoch(word, value(word))\n", "        word\n",
+     "two_inserters_while_a_slot_becomes_free"),
+    ("eviction that keeps the epoch", SLOT,
+     "with_state(next_epoch(word, fresh), RESERVED)", "with_state(with_value(word, fresh), RESERVED)",
+     "eviction_against_a_hit"),
+    ("refund and reset that keep the epoch", TABLE,
+     "(slot::next_epoch(word, value), answer)", "(slot::with_value(word, value), answer)",
+     "refund_against_reuse"),
+    ("the key evicts itself", TABLE,
+     "if slot::state(word) == LIVE && tags.load(Acquire) == tag {",
+     "if slot::state(word) == LIVE && tags.load(Acquire) == 0 {",
+     "two_evictions_for_one_key"),
+    ("claim releases nothing", TABLE,
+     "if words.compare_exchange(word, reserved, AcqRel, Relaxed).is_err() {",
+     "if words.compare_exchange(word, reserved, Relaxed, Relaxed).is_err() {",
+     "the_reuse_of_its_slot"),
+    ("tag store releases nothing", TABLE,
+     "tags.store(tag, Release);", "tags.store(tag, Relaxed);",
+     "the_reuse_of_its_slot"),
+    ("announcement releases nothing", TABLE,
+     "words.store(pending, Release);", "words.store(pending, Relaxed);",
+     "the_reuse_of_its_slot"),
+    ("search acquires nothing with the word", TABLE,
+     """            let word = words.load(Acquire);
+            // The tag again""",
+     """            let word = words.load(Relaxed);
+            // The tag again""",
+     "the_reuse_of_its_slot"),
+    ("promotion by a clock that lags", TABLE,
+     "let now = buckets.not_before(buckets.now(), fresh);", "let now = buckets.now();",
+     "lagging_clock_at_the_reuse_of_a_slot"),
+]
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    chosen = [m for m in MUTANTS if not words or any(word in m[0] for word in words)]
+    survivors = []
+    with tempfile.TemporaryDirectory() as folder:
+        tree = pathlib.Path(folder)
+        for part in ("src", "loom-tests/src", "loom-tests/tests"):
+            shutil.copytree(ROOT / part, tree / part)
+        for part in ("Cargo.toml", "Cargo.lock", "loom-tests/Cargo.toml", "loom-tests/Cargo.lock"):
+            shutil.copy(ROOT / part, tree / part)
+        # Targets that the copy has not got.
+        manifest = (tree / "Cargo.toml").read_text().split("[[bench]]")[0]
+        (tree / "Cargo.toml").write_text(manifest)
+        env = os.environ | {
+            "RUSTFLAGS": "--cfg sluicegate_loom",
+            "CARGO_TARGET_DIR": str(ROOT / "loom-tests/target/mutants"),
+        }
+        for name, file, line, broken, model in chosen:
+            text = (ROOT / file).read_text()
+            if text.count(line) != 1:
+                survivors.append(f"{name}: its line stands {text.count(line)} times in {file}")
+                continue
+            (tree / file).write_text(text.replace(line, broken))
+            command = ["cargo", "test", "--quiet", "--tests", "--no-fail-fast", "--", model]
+            caught = build = None
+            build = subprocess.run(
+                ["cargo", "test", "--quiet", "--tests", "--no-run"],
+                cwd=tree / "loom-tests", env=env, capture_output=True, text=True, check=False)
+            if build.returncode != 0:
+                survivors.append(f"{name}: does not compile\n{build.stderr[-800:]}")
+            else:
+                try:
+                    run = subprocess.run(command, cwd=tree / "loom-tests", env=env,
+                                         capture_output=True, check=False, timeout=240)
+                    caught = run.returncode != 0
+                except subprocess.TimeoutExpired:
+                    caught = False
+                if not caught:
+                    survivors.append(f"{name}: {model} does not fail")
+                print(f"{'caught  ' if caught else 'SURVIVED'} {name} ({model})", flush=True)
+            (tree / file).write_text(text)
+    for survivor in survivors:
+        print(survivor, file=sys.stderr)
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,243 @@
+//! Loom models of the keyed table: one key, one bucket, whatever happens to its slot.
+//!
+//! A line has one slot here, so a key has two candidates. Times are tokens, given by hand. Each test
+//! names the race and the line that it guards; `ci/mutants.sh` breaks that line and expects the test
+//! to fail.
+#![cfg(sluicegate_loom)]
+
+use loom::sync::Arc;
+use loom::thread;
+use sluicegate::Algorithm::{self, TokenBucket};
+use sluicegate::model::{Answer, Keyed};
+use sluicegate::model::Answer::{Denied, Granted, NoSlot};
+
+/// Keys by fingerprint. In a table of two slots X and Z look at slot 0 first, Y and W at slot 1.
+const X: u64 = 0x1000_0000_0000_0001;
+const Y: u64 = 0x9000_0000_0000_0002;
+const Z: u64 = 0x2000_0000_0000_0003;
+
+fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(f);
+}
+
+fn table(slots: usize, burst: u64) -> Arc<Keyed> {
+    Arc::new(Keyed::new(slots, burst, TokenBucket))
+}
+
+type Turn = Box<dyn FnOnce(&Keyed) -> Answer + Send>;
+
+/// A turn of one key at one time.
+fn take(key: u64, times: &'static [u64], n: u64, evict: bool) -> Turn {
+    Box::new(move |keyed| keyed.at(key, times).take(n, evict))
+}
+
+/// Runs the first turns in threads and the last one here; all answers in order.
+fn race(keyed: &Arc<Keyed>, mut turns: Vec<Turn>) -> Vec<Answer> {
+    let last = turns.pop().unwrap();
+    let spawn = |turn: Turn| {
+        let keyed = keyed.clone();
+        thread::spawn(move || turn(&keyed))
+    };
+    let handles: Vec<_> = turns.into_iter().map(spawn).collect();
+    let last = last(keyed);
+    let mut answers: Vec<_> = handles.into_iter().map(|handle| handle.join().unwrap()).collect();
+    answers.push(last);
+    answers
+}
+
+fn granted(answers: &[Answer]) -> usize {
+    answers.iter().filter(|&&answer| answer == Granted).count()
+}
+
+/// Guards the look at the other candidates, the fence before it, and that a live one there wins.
+#[test]
+fn first_touch_by_two_threads() {
+    for algorithm in [TokenBucket, Algorithm::FixedWindow, Algorithm::SlidingWindow] {
+        model(3, move || {
+            let keyed = Arc::new(Keyed::new(2, 1, algorithm));
+            let answers = race(&keyed, vec![take(X, &[1], 1, false), take(X, &[1], 1, false)]);
+            assert_eq!(granted(&answers), 1, "{answers:?}");
+            assert_eq!(keyed.at(X, &[1]).take(1, false), Denied);
+        });
+    }
+}
+
+/// A third thread may find an announcement and settle it for its owner: guards that a helper looks at
+/// the other candidates too before it promotes, and the look again after a kill.
+#[test]
+fn first_touch_by_three_threads() {
+    model(2, || {
+        let keyed = table(2, 1);
+        let turns = vec![
+            take(X, &[1], 1, false),
+            take(X, &[1], 1, false),
+            take(X, &[1], 1, false),
+        ];
+        let answers = race(&keyed, turns);
+        assert_eq!(granted(&answers), 1, "{answers:?}");
+    });
+}
+
+/// Two first touches while a third thread's key gives up the slot that both look at first.
+#[test]
+fn two_inserters_while_a_slot_becomes_free() {
+    model(2, || {
+        let keyed = table(2, 1);
+        // Z fills slot 0, until time 2.
+        assert_eq!(keyed.at(Z, &[1]).take(1, false), Granted);
+        let reset: Turn = Box::new(|keyed| {
+            keyed.at(Z, &[1]).reset();
+            Denied
+        });
+        let turns = vec![take(X, &[1], 1, false), reset, take(X, &[1], 1, false)];
+        let answers = race(&keyed, turns);
+        assert_eq!(granted(&answers), 1, "{answers:?}");
+    });
+}
+
+/// X's bucket is full again, so Y may have its slot, while X comes back: guards the tag after the
+/// word, the ordering of RESERVED before the tag, and the growing value.
+#[test]
+fn hit_against_the_reuse_of_its_slot() {
+    model(3, || {
+        let keyed = table(2, 2);
+        assert_eq!(keyed.at(X, &[1]).take(1, false), Granted);
+        assert_eq!(keyed.at(Z, &[1]).take(2, false), Granted);
+        // At time 2 X is full again and Z is not.
+        let answers = race(&keyed, vec![take(X, &[2], 2, false), take(Y, &[2], 2, false)]);
+        let x = keyed.at(X, &[2]);
+        let y = keyed.at(Y, &[2]);
+        match answers[..] {
+            [Granted, NoSlot] => assert_eq!((x.balance(), y.balance()), (Some(0), None)),
+            [NoSlot, Granted] => assert_eq!((x.balance(), y.balance()), (None, Some(0))),
+            _ => panic!("{answers:?}"),
+        }
+    });
+}
+
+/// X is denied in its own slot or not at all: guards the second load of the word before a denial.
+#[test]
+fn denial_against_the_reuse_of_its_slot() {
+    model(3, || {
+        let keyed = table(2, 2);
+        assert_eq!(keyed.at(X, &[1]).take(1, false), Granted);
+        assert_eq!(keyed.at(Z, &[1]).take(2, false), Granted);
+        let y: Turn = Box::new(|keyed| {
+            let y = keyed.at(Y, &[2]).take(2, false);
+            // Y gives the slot up, and X is back in it with a token left.
+            keyed.at(Y, &[2]).reset();
+            let back = keyed.at(X, &[2]).take(1, false);
+            assert_ne!(back, Denied, "X has two tokens");
+            y
+        });
+        let answers = race(&keyed, vec![y, take(X, &[2], 1, false)]);
+        assert_ne!(answers[1], Denied, "Y's empty bucket answered for X");
+    });
+}
+
+/// The bucket nearest to full gives way while its key takes: the take counts in the old bucket or in
+/// a new one, and never in the newcomer's.
+#[test]
+fn eviction_against_a_hit() {
+    model(3, || {
+        let keyed = table(2, 4);
+        assert_eq!(keyed.at(X, &[1]).take(1, false), Granted);
+        assert_eq!(keyed.at(Z, &[1]).take(4, false), Granted);
+        let answers = race(&keyed, vec![take(X, &[1], 1, false), take(Y, &[1], 4, true)]);
+        assert_eq!(answers[1], Granted);
+        assert_eq!(keyed.at(Y, &[1]).balance(), Some(0));
+        assert_eq!(keyed.evictions(), 1);
+        if answers[0] == Granted {
+            assert_eq!(keyed.at(X, &[1]).balance(), None);
+        }
+    });
+}
+
+/// Two newcomers evict for the same key: guards that a victim's tag is looked at after its word, or
+/// the key would evict itself and have a second bucket.
+#[test]
+fn two_evictions_for_one_key() {
+    model(3, || {
+        let keyed = table(2, 2);
+        assert_eq!(keyed.at(Y, &[1]).take(1, false), Granted);
+        assert_eq!(keyed.at(Z, &[1]).take(2, false), Granted);
+        let answers = race(&keyed, vec![take(X, &[1], 2, true), take(X, &[1], 2, true)]);
+        assert_eq!(granted(&answers), 1, "{answers:?}");
+        assert_eq!(keyed.at(X, &[1]).balance(), Some(0));
+    });
+}
+
+/// X's value shrinks and grows again to the same figure under another key: guards the epoch that a
+/// refund, and an eviction, raise.
+#[test]
+fn refund_against_reuse() {
+    model(3, || {
+        let keyed = table(2, 4);
+        assert_eq!(keyed.at(Z, &[1]).take(4, false), Granted);
+        assert_eq!(keyed.at(X, &[1]).take(3, false), Granted);
+        // X stands at 4; given back it is full at 1, and Y takes 3 from 1: the value is 4 again.
+        let reuse: Turn = Box::new(|keyed| {
+            assert!(keyed.at(X, &[1]).refund(3) || true);
+            keyed.at(Y, &[1]).take(3, false)
+        });
+        let answers = race(&keyed, vec![reuse, take(X, &[1], 1, false)]);
+        if answers[0] == Granted {
+            assert_eq!(keyed.at(Y, &[1]).balance(), Some(1), "X's take was charged to Y");
+        }
+    });
+}
+
+/// The same by a reset: guards the epoch that it raises.
+#[test]
+fn reset_against_a_hit() {
+    model(3, || {
+        let keyed = table(2, 4);
+        assert_eq!(keyed.at(Z, &[1]).take(4, false), Granted);
+        assert_eq!(keyed.at(X, &[1]).take(3, false), Granted);
+        let reuse: Turn = Box::new(|keyed| {
+            keyed.at(X, &[1]).reset();
+            keyed.at(Y, &[1]).take(3, false)
+        });
+        let answers = race(&keyed, vec![reuse, take(X, &[1], 1, false)]);
+        if answers[0] == Granted {
+            assert_eq!(keyed.at(Y, &[1]).balance(), Some(1), "X's take was charged to Y");
+        }
+    });
+}
+
+/// Y's clock lags behind the slot's last owner's: guards that a claim never lowers the value, and
+/// changes the epoch where it cannot raise it.
+#[test]
+fn lagging_clock_at_the_reuse_of_a_slot() {
+    model(3, || {
+        let keyed = table(2, 2);
+        assert_eq!(keyed.at(Z, &[3]).take(2, false), Granted);
+        assert_eq!(keyed.at(X, &[2]).take(1, false), Granted);
+        // X's value is 3. Y claims at 4 and promotes by a clock that reads 1.
+        let answers = race(&keyed, vec![take(X, &[2], 1, false), take(Y, &[4, 4, 1], 2, false)]);
+        if answers[1] == Granted {
+            assert_eq!(keyed.at(Y, &[4]).balance(), Some(0), "{answers:?}");
+        }
+    });
+}
+
+/// Killed announcements leave a slot whose value has not grown: the next claim must be new.
+#[test]
+fn helper_against_owner() {
+    model(2, || {
+        let keyed = table(2, 2);
+        let turns = vec![
+            take(X, &[1], 1, false),
+            take(X, &[1], 1, false),
+            take(Y, &[1], 1, false),
+        ];
+        let answers = race(&keyed, turns);
+        assert!(granted(&answers[..2]) <= 2);
+        if granted(&answers) == 3 {
+            assert_eq!(keyed.at(X, &[1]).balance(), Some(0));
+            assert_eq!(keyed.at(Y, &[1]).balance(), Some(1));
+        }
+    });
+}

@@ -1,0 +1,125 @@
+//! What the models in `loom-tests/` see of the keyed table: its real code, with each caller's time
+//! given by hand, so that clocks may lag. Compiled for model checkers only.
+
+use crate::algorithm::{Algorithm, Rule, Terms};
+use crate::keyed::table::{Buckets, Change, Room, Table};
+use crate::quota::Quota;
+
+/// A table under one algorithm, in which a moment is a number of tokens (of windows, for a window).
+#[derive(Debug)]
+pub struct Keyed {
+    table: Table,
+    rule: Rule,
+    unit: u64,
+}
+
+/// What a caller was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Taken.
+    Granted,
+    /// Not there.
+    Denied,
+    /// The key has no slot, and none was free.
+    NoSlot,
+}
+
+/// One caller: whose key, and what its clock reads at each reading in turn (the last one stays).
+#[derive(Debug)]
+pub struct Caller<'a> {
+    keyed: &'a Keyed,
+    hash: u64,
+    times: &'a [u64],
+    reading: core::cell::Cell<usize>,
+}
+
+impl Keyed {
+    /// A table of `slots` slots; buckets hold `burst` tokens.
+    #[must_use]
+    pub fn new(slots: usize, burst: u64, algorithm: Algorithm) -> Self {
+        let quota = Quota::per_second(burst);
+        let terms = Terms::with_bits(quota, algorithm, 56).unwrap_or(Terms::token_bucket(quota));
+        let unit = 1 << terms.scale().fraction;
+        Self { table: Table::new(slots), rule: terms.rule(), unit }
+    }
+
+    /// A caller for the key of this fingerprint, at this time.
+    #[must_use]
+    pub fn at<'a>(&'a self, hash: u64, times: &'a [u64]) -> Caller<'a> {
+        Caller { keyed: self, hash, times, reading: core::cell::Cell::new(0) }
+    }
+
+    /// Buckets forgotten before they were full.
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.table.evictions()
+    }
+}
+
+impl Caller<'_> {
+    /// Takes `n`; a first touch may take a free slot, or a live one if `evict`.
+    #[must_use]
+    pub fn take(&self, n: u64, evict: bool) -> Answer {
+        let rule = &self.keyed.rule;
+        let room = if evict { Room::Evict } else { Room::None };
+        let take = |state, now| match rule.take(state, now, n) {
+            Some(taken) => Change::Grow(taken, Answer::Granted),
+            None => Change::Keep(Answer::Denied),
+        };
+        let answer = self.keyed.table.update(self, self.hash, Some(room), take);
+        answer.map_or(Answer::NoSlot, |answer| answer.unwrap_or(Answer::NoSlot))
+    }
+
+    /// Gives `n` back; whether anything was missing.
+    pub fn refund(&self, n: u64) -> bool {
+        let rule = &self.keyed.rule;
+        let refund = |state, now| match rule.refund(state, now, n) {
+            Some(refunded) => Change::Shrink(refunded, true),
+            None => Change::Keep(false),
+        };
+        matches!(self.keyed.table.update(self, self.hash, None, refund), Ok(Some(true)))
+    }
+
+    /// Whole tokens there, if the key has a slot.
+    #[must_use]
+    pub fn balance(&self) -> Option<i64> {
+        let rule = &self.keyed.rule;
+        let look = |state, now| Change::Keep(rule.balance(state, now));
+        self.keyed.table.update(self, self.hash, None, look).ok().flatten()
+    }
+
+    /// Makes the bucket full; whether it was not.
+    pub fn reset(&self) -> bool {
+        let rule = &self.keyed.rule;
+        let reset = |state, now| {
+            if rule.is_full(state, now) {
+                Change::Keep(false)
+            } else {
+                Change::Shrink(rule.fresh(now), true)
+            }
+        };
+        matches!(self.keyed.table.update(self, self.hash, None, reset), Ok(Some(true)))
+    }
+}
+
+impl Buckets for Caller<'_> {
+    type Now = u64;
+
+    fn now(&self) -> u64 {
+        let i = self.reading.get();
+        self.reading.set((i + 1).min(self.times.len() - 1));
+        self.times[i] * self.keyed.unit
+    }
+
+    fn fresh(&self, now: u64) -> u64 {
+        self.keyed.rule.fresh(now)
+    }
+
+    fn not_before(&self, now: u64, fresh: u64) -> u64 {
+        now.max(self.keyed.rule.began(fresh))
+    }
+
+    fn until_full(&self, value: u64, now: u64) -> u64 {
+        self.keyed.rule.until_full(value, now)
+    }
+}
