@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# The model-checked protocols: loom (all interleavings and orderings of small models), then shuttle
-# (random schedules of larger ones). Arguments go to the test binaries, as in `ci/loom.sh first_touch`.
+# The model-checked protocols: loom (every interleaving and ordering of small models), then shuttle
+# (random schedules of larger ones). Arguments choose tests by name: `ci/loom.sh first_touch`.
 set -euo pipefail
 cd "$(dirname "$0")/../loom-tests"
-export RUSTFLAGS="${RUSTFLAGS:-} --cfg sluicegate_loom"
-CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/loom" cargo test --locked --quiet -- "$@"
+for checker in loom shuttle; do
+    echo "== $checker"
+    RUSTFLAGS="${RUSTFLAGS:-} --cfg sluicegate_$checker" CARGO_TARGET_DIR="target/$checker" \
+        cargo test --locked --quiet --tests -- "$@"
+done

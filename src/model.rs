@@ -24,13 +24,20 @@ pub enum Answer {
     NoSlot,
 }
 
-/// One caller: whose key, and what its clock reads at each reading in turn (the last one stays).
+/// One caller: whose key, by which clock.
 #[derive(Debug)]
 pub struct Caller<'a> {
     keyed: &'a Keyed,
     hash: u64,
-    times: &'a [u64],
-    reading: core::cell::Cell<usize>,
+    time: Time<'a>,
+}
+
+#[derive(Debug)]
+enum Time<'a> {
+    /// What each reading in turn says; the last one stays.
+    Own(&'a [u64], core::cell::Cell<usize>),
+    /// The same for all callers.
+    Common(&'a core::sync::atomic::AtomicU64),
 }
 
 impl Keyed {
@@ -46,7 +53,13 @@ impl Keyed {
     /// A caller for the key of this fingerprint, at this time.
     #[must_use]
     pub fn at<'a>(&'a self, hash: u64, times: &'a [u64]) -> Caller<'a> {
-        Caller { keyed: self, hash, times, reading: core::cell::Cell::new(0) }
+        Caller { keyed: self, hash, time: Time::Own(times, core::cell::Cell::new(0)) }
+    }
+
+    /// A caller for the key of this fingerprint, by a clock that all callers share.
+    #[must_use]
+    pub fn by<'a>(&'a self, hash: u64, clock: &'a core::sync::atomic::AtomicU64) -> Caller<'a> {
+        Caller { keyed: self, hash, time: Time::Common(clock) }
     }
 
     /// Buckets forgotten before they were full.
@@ -106,9 +119,15 @@ impl Buckets for Caller<'_> {
     type Now = u64;
 
     fn now(&self) -> u64 {
-        let i = self.reading.get();
-        self.reading.set((i + 1).min(self.times.len() - 1));
-        self.times[i] * self.keyed.unit
+        let now = match &self.time {
+            Time::Own(times, reading) => {
+                let i = reading.get();
+                reading.set((i + 1).min(times.len() - 1));
+                times[i]
+            }
+            Time::Common(clock) => clock.load(core::sync::atomic::Ordering::SeqCst),
+        };
+        now * self.keyed.unit
     }
 
     fn fresh(&self, now: u64) -> u64 {

@@ -56,10 +56,8 @@ fn three_threads_admit_at_most_the_burst() {
     loom::model(|| {
         let (limiter, _) = limiter(Algorithm::TokenBucket, 3);
         let (a, b) = (limiter.clone(), limiter.clone());
-        let handles = [
-            thread::spawn(move || granted(&a, 2)),
-            thread::spawn(move || granted(&b, 1)),
-        ];
+        let handles =
+            [thread::spawn(move || granted(&a, 2)), thread::spawn(move || granted(&b, 1))];
         let mine = granted(&limiter, 2);
         let total = mine + handles.into_iter().map(|h| h.join().unwrap()).sum::<u64>();
         assert!(total == 3 || total == 2, "{total}");
@@ -74,7 +72,7 @@ fn admit_against_refund() {
     for algorithm in ALL {
         loom::model(move || {
             let (limiter, _) = limiter(algorithm, 2);
-            assert_eq!(granted(&limiter, 2), 2);
+            assert_eq!(granted(&limiter, 1), 1);
             let (a, b) = (limiter.clone(), limiter.clone());
             let taken = race(vec![
                 Box::new(move || {
@@ -83,8 +81,8 @@ fn admit_against_refund() {
                 }),
                 Box::new(move || granted(&b, 1) + granted(&b, 1)),
             ]);
-            assert!(taken <= 1, "one came back, {taken} went out");
-            assert_eq!(limiter.available(), 1 - taken as i64);
+            assert!(taken >= 1);
+            assert_eq!(limiter.available(), 2 - taken as i64);
         });
     }
 }
@@ -135,19 +133,18 @@ fn admit_against_refill() {
 fn batch_field_against_refill() {
     loom::model(|| {
         let clock = ManualClock::new();
-        let quota = Quota::per_second(1).burst(4);
-        let builder = RateLimiter::builder(quota).batch(2).clock(clock.clone());
+        let quota = Quota::per_second(1).burst(8);
+        let builder = RateLimiter::builder(quota).batch(3).clock(clock.clone());
         let limiter = Arc::new(builder.build().unwrap());
-        assert_eq!(granted(&limiter, 3), 3, "one of the burst is withheld");
         let (a, b) = (limiter.clone(), limiter.clone());
         let total = race(vec![
-            Box::new(move || {
-                clock.advance(Duration::from_secs(2));
-                granted(&a, 1) + granted(&a, 1)
-            }),
-            Box::new(move || granted(&b, 1) + granted(&b, 1)),
+            Box::new(move || granted(&a, 1) + granted(&a, 2)),
+            Box::new(move || granted(&b, 2)),
         ]);
-        assert_eq!(total, 2, "two flowed");
-        assert_eq!(limiter.available(), 0);
+        assert_eq!(total, 5, "two of the burst are withheld, six are not");
+        assert_eq!(limiter.available(), 1);
+        assert_eq!((granted(&limiter, 1), granted(&limiter, 1)), (1, 0));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(granted(&limiter, 1), 1);
     });
 }

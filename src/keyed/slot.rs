@@ -74,8 +74,8 @@ pub(super) fn next_epoch(word: u64, value: u64) -> u64 {
 
 /// A claimed slot's word: the value grows to `fresh`, or the epoch does.
 pub(super) fn claimed(word: u64, fresh: u64) -> u64 {
-    let next =
-        if fresh > value(word) { with_value(word, fresh) } else { next_epoch(word, value(word)) };
+    let grows = fresh > value(word);
+    let next = if grows { with_value(word, fresh) } else { next_epoch(word, value(word)) };
     with_state(next, RESERVED)
 }
 

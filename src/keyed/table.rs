@@ -28,17 +28,14 @@ use crate::sync::{AtomicU64, fence};
 use alloc::boxed::Box;
 use crossbeam_utils::CachePadded;
 
-/// Slots in a cache line. The models check the protocol on lines of one.
-#[cfg(not(any(sluicegate_loom, sluicegate_shuttle)))]
-pub(super) const WAYS: usize = 4;
-#[cfg(any(sluicegate_loom, sluicegate_shuttle))]
-pub(super) const WAYS: usize = 1;
+/// Slots in a cache line. Loom checks the protocol on lines of one, shuttle on whole ones.
+pub(super) const WAYS: usize = if cfg!(sluicegate_loom) { 1 } else { 4 };
 
 /// A key's candidate slots.
 pub(super) const CANDIDATES: usize = 2 * WAYS;
 
 /// How often a first touch that finds all its slots in other threads' hands looks again.
-const PATIENCE: u32 = if cfg!(any(sluicegate_loom, sluicegate_shuttle)) { 1 } else { 64 };
+const PATIENCE: u32 = if cfg!(sluicegate_loom) { 1 } else { 64 };
 
 /// One cache line of slots.
 #[derive(Debug)]

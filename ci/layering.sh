@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Imports run one way. For each room of src/: the rooms that it may import. A `use` of any other, or a
+# room that is not listed, is an error; so is reading time outside clock.rs, and naming the atomics'
+# home outside sync.rs.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+may_import() {
+    case $1 in
+        sync | word) echo "" ;;
+        quota) echo "error" ;;
+        time) echo "quota" ;;
+        clock) echo "error sync time" ;;
+        algorithm) echo "error quota time word" ;;
+        cell) echo "sync" ;;
+        figures) echo "algorithm" ;;
+        # Denials compute their figures; a quota names its error, which is a plain value.
+        error) echo "figures" ;;
+        basis) echo "algorithm clock error figures time" ;;
+        limiter) echo "algorithm basis cell clock error figures quota word" ;;
+        keyed) echo "algorithm basis cell clock error figures quota sync word" ;;
+        model) echo "algorithm keyed quota" ;;
+        lib) echo "algorithm clock error figures keyed limiter quota" ;;
+        *) return 1 ;;
+    esac
+}
+
+failed=0
+complain() {
+    echo "layering: $*" >&2
+    failed=1
+}
+
+while read -r file; do
+    room=${file#src/}
+    room=${room%%/*}
+    room=${room%.rs}
+    allowed=" $room $(may_import "$room" || { complain "$file: no such room in ci/layering.sh"; echo; }) "
+    while read -r import; do
+        [[ $allowed == *" $import "* ]] || complain "$file imports crate::$import"
+    done < <(grep -v '^ *//' "$file" | grep -oE 'crate::[a-z_]+' | sed 's/crate:://' | sort -u)
+    if [[ $room != sync && $room != model ]] && grep -v '^ *//' "$file" | grep -qE '(core|std)::sync::atomic'; then
+        complain "$file names the atomics' home"
+    fi
+    if [[ $room != clock ]] && grep -v '^ *//' "$file" | grep -qE 'Instant|SystemTime|quanta::|rustix::'; then
+        complain "$file reads time"
+    fi
+    if [[ $room == algorithm || $room == cell ]] && grep -v '^ *//' "$file" | grep -qE 'f32|f64'; then
+        complain "$file decides by floating point"
+    fi
+done < <(find src -name '*.rs' | sort)
+exit "$failed"

@@ -1,0 +1,80 @@
+//! Law 9: memory is fixed at construction; no verb allocates, on any path.
+#![allow(unsafe_code, reason = "a counting allocator is an unsafe trait; it forwards every call")]
+
+use sluicegate::{Algorithm, KeyedLimiter, Quota, RateLimiter, WhenFull};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(f: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.with(Cell::get);
+    f();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+#[test]
+fn no_verb_allocates() {
+    assert!(allocations(|| drop(black_box(Box::new(1)))) > 0, "the counter counts");
+    let algorithms = [
+        Algorithm::TokenBucket,
+        Algorithm::LeakyBucket,
+        Algorithm::FixedWindow,
+        Algorithm::SlidingWindow,
+    ];
+    for algorithm in algorithms {
+        let quota = Quota::per_hour(3);
+        let limiter = RateLimiter::builder(quota).algorithm(algorithm).build().unwrap();
+        let made = allocations(|| {
+            for _ in 0..5 {
+                if let Err(denied) = black_box(limiter.check()) {
+                    black_box((denied.retry_after(), denied.reset_after(), denied.remaining()));
+                }
+            }
+            black_box((limiter.check_up_to(2).is_ok(), limiter.peek(9).is_ok()));
+            black_box((limiter.charge(5), limiter.available(), limiter.level()));
+            limiter.refund(2);
+            limiter.reset();
+        });
+        assert_eq!(made, 0, "{algorithm}");
+
+        for policy in [WhenFull::Evict, WhenFull::Deny, WhenFull::Share] {
+            let builder = KeyedLimiter::<str>::builder(quota, 10).algorithm(algorithm);
+            let keyed = builder.when_full(policy).build().unwrap();
+            let keys: Vec<_> = (0..1_000).map(|key| format!("user {key}")).collect();
+            let made = allocations(|| {
+                for key in keys.iter().chain(&keys) {
+                    black_box(keyed.check(key).is_ok());
+                    black_box((keyed.peek(key, 2).is_ok(), keyed.available(key)));
+                    black_box(keyed.charge(key, 1));
+                    keyed.refund(key, 1);
+                }
+                keyed.reset(&keys[0]);
+                black_box((keyed.len(), keyed.evictions()));
+            });
+            assert_eq!(made, 0, "{algorithm}, {policy:?}");
+        }
+    }
+}
