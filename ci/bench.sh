@@ -54,6 +54,7 @@ cat <<END
 | CPU | $(cpu), $cores cores$hypervisor |
 | OS | $(os), $(uname -sr) |
 | huge pages | $(cat /sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null || echo unknown) |
+| malloc | ${GLIBC_TUNABLES:-as it comes} |
 | load before | $(uptime | sed 's/.*load average[s]*: *//') |
 | rustc | $(rustc --version), profile bench, no LTO |
 | date | $(date -u '+%Y-%m-%d %H:%M UTC') |

@@ -239,8 +239,6 @@ mod tsc {
 
 #[cfg(feature = "std")]
 mod os {
-    extern crate std;
-
     use super::{Arc, AtomicU64, Clock, Duration, Reading, Relaxed, Source};
     use std::io;
     use std::sync::Weak;

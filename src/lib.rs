@@ -1,7 +1,33 @@
 //! Rate limiting on the hot path: a bucket is one 64-bit word, changed by one compare-and-swap.
-#![cfg_attr(not(test), no_std)]
+//!
+//! ```
+//! use sluicegate::{KeyedLimiter, Quota, RateLimiter};
+//!
+//! // One limit for everybody.
+//! let all = RateLimiter::new(Quota::per_second(100).burst(20));
+//! // One for each user, in memory that is fixed now.
+//! let users = KeyedLimiter::<str>::new(Quota::per_second(1).burst(5), 100_000);
+//!
+//! match users.check("alice").and_then(|_| all.check()) {
+//!     Ok(grant) => println!("welcome, {} left", grant.remaining()),
+//!     Err(denied) => println!("retry after {:?}", denied.retry_after()),
+//! }
+//! ```
+//!
+//! - [`Quota`]: how much, how often; in code or as text (`100/minute burst 20`).
+//! - [`RateLimiter`]: one bucket. [`KeyedLimiter`]: one for each key.
+//! - [`Grant`] and [`Denied`]: the answers, and their figures.
+//! - [`Algorithm`]: token bucket, leaky bucket, fixed window, sliding window.
+//! - [`Clock`]: where time comes from; [`ManualClock`] for tests.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![no_std]
+// In the library alone: tests and examples may.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 extern crate alloc;
+#[cfg(any(test, feature = "std"))]
+extern crate std;
 
 mod algorithm;
 mod basis;
@@ -30,3 +56,19 @@ pub use figures::Grant;
 pub use keyed::{KeyedBuilder, KeyedLimiter, WhenFull};
 pub use limiter::{Builder, RateLimiter};
 pub use quota::Quota;
+
+/// Chapters: what to choose, what the limits are, and how it works.
+#[cfg(doc)]
+pub mod docs {
+    #[doc = include_str!("../docs/choosing.md")]
+    pub mod choosing {}
+    #[doc = include_str!("../docs/internals.md")]
+    pub mod internals {}
+    #[doc = include_str!("../docs/limits.md")]
+    pub mod limits {}
+}
+
+/// The README's examples compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

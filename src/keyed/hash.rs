@@ -16,7 +16,6 @@ impl Seed {
     /// A random one, from the standard library's source of hash keys.
     #[cfg(feature = "std")]
     pub(super) fn random() -> Self {
-        extern crate std;
         use std::hash::BuildHasher;
         let random = std::hash::RandomState::new();
         Self([random.hash_one(0_u64), random.hash_one(1_u64)])
