@@ -54,7 +54,8 @@ impl RateLimiter {
     #[must_use]
     pub fn new(quota: Quota) -> Self {
         let timer = Timer::new(Timer::system());
-        Self::assemble(quota, Terms::wide_token_bucket(quota), timer, None)
+        let terms = Terms::bucket(quota, Algorithm::TokenBucket, u64::BITS);
+        Self::assemble(quota, terms, timer, None)
     }
 
     /// Chooses the algorithm, the clock and the rest.
@@ -371,9 +372,9 @@ impl Builder {
         let Self { quota, algorithm, initial, batch, source } = self;
         let timer = Timer::with(source)?;
         let (mut terms, batch) = match batch {
-            None => (Terms::direct(quota, algorithm)?, None),
+            None => (Terms::new(quota, algorithm, u64::BITS)?, None),
             Some(size) => {
-                let terms = Terms::with_bits(quota, algorithm, word::VALUE_BITS)?;
+                let terms = Terms::new(quota, algorithm, word::VALUE_BITS)?;
                 (terms, Some(Batch::new(&quota, &terms.rule(), size)?))
             }
         };

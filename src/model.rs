@@ -45,7 +45,7 @@ impl Keyed {
     #[must_use]
     pub fn new(slots: usize, burst: u64, algorithm: Algorithm) -> Self {
         let quota = Quota::per_second(burst);
-        let terms = Terms::with_bits(quota, algorithm, 56).unwrap_or(Terms::token_bucket(quota));
+        let terms = Terms::new(quota, algorithm, 56).unwrap_or(Terms::bucket(quota, algorithm, 56));
         let unit = 1 << terms.scale().fraction;
         Self { table: Table::new(slots), rule: terms.rule(), unit }
     }

@@ -22,6 +22,7 @@ use token_bucket::TokenBucket;
 use crate::error::QuotaError;
 use crate::quota::Quota;
 use crate::time::{NARROW_END, Pace, Ratio, Scale, TokenTime};
+use crate::word;
 use core::fmt;
 use core::str::FromStr;
 
@@ -101,44 +102,24 @@ pub(crate) enum Mark {
 }
 
 impl Terms {
-    /// For a limiter whose value may have all 64 bits.
-    pub(crate) fn direct(quota: Quota, algorithm: Algorithm) -> Result<Self, QuotaError> {
-        let narrow = Self::with_bits(quota, algorithm, u64::BITS)?;
-        if narrow.is_window() || !narrow.scale().wants_wide(&quota) {
-            return Ok(narrow);
-        }
-        Ok(Self { fraction: Scale::wide(&quota).fraction, wide: true, ..narrow })
-    }
-
-    /// For a limiter whose value has `bits` bits, 56 at least.
-    pub(crate) fn with_bits(
-        quota: Quota,
-        algorithm: Algorithm,
-        bits: u32,
-    ) -> Result<Self, QuotaError> {
+    /// For a limiter whose states have `bits` bits: 56, or 64 of a direct one.
+    pub(crate) fn new(quota: Quota, algorithm: Algorithm, bits: u32) -> Result<Self, QuotaError> {
         let (fraction, count_bits) = match algorithm {
-            Algorithm::TokenBucket | Algorithm::LeakyBucket => (Scale::narrow(&quota).fraction, 0),
+            Algorithm::TokenBucket | Algorithm::LeakyBucket => {
+                return Ok(Self::bucket(quota, algorithm, bits));
+            }
             Algorithm::FixedWindow => FixedWindow::layout(&quota, bits)?,
             Algorithm::SlidingWindow => SlidingWindow::layout(&quota, bits)?,
         };
         Ok(Self { quota, algorithm, fraction, count_bits, wide: false, mark: Mark::Plain })
     }
 
-    /// For a keyed slot and a token bucket, which any quota fits.
-    pub(crate) fn token_bucket(quota: Quota) -> Self {
-        let fraction = Scale::narrow(&quota).fraction;
-        let algorithm = Algorithm::TokenBucket;
-        Self { quota, algorithm, fraction, count_bits: 0, wide: false, mark: Mark::Plain }
-    }
-
-    /// The same for a direct limiter.
-    pub(crate) fn wide_token_bucket(quota: Quota) -> Self {
-        let narrow = Self::token_bucket(quota);
-        if narrow.scale().wants_wide(&quota) {
-            Self { fraction: Scale::wide(&quota).fraction, wide: true, ..narrow }
-        } else {
-            narrow
-        }
+    /// For a token or leaky bucket, which every quota fits.
+    pub(crate) fn bucket(quota: Quota, algorithm: Algorithm, bits: u32) -> Self {
+        let narrow = Scale::narrow(&quota);
+        let wide = bits > word::VALUE_BITS && narrow.wants_wide(&quota);
+        let Scale { fraction } = if wide { Scale::wide(&quota) } else { narrow };
+        Self { quota, algorithm, fraction, count_bits: 0, wide, mark: Mark::Plain }
     }
 
     pub(crate) fn is_window(&self) -> bool {

@@ -124,7 +124,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         if capacity == 0 || capacity as u64 > 1 << 40 {
             return Err(QuotaError::CAPACITY);
         }
-        let terms = Terms::with_bits(quota, algorithm, word::VALUE_BITS)?;
+        let terms = Terms::new(quota, algorithm, word::VALUE_BITS)?;
         #[cfg(feature = "std")]
         let seed = seed.unwrap_or_else(Seed::random);
         #[cfg(not(feature = "std"))]
