@@ -48,25 +48,18 @@ MUTANTS = [
      "denial_against_the_reuse_of_its_slot"),
     ("no fence after the announcement", TABLE,
      """        fence(SeqCst);
-        let mut from = 0;""", "        let mut from = 0;",
+        let mut others""", "        let mut others",
      "first_touch_by_two_threads"),
     ("no look at the other candidates", TABLE,
-     """        let mut from = 0;
-        while let Some(j) = pair.find(tag, from) {
-            from = j + 1;
-            if j == i {""",
-     """        let mut from = CANDIDATES;
-        while let Some(j) = pair.find(tag, from) {
-            from = j + 1;
-            if j == i {""",
+     "let mut others = pair.bearing(tag) & !(1 << i);", "let mut others = 0_u32;",
      "first_touch_by_two_threads"),
     ("a helper promotes without looking", TABLE,
-     "Self::settle(buckets, pair, tag, i, word, &mut op)\n                };",
+     "Self::settle(buckets, pair, tag, i, word, op)\n                };",
      "{ let now = buckets.now(); match op(slot::value(word), now) { Change::Grow(v, r) | Change::Shrink(v, r) => pair.slot(i).1.compare_exchange(word, slot::with_state(slot::with_value(word, v), LIVE), AcqRel, Relaxed).is_ok().then_some(r), Change::Keep(r) => Some(r) } }\n                };",
      "first_touch_by_three_threads"),
     ("no look again after a kill", TABLE,
      """            fence(SeqCst);
-            from = 0;""", "            fence(SeqCst);",
+            others = pair""", "            fence(SeqCst);\n let _ = pair",
      "first_touch_by_t"),
     ("a live candidate does not win", TABLE,
      "if slot::state(other) == LIVE || j < i {", "if j < i {",

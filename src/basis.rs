@@ -21,8 +21,9 @@ pub(crate) struct Basis {
 pub(crate) struct Now {
     /// Token time.
     pub(crate) units: u64,
-    /// Nanoseconds since the epoch.
-    pub(crate) nanos: u64,
+    /// The clock's own ticks since the epoch: nanoseconds are made of them only for an answer's
+    /// figures.
+    pub(crate) ticks: u64,
 }
 
 impl Basis {
@@ -31,17 +32,18 @@ impl Basis {
         Self { terms, rule: terms.rule(), time: terms.time(tick), timer, tick }
     }
 
-    /// Reads the clock once. The nanoseconds cost nothing where no figure is asked for.
+    /// Reads the clock once.
     #[inline(always)]
     pub(crate) fn now(&self) -> Now {
         let ticks = self.timer.ticks();
-        Now { units: self.time.at(ticks), nanos: self.tick.of(ticks) }
+        Now { units: self.time.at(ticks), ticks }
     }
 
     /// `state` as an answer's figures.
     #[inline(always)]
     pub(crate) fn figures(&self, state: u64, now: Now) -> Figures {
-        Figures { state, now: now.units, nanos: now.nanos, terms: self.terms }
+        let nanos = self.tick.of(now.ticks);
+        Figures { state, now: now.units, nanos, terms: self.terms }
     }
 
     #[inline(always)]

@@ -8,7 +8,6 @@
 //! these orderings.
 
 use crate::sync::{AtomicU64, Ordering::Relaxed};
-use crossbeam_utils::Backoff;
 
 /// What a pure function makes of a word.
 #[derive(Debug)]
@@ -41,7 +40,6 @@ impl Cell {
     #[inline]
     pub(crate) fn update<R>(&self, mut decide: impl FnMut(u64) -> Step<R>) -> R {
         let mut seen = self.0.load(Relaxed);
-        let backoff = Backoff::new();
         loop {
             match decide(seen) {
                 Step::Keep(answer) => return answer,
@@ -52,7 +50,6 @@ impl Cell {
                     }
                 }
             }
-            backoff.spin();
         }
     }
 }

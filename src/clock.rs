@@ -176,11 +176,23 @@ impl Timer {
             Reading::Quanta(clock) => clock.raw(),
             #[cfg(feature = "std")]
             Reading::Coarse(clock) => clock.nanos(),
+            other => Self::read(other),
+        };
+        now.saturating_sub(self.epoch)
+    }
+
+    /// The slower clocks, out of the way of the quick ones.
+    #[inline(never)]
+    fn read(reading: &Reading) -> u64 {
+        match reading {
+            #[cfg(feature = "quanta")]
+            Reading::Quanta(clock) => clock.raw(),
+            #[cfg(feature = "std")]
+            Reading::Coarse(clock) => clock.nanos(),
             #[cfg(feature = "std")]
             Reading::Monotonic(clock) => clock.nanos(),
             Reading::Other(held) => held.nanos(),
-        };
-        now.saturating_sub(self.epoch)
+        }
     }
 
     /// Nanoseconds a tick.

@@ -1,6 +1,6 @@
 //! `RateLimiter`: the public verbs over one cell.
 
-use crate::algorithm::{self, Algorithm, Batch, Mark, Terms};
+use crate::algorithm::{self, Algorithm, Batch, Mark, Rule, Terms, TokenBucket};
 use crate::basis::{Basis, Now};
 use crate::cell::{Cell, Step};
 use crate::clock::{Clock, Source, Timer};
@@ -42,8 +42,19 @@ pub struct RateLimiter {
     /// On a cache line of its own: writing it must not take the read-only rest from other cores.
     cell: CachePadded<Cell>,
     basis: Basis,
-    batch: Option<Batch>,
+    path: Path,
     quota: Quota,
+}
+
+/// The ways of a check, the commonest first.
+#[derive(Debug)]
+enum Path {
+    /// A token or leaky bucket that reads the clock each time.
+    Exact(TokenBucket),
+    /// A bucket with tokens drawn ahead.
+    Batched(Batch),
+    /// Whatever the basis' rule says.
+    Window,
 }
 
 impl RateLimiter {
@@ -71,7 +82,12 @@ impl RateLimiter {
 
     fn assemble(quota: Quota, terms: Terms, timer: Timer, batch: Option<Batch>) -> Self {
         let basis = Basis::new(terms, timer);
-        Self { cell: CachePadded::new(Cell::new(0)), basis, batch, quota }
+        let path = match (batch, basis.rule) {
+            (Some(batch), _) => Path::Batched(batch),
+            (None, Rule::Bucket(rule)) => Path::Exact(rule),
+            (None, _) => Path::Window,
+        };
+        Self { cell: CachePadded::new(Cell::new(0)), basis, path, quota }
     }
 
     /// Takes one token, or says how long until there is one.
@@ -91,43 +107,59 @@ impl RateLimiter {
     /// [`Denied`] with the time until `n` tokens are there, or without one if `n` exceeds the limit.
     #[inline]
     pub fn check_n(&self, n: u64) -> Result<Grant, Denied> {
-        if let Some(batch) = &self.batch {
-            return self.check_batched(batch, n);
-        }
-        let rule = &self.basis.rule;
+        let Path::Exact(rule) = &self.path else { return self.check_otherwise(n) };
         // One comparison for both ends: 0 wraps to the top.
         if n.wrapping_sub(1) >= rule.limit() {
             return self.peek(n);
         }
         let now = self.basis.now();
-        self.cell.update(|state| match rule.take(state, now.units, n) {
-            Some(taken) => Step::Put(taken, Ok(self.basis.grant(n, taken, now))),
-            None => Step::Keep(Err(self.basis.denied(n, state, now))),
-        })
+        // The answer is put together outside of the loop, where the compiler sees what is not used.
+        let taken = self.cell.update(|state| match rule.take(state, now.units, n) {
+            Some(taken) => Step::Put(taken, Ok(taken)),
+            None => Step::Keep(Err(state)),
+        });
+        match taken {
+            Ok(taken) => Ok(self.basis.grant(n, taken, now)),
+            Err(state) => Err(self.basis.denied(n, state, now)),
+        }
     }
 
+    /// Batched limiters here, windows further on.
     #[inline]
-    fn check_batched(&self, batch: &Batch, n: u64) -> Result<Grant, Denied> {
-        if n.wrapping_sub(1) >= batch.limit() {
+    fn check_otherwise(&self, n: u64) -> Result<Grant, Denied> {
+        if let Path::Batched(batch) = &self.path {
+            let spent = self.cell.update(|seen| match batch.spend(seen, n) {
+                Some(spent) => Step::Put(spent, Some(word::tokens(spent))),
+                None => Step::Keep(None),
+            });
+            if let Some(drawn) = spent
+                && n > 0
+            {
+                return Ok(self.clock_free(n, drawn));
+            }
+        }
+        self.check_slowly(n)
+    }
+
+    /// A batched limiter's draw, a window, or a request that cannot be granted.
+    #[inline(never)]
+    fn check_slowly(&self, n: u64) -> Result<Grant, Denied> {
+        if n.wrapping_sub(1) >= self.basis.rule.limit() {
             return self.peek(n);
         }
-        // Read at the first word without enough drawn tokens, and at most once.
-        let mut read: Option<Now> = None;
-        self.cell.update(|seen| {
-            if let Some(spent) = batch.spend(seen, n) {
-                return Step::Put(spent, Ok(self.clock_free(n, word::tokens(spent))));
+        let now = self.basis.now();
+        self.cell.update(|seen| match (self.take(seen, now, n), &self.path) {
+            (Some(drawn), Path::Batched(_)) => {
+                Step::Put(drawn, Ok(self.clock_free(n, word::tokens(drawn))))
             }
-            let now = *read.get_or_insert_with(|| self.basis.now());
-            match batch.draw(seen, now.units, n) {
-                Some(drawn) => Step::Put(drawn, Ok(self.clock_free(n, word::tokens(drawn)))),
-                None => Step::Keep(Err(self.denied(n, seen, now))),
-            }
+            (Some(taken), _) => Step::Put(taken, Ok(self.basis.grant(n, taken, now))),
+            (None, _) => Step::Keep(Err(self.denied(n, seen, now))),
         })
     }
 
     #[inline(always)]
     fn clock_free(&self, granted: u64, drawn: u64) -> Grant {
-        let mut at = self.basis.figures(drawn, Now { units: 0, nanos: 0 });
+        let mut at = self.basis.figures(drawn, Now { units: 0, ticks: 0 });
         at.terms.mark = Mark::ClockFree;
         Grant::new(granted, at)
     }
@@ -157,6 +189,7 @@ impl RateLimiter {
     /// # Errors
     ///
     /// As [`check_n`](Self::check_n).
+    #[inline(never)]
     pub fn peek(&self, n: u64) -> Result<Grant, Denied> {
         let now = self.basis.now();
         let seen = self.cell.load();
@@ -243,28 +276,34 @@ impl RateLimiter {
     /// The tokens drawn ahead, which only a batched limiter has, and the state.
     #[inline(always)]
     fn split(&self, seen: u64) -> (u64, u64) {
-        if self.batch.is_some() { (word::tokens(seen), word::value(seen)) } else { (0, seen) }
+        match self.path {
+            Path::Batched(_) => (word::tokens(seen), word::value(seen)),
+            _ => (0, seen),
+        }
     }
 
     #[inline(always)]
     fn join(&self, drawn: u64, state: u64) -> u64 {
-        if self.batch.is_some() { word::pack(drawn, state) } else { state }
+        match self.path {
+            Path::Batched(_) => word::pack(drawn, state),
+            _ => state,
+        }
     }
 
     #[inline]
     fn balance(&self, seen: u64, now: Now) -> i64 {
-        match &self.batch {
-            Some(batch) => batch.balance(seen, now.units),
-            None => self.basis.rule.balance(seen, now.units),
+        match &self.path {
+            Path::Batched(batch) => batch.balance(seen, now.units),
+            _ => self.basis.rule.balance(seen, now.units),
         }
     }
 
     #[inline]
     fn take(&self, seen: u64, now: Now, n: u64) -> Option<u64> {
-        match &self.batch {
+        match &self.path {
             _ if n == 0 || n > self.basis.rule.limit() => None,
-            Some(batch) => batch.spend(seen, n).or_else(|| batch.draw(seen, now.units, n)),
-            None => self.basis.rule.take(seen, now.units, n),
+            Path::Batched(batch) => batch.spend(seen, n).or_else(|| batch.draw(seen, now.units, n)),
+            _ => self.basis.rule.take(seen, now.units, n),
         }
     }
 

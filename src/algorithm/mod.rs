@@ -17,7 +17,7 @@ pub(crate) use batch::Batch;
 use fixed_window::FixedWindow;
 pub(crate) use leaky_bucket::level;
 use sliding_window::SlidingWindow;
-use token_bucket::TokenBucket;
+pub(crate) use token_bucket::TokenBucket;
 
 use crate::error::QuotaError;
 use crate::quota::Quota;

@@ -40,7 +40,7 @@ impl TokenBucket {
     }
 
     #[inline(always)]
-    pub(super) fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
 
@@ -54,7 +54,7 @@ impl TokenBucket {
     }
 
     #[inline(always)]
-    pub(super) fn take(&self, full: u64, now: u64, n: u64) -> Option<u64> {
+    pub(crate) fn take(&self, full: u64, now: u64, n: u64) -> Option<u64> {
         debug_assert!(n >= 1 && n <= self.limit);
         let missing = self.missing(full, now) + self.scale.units(n);
         (missing <= self.burst).then(|| now.wrapping_add(missing))

@@ -8,7 +8,7 @@ pub(crate) mod table;
 
 pub use builder::{KeyedBuilder, WhenFull};
 
-use crate::algorithm::{self, Algorithm, Mark};
+use crate::algorithm::{self, Algorithm, Mark, Rule};
 use crate::basis::{Basis, Now};
 use crate::cell::{Cell, Step};
 use crate::error::Denied;
@@ -127,17 +127,46 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// [`Denied`] with the time until `n` tokens are there, or without one if `n` exceeds the limit.
     #[inline]
     pub fn check_n(&self, key: &K, n: u64) -> Result<Grant, Denied> {
+        let hash = self.seed.fingerprint(key);
+        match self.take_live(hash, n) {
+            // The answer is put together here, where the compiler sees what is not used.
+            Some((Ok(taken), now)) => Ok(self.basis.grant(n, taken, now)),
+            Some((Err(state), now)) => Err(self.basis.denied(n, state, now)),
+            None => self.take(hash, n),
+        }
+    }
+
+    /// The common case of a check: a bucket that is in the table, and the decision of a token bucket on
+    /// it. The state that was left, or that was too empty, and the moment.
+    #[inline]
+    fn take_live(&self, hash: u64, n: u64) -> Option<(Result<u64, u64>, Now)> {
+        let Rule::Bucket(rule) = &self.basis.rule else { return None };
+        // One comparison for both ends: 0 wraps to the top.
+        if n.wrapping_sub(1) >= rule.limit() {
+            return None;
+        }
+        self.table.update_live(&self.basis, hash, |state, now: Now| {
+            match rule.take(state, now.units, n) {
+                Some(taken) => Change::Grow(taken, (Ok(taken), now)),
+                None => Change::Keep((Err(state), now)),
+            }
+        })
+    }
+
+    /// [`check_n`](Self::check_n) of any algorithm and any `n`, with and without a slot.
+    #[inline(never)]
+    fn take(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
         let rule = &self.basis.rule;
         if n.wrapping_sub(1) >= rule.limit() {
-            return self.peek(key, n);
+            return self.look(hash, n);
         }
         let take = |state, now: Now| match rule.take(state, now.units, n) {
             Some(taken) => Change::Grow(taken, Ok(self.basis.grant(n, taken, now))),
             None => Change::Keep(Err(self.basis.denied(n, state, now))),
         };
-        match self.table.update(&self.basis, self.seed.fingerprint(key), self.room(), take) {
+        match self.table.update(&self.basis, hash, self.room(), take) {
             Ok(Some(answer)) => answer,
-            Ok(None) => self.peek(key, n),
+            Ok(None) => self.look(hash, n),
             Err(full) => self.without_slot(full, n, take).unwrap_or_else(Err),
         }
     }
@@ -173,6 +202,10 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     ///
     /// As [`check_n`](Self::check_n).
     pub fn peek(&self, key: &K, n: u64) -> Result<Grant, Denied> {
+        self.look(self.seed.fingerprint(key), n)
+    }
+
+    fn look(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
         let basis = &self.basis;
         let answer = |state, now: Now| {
             if n == 0 {
@@ -184,7 +217,6 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
                 None => Err(basis.denied(n, state, now)),
             }
         };
-        let hash = self.seed.fingerprint(key);
         let look = |state, now| Change::Keep(answer(state, now));
         if let Ok(Some(answer)) = self.table.update(basis, hash, None, look) {
             return answer;

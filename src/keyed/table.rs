@@ -107,18 +107,18 @@ impl<'a> Pair<'a> {
         (&line.tags[i % WAYS], &line.words[i % WAYS])
     }
 
-    /// The next candidate at or after `from` that bears the tag.
+    /// The candidates that bear the tag, a bit each.
+    ///
+    /// Looks at all of them, without a branch: both lines are then fetched at once, and a key in the
+    /// second line costs no wrong guess. Trying the first line first was slower by a fifth.
     #[inline(always)]
-    fn find(self, tag: u64, from: usize) -> Option<usize> {
-        (from..CANDIDATES).find(|&i| self.slot(i).0.load(Acquire) == tag)
+    fn bearing(self, tag: u64) -> u32 {
+        let mut mask = 0;
+        for i in 0..CANDIDATES {
+            mask |= u32::from(self.slot(i).0.load(Acquire) == tag) << i;
+        }
+        mask
     }
-}
-
-/// What a search for a key came to.
-enum Search {
-    /// A LIVE or PENDING slot of the key, and its word.
-    Found(usize, u64),
-    Missing,
 }
 
 impl Table {
@@ -170,25 +170,28 @@ impl Table {
         const BLOCK: usize = 64;
         let count = self.lines.len();
         let first = ((u128::from(hash) * count as u128) >> 64) as usize;
-        let start = first & !(BLOCK - 1);
-        // A block of one, at the end, borrows from the one before.
-        let (start, size) = match (count - start).min(BLOCK) {
-            1 => (start - 1, 2),
-            size => (start, size),
-        };
-        let step = 1 + (((hash & 0xffff_ffff) * (size as u64 - 1)) >> 32) as usize;
-        let mut second = first - start + step;
-        if second >= size {
-            second -= size;
+        // 1 to 63: flips at least one bit, and none above those of the block.
+        let step = 1 + ((hash as u32 as u64 * (BLOCK as u64 - 1)) >> 32) as usize;
+        let second = first ^ step;
+        let second = if second < count { second } else { Self::in_last_block(count, first, step) };
+        Pair([&self.lines[first], &self.lines[second]])
+    }
+
+    /// The second line where the last block of lines is not a whole one.
+    #[cold]
+    fn in_last_block(count: usize, first: usize, step: usize) -> usize {
+        let start = first & !63;
+        match count - start {
+            // A block of one borrows from the one before.
+            1 => start - 1 - step % 32,
+            size => start + (first - start + 1 + step % (size - 1)) % size,
         }
-        Pair([&self.lines[first], &self.lines[start + second]])
     }
 
     /// Applies `op` to the key's bucket, and makes it one if it has none and `room` is given.
     ///
-    /// `op` sees a value and a moment, and may be called again. `None` if there is no bucket and none was to be
-    /// made.
-    #[inline]
+    /// `op` sees a value and a moment, and may be called again. `None` if there is no bucket and none
+    /// was to be made.
     pub(crate) fn update<B: Buckets, R>(
         &self,
         buckets: &B,
@@ -196,15 +199,12 @@ impl Table {
         room: Option<Room>,
         mut op: impl FnMut(u64, B::Now) -> Change<R>,
     ) -> Result<Option<R>, Full> {
-        // 0 is what an untouched slot bears.
-        let tag = hash.max(1);
-        let pair = self.pair(hash);
-        let now = buckets.now();
+        let (tag, pair) = (Self::tag(hash), self.pair(hash));
         let mut patience = PATIENCE;
         loop {
-            if let Search::Found(i, word) = Self::search(pair, tag) {
+            if let Some((i, word)) = Self::search(pair, tag) {
                 let done = if slot::state(word) == LIVE {
-                    Self::hit(pair.slot(i), tag, word, now, &mut op)
+                    Self::hit(pair.slot(i), tag, word, buckets.now(), &mut op)
                 } else {
                     Self::settle(buckets, pair, tag, i, word, &mut op)
                 };
@@ -232,20 +232,52 @@ impl Table {
         }
     }
 
+    /// Applies `op` to the key's bucket if it is there and nobody is moving it: the common case of
+    /// [`update`](Self::update), in few instructions. `None`: it is for `update` to say.
+    #[inline]
+    pub(crate) fn update_live<B: Buckets, R>(
+        &self,
+        buckets: &B,
+        hash: u64,
+        mut op: impl FnMut(u64, B::Now) -> Change<R>,
+    ) -> Option<R> {
+        let (tag, pair) = (Self::tag(hash), self.pair(hash));
+        let mask = pair.bearing(tag);
+        // The clock after the loads: they are on their way while it is read.
+        let now = buckets.now();
+        if mask == 0 {
+            return None;
+        }
+        let place = pair.slot(mask.trailing_zeros() as usize);
+        let word = place.1.load(Acquire);
+        // The tag again, as in `search`.
+        if slot::state(word) != LIVE || place.0.load(Acquire) != tag {
+            return None;
+        }
+        Self::hit(place, tag, word, now, &mut op)
+    }
+
+    /// 0 is what an untouched slot bears.
+    #[inline(always)]
+    fn tag(hash: u64) -> u64 {
+        hash.max(1)
+    }
+
     /// A LIVE or PENDING slot of the key: its tag before and after its word.
     #[inline(always)]
-    fn search(pair: Pair<'_>, tag: u64) -> Search {
-        let mut from = 0;
-        while let Some(i) = pair.find(tag, from) {
+    fn search(pair: Pair<'_>, tag: u64) -> Option<(usize, u64)> {
+        let mut mask = pair.bearing(tag);
+        while mask != 0 {
+            let i = mask.trailing_zeros() as usize;
             let (tags, words) = pair.slot(i);
             let word = words.load(Acquire);
             // The tag again: the slot may have been given to another key before the word was read.
             if slot::state(word) >= PENDING && tags.load(Acquire) == tag {
-                return Search::Found(i, word);
+                return Some((i, word));
             }
-            from = i + 1;
+            mask &= mask - 1;
         }
-        Search::Missing
+        None
     }
 
     /// Decides on a live bucket of the key. `None`: the slot is no longer that.
@@ -344,14 +376,12 @@ impl Table {
         };
         // The announcement comes before the look at the others.
         fence(SeqCst);
-        let mut from = 0;
-        while let Some(j) = pair.find(tag, from) {
-            from = j + 1;
-            if j == i {
-                continue;
-            }
-            let (tags, others) = pair.slot(j);
-            let other = others.load(Acquire);
+        let mut others = pair.bearing(tag) & !(1 << i);
+        while others != 0 {
+            let j = others.trailing_zeros() as usize;
+            others &= others - 1;
+            let (tags, theirs) = pair.slot(j);
+            let other = theirs.load(Acquire);
             if slot::state(other) < PENDING || tags.load(Acquire) != tag {
                 continue;
             }
@@ -359,10 +389,10 @@ impl Table {
                 kill(words, pending);
                 return None;
             }
-            kill(others, other);
+            kill(theirs, other);
             // It may have been promoted instead, or announced anew: look again.
             fence(SeqCst);
-            from = 0;
+            others = pair.bearing(tag) & !(1 << i);
         }
         // Now, not when the search began: a stale moment would make the new bucket older than the
         // slot's past.
