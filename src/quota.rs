@@ -207,8 +207,12 @@ impl FromStr for Quota {
     fn from_str(text: &str) -> Result<Self, QuotaError> {
         let mut words = Words { text, at: 0 };
         let count = words.number("a whole number of tokens, as in \"100/minute\"")?;
-        if !words.symbol('/') && !words.word().eq_ignore_ascii_case("per") {
-            return Err(words.expected("\"/\" or \"per\" after the count"));
+        if !words.symbol('/') {
+            let per_at = words.at;
+            if !words.word().eq_ignore_ascii_case("per") {
+                words.at = per_at;
+                return Err(words.expected("\"/\" or \"per\" after the count"));
+            }
         }
         words.blank();
         let many = if words.starts_with_digit() {

@@ -133,7 +133,9 @@ impl Scale {
     /// The largest scale at which 30 years of `quota` and twice its burst fit in `room` units.
     fn fitting(quota: &Quota, room: u128) -> i32 {
         let flow = (HORIZON_NS * u128::from(quota.count())).div_ceil(u128::from(quota.period_ns()));
-        let tokens = flow + 2 * u128::from(quota.burst_size());
+        // A burst is at most half of what is set aside for debt, so that one can be charged on top.
+        let burst = u128::from(quota.burst_size());
+        let tokens = (flow + 2 * burst).max(6 * burst);
         let mut fraction = 0;
         while fraction < 54 && tokens << (fraction + 1) <= room {
             fraction += 1;
@@ -216,9 +218,10 @@ impl Pace {
         }
         let began = self.when(u128::from(now));
         let target = self.when(u128::from(now) + u128::from(units));
-        let flowed = u128::from(at).saturating_sub(began);
-        // A wrapped or ended line, or a clock that is coarser than a unit: count from the unit.
-        let flowed = if flowed > self.when(1) { 0 } else { flowed };
-        (target - began).saturating_sub(flowed)
+        // Since the slope is rounded up, `now` may have been read a nanosecond before `began`. On a
+        // wrapped or ended line, or a clock coarser than a unit, the moments say nothing of the phase.
+        let at = u128::from(at);
+        let in_phase = at + 1 >= began && at <= began + self.when(1);
+        target - if in_phase { at } else { began }
     }
 }

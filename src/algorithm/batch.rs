@@ -42,7 +42,11 @@ impl Batch {
             Some(most) if size == 0 || size > most => return Err(QuotaError::batch(most)),
             Some(_) => {}
         }
-        Ok(Self { bucket: bucket.lowered_by(outstanding), ahead: size - 1, unit })
+        let bucket = bucket.lowered_by(outstanding);
+        if bucket.limit() == 0 {
+            return Err(QuotaError::BATCH_RATE);
+        }
+        Ok(Self { bucket, ahead: size - 1, unit })
     }
 
     /// The most tokens that one request can be granted: the burst, less what may be outstanding.

@@ -32,10 +32,10 @@ impl TokenBucket {
         Self { burst: scale.units(limit), debt_max, limit, scale }
     }
 
-    /// The same bucket with less of a burst.
+    /// The same bucket with less of a burst, in whole units.
     pub(super) fn lowered_by(self, tokens: u64) -> Self {
-        let limit = self.limit - tokens;
-        // Rounded up by less than a unit at most, and never above what was there.
+        let unit = 1_u64 << (-i32::from(self.scale.fraction)).clamp(0, 32);
+        let limit = (self.limit - tokens) / unit * unit;
         Self { burst: self.scale.units(limit), limit, ..self }
     }
 

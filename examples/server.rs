@@ -1,0 +1,138 @@
+//! An HTTP API under limits per user, in memory.
+//!
+//! ```sh
+//! cargo run --release --example server
+//! curl -i 'http://127.0.0.1:3000/api?user=alice'
+//! ```
+//!
+//! The first five requests of a user print `{"message":"Request allowed"}`; the sixth is answered with
+//! status 429, `Retry-After: 1` and `{"error":"Rate limit exceeded"}`, and leaves a line of log.
+//!
+//! Who is limited: the query's `user`; without one, or with an empty one, the user `anonymous`, one
+//! bucket for all such requests. A name of over 128 bytes or with control characters, one given twice, and a query that is not
+//! UTF-8 are answered with 400 and count against nobody.
+
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use clap::Parser;
+use serde_json::json;
+use sluicegate::{Algorithm, KeyedLimiter, Quota};
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The longest user name, in bytes.
+const LONGEST_USER: usize = 128;
+
+/// An HTTP API that limits each user.
+#[derive(Parser)]
+struct Flags {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// The limit of each user, as in "100/minute burst 20".
+    #[arg(long, default_value = "1/second burst 5")]
+    limit: Quota,
+    /// token, leaky, fixed or sliding.
+    #[arg(long, default_value = "token-bucket")]
+    algorithm: Algorithm,
+    /// The most active users that are tracked, 24 bytes each.
+    #[arg(long, default_value_t = 100_000)]
+    capacity: usize,
+}
+
+type Users = Arc<KeyedLimiter<str>>;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let flags = Flags::parse();
+    tracing_subscriber::fmt().with_target(false).with_writer(std::io::stderr).init();
+    let users = KeyedLimiter::<str>::builder(flags.limit, flags.capacity);
+    let users: Users = Arc::new(users.algorithm(flags.algorithm).build()?);
+    let app = Router::new()
+        .route("/api", get(api))
+        .fallback(|| async { refuse(StatusCode::NOT_FOUND, "No such path") })
+        .method_not_allowed_fallback(|| async {
+            refuse(StatusCode::METHOD_NOT_ALLOWED, "Only GET is allowed here")
+        })
+        .with_state(users);
+    let listener = tokio::net::TcpListener::bind(flags.listen).await?;
+    println!(
+        "listening on http://{}, {} by {} for each user",
+        listener.local_addr()?,
+        flags.limit,
+        flags.algorithm
+    );
+    axum::serve(listener, app).with_graceful_shutdown(told_to_stop()).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn api(State(users): State<Users>, uri: Uri) -> Response {
+    let user = match user(&uri) {
+        Ok(user) => user,
+        Err(why) => return refuse(StatusCode::BAD_REQUEST, why),
+    };
+    let Err(denied) = users.check(&user) else {
+        return Json(json!({"message": "Request allowed"})).into_response();
+    };
+    // Debug formatting escapes: nobody forges a line of log.
+    tracing::warn!(?user, retry_after = ?denied.retry_after(), "denied");
+    let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded");
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    if let Some(wait) = denied.retry_after() {
+        // Whole seconds, rounded up, and never "at once".
+        let seconds = wait.as_nanos().div_ceil(1_000_000_000).max(1);
+        headers.insert(header::RETRY_AFTER, (seconds.min(u64::MAX.into()) as u64).into());
+    }
+    response
+}
+
+/// The user that the query names.
+fn user(uri: &Uri) -> Result<String, &'static str> {
+    // Pairs, not a map: a name given twice must be seen.
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    let Query(pairs) = pairs.map_err(|_| "The query does not parse")?;
+    let mut users = pairs.into_iter().filter(|(name, _)| name == "user").map(|(_, user)| user);
+    let user = users.next().unwrap_or_default();
+    if users.next().is_some() {
+        return Err("user is given twice");
+    }
+    if user.len() > LONGEST_USER {
+        return Err("user is longer than 128 bytes");
+    }
+    if user.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
+        return Err("user has control characters or is not UTF-8");
+    }
+    Ok(if user.is_empty() { "anonymous".into() } else { user })
+}
+
+fn refuse(status: StatusCode, why: &str) -> Response {
+    (status, Json(json!({ "error": why }))).into_response()
+}
+
+/// Ctrl-C, or the signal that a service manager sends.
+async fn told_to_stop() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            tracing::info!("stopping: finishing the requests at hand");
+            return;
+        }
+    }
+    // Without a handler for it, Ctrl-C ends the process by itself.
+    if interrupt.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tracing::info!("stopping: finishing the requests at hand");
+}
