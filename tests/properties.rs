@@ -61,7 +61,7 @@ impl Step {
             3 => 1 + x % 10,
             4 => (burst - burst.min(3) + x % 7).max(1),
             5 => x % burst + 1,
-            6 => (x % burst + 1) >> (x >> 58) % 40,
+            6 => (x % burst + 1) >> ((x >> 58) % 40),
             7 => burst.saturating_add(x >> (x % 64)),
             _ => u64::MAX,
         }
