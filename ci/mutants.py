@@ -54,7 +54,7 @@ MUTANTS = [
      "let mut others = pair.bearing(tag) & !(1 << i);", "let mut others = 0_u32;",
      "first_touch_by_two_threads"),
     ("a helper promotes without looking", TABLE,
-     "Self::settle(buckets, pair, tag, i, word, op)\n                };",
+     "Self::settle(buckets, pair, tag, i, word, &mut op)\n                };",
      "{ let now = buckets.now(); match op(slot::value(word), now) { Change::Grow(v, r) | Change::Shrink(v, r) => pair.slot(i).1.compare_exchange(word, slot::with_state(slot::with_value(word, v), LIVE), AcqRel, Relaxed).is_ok().then_some(r), Change::Keep(r) => Some(r) } }\n                };",
      "first_touch_by_three_threads"),
     ("no look again after a kill", TABLE,

@@ -21,8 +21,12 @@ use clap::Parser;
 use serde_json::json;
 use sluicegate::{Algorithm, KeyedLimiter, Quota};
 use std::error::Error;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// The longest user name, in bytes.
 const LONGEST_USER: usize = 128;
@@ -42,14 +46,29 @@ struct Flags {
     /// The most active users that are tracked, 24 bytes each.
     #[arg(long, default_value_t = 100_000)]
     capacity: usize,
+    /// Seconds that open connections get to finish when the server is told to stop.
+    #[arg(long, default_value_t = 10)]
+    grace: u64,
 }
 
 type Users = Arc<KeyedLimiter<str>>;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
     let flags = Flags::parse();
-    tracing_subscriber::fmt().with_target(false).with_writer(std::io::stderr).init();
+    let stderr = std::io::stderr;
+    let colours = stderr().is_terminal();
+    tracing_subscriber::fmt().with_target(false).with_ansi(colours).with_writer(stderr).init();
+    match run(flags).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     let users = KeyedLimiter::<str>::builder(flags.limit, flags.capacity);
     let users: Users = Arc::new(users.algorithm(flags.algorithm).build()?);
     let app = Router::new()
@@ -59,14 +78,32 @@ async fn main() -> Result<(), Box<dyn Error>> {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "Only GET is allowed here")
         })
         .with_state(users);
-    let listener = tokio::net::TcpListener::bind(flags.listen).await?;
+    let listener = tokio::net::TcpListener::bind(flags.listen);
+    let listener =
+        listener.await.map_err(|why| format!("cannot listen on {}: {why}", flags.listen))?;
     println!(
         "listening on http://{}, {} by {} for each user",
         listener.local_addr()?,
         flags.limit,
         flags.algorithm
     );
-    axum::serve(listener, app).with_graceful_shutdown(told_to_stop()).await?;
+    let (stopping, stop) = oneshot::channel();
+    let served = axum::serve(listener, app).with_graceful_shutdown(async {
+        told_to_stop().await;
+        // Nobody listens any more only once all is over.
+        let _ = stopping.send(());
+    });
+    // A client that never finishes its request must not keep the server from ending.
+    let given_up = async {
+        if stop.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(Duration::from_secs(flags.grace)).await;
+    };
+    tokio::select! {
+        served = served.into_future() => served?,
+        () = given_up => tracing::warn!("gave up on the connections that were still open"),
+    }
     tracing::info!("stopped");
     Ok(())
 }

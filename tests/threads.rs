@@ -2,20 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/windows_law.rs"]
+mod windows_law;
+
 use sluicegate::{ManualClock, Quota, RateLimiter};
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
+use windows_law::{Admission, worst_window};
 
 const THREADS: usize = 4;
-
-/// An admission: it happened between two nanoseconds.
-#[derive(Clone, Copy)]
-struct Admission {
-    before: u64,
-    after: u64,
-    granted: u64,
-}
 
 /// Lets every thread take as fast as it can for `time`, in turn single tokens and several.
 fn hammer(limiter: &RateLimiter, time: Duration) -> Vec<Admission> {
@@ -46,29 +42,6 @@ fn hammer(limiter: &RateLimiter, time: Duration) -> Vec<Admission> {
             (0..THREADS as u64).map(|thread| scope.spawn(move || take(thread))).collect();
         racers.into_iter().flat_map(|racer| racer.join().unwrap()).collect()
     })
-}
-
-/// By how many tokens the worst window exceeds `rate` tokens a nanosecond times its length.
-///
-/// What certainly lies between the beginning of one admission and the end of another is at least
-/// all that had ended by then, less all that had begun before. So one pass does: in the order of time,
-/// keep the lowest of "begun before, less flow" over the beginnings so far.
-fn worst_window(log: &[Admission], rate: f64) -> f64 {
-    let (mut begins, mut ends) = (log.to_vec(), log.to_vec());
-    begins.sort_unstable_by_key(|admission| admission.before);
-    ends.sort_unstable_by_key(|admission| admission.after);
-    let (mut begun, mut ended, mut next) = (0, 0, 0);
-    let (mut lowest, mut worst) = (f64::MAX, 0.0_f64);
-    for end in &ends {
-        while let Some(begin) = begins.get(next).filter(|begin| begin.before <= end.after) {
-            lowest = lowest.min(begun as f64 - rate * begin.before as f64);
-            begun += begin.granted;
-            next += 1;
-        }
-        ended += end.granted;
-        worst = worst.max(ended as f64 - rate * end.after as f64 - lowest);
-    }
-    worst
 }
 
 /// The law holds on the limiter's clock; the log is on the system's. Both may drift apart by the
@@ -114,15 +87,6 @@ fn law_1_sliding_window_among_threads() {
 fn law_1_fixed_window_among_threads() {
     let quota = Quota::new(200, Duration::from_micros(200)).unwrap();
     law_1(&RateLimiter::builder(quota).fixed_window().build().unwrap(), 1e-3, 400);
-}
-
-/// The checker itself: it must see one token too many.
-#[test]
-fn checker_of_windows_sees_one_token_too_many() {
-    let at = |before, granted| Admission { before, after: before + 1, granted };
-    let log = [at(0, 10), at(1_000, 1), at(2_000, 1), at(2_000, 1)];
-    assert!((9.99..10.0).contains(&worst_window(&log[..3], 1e-3)));
-    assert!((10.99..11.0).contains(&worst_window(&log, 1e-3)));
 }
 
 /// On a clock that stands still no token flows, so that the burst is all there is, exactly.

@@ -1,7 +1,7 @@
 //! Loom models of the direct limiter: every interleaving, every value that the orderings allow.
 //!
 //! Each test names the race and, in its comment, the line that it guards and how that line was broken
-//! to see the model fail (`ci/mutants.sh` breaks them all again).
+//! to see the model fail (`ci/mutants.py` breaks them all again).
 #![cfg(sluicegate_loom)]
 
 use loom::sync::Arc;

@@ -1,0 +1,289 @@
+//! The server example, as its user meets it: over TCP, by its exit status and its log.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const ALLOWED: &str = r#"{"message":"Request allowed"}"#;
+const EXCEEDED: &str = r#"{"error":"Rate limit exceeded"}"#;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The example's binary, which `cargo test` builds with the tests.
+fn binary() -> PathBuf {
+    // .../target/debug/deps/server-0123456789abcdef
+    let tests = std::env::current_exe().unwrap();
+    let profile = tests.parent().and_then(|deps| deps.parent()).expect("a folder of a profile");
+    let name = format!("server{}", std::env::consts::EXE_SUFFIX);
+    let binary = profile.join("examples").join(name);
+    assert!(binary.exists(), "build it first: cargo build --example server");
+    binary
+}
+
+struct Server {
+    child: Child,
+    /// Read all the time: a full pipe would stop the server.
+    log: Option<thread::JoinHandle<String>>,
+    address: SocketAddr,
+}
+
+/// A test that fails leaves no server behind.
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    fn start(flags: &[&str]) -> Self {
+        let mut child = Command::new(binary())
+            .args(["--listen", "127.0.0.1:0", "--grace", "1"])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut errors = child.stderr.take().unwrap();
+        let log = Some(thread::spawn(move || {
+            let mut log = String::new();
+            errors.read_to_string(&mut log).unwrap();
+            log
+        }));
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.split(['/', ',']).nth(2).and_then(|address| address.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("no address in {line:?}"));
+        Self { child, log, address }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect_timeout(&self.address, PATIENCE).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn request(&self, method: &str, target: &str) -> Reply {
+        let mut stream = self.connect();
+        write!(stream, "{method} {target} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        Reply::parse(&text)
+    }
+
+    fn get(&self, target: &str) -> Reply {
+        self.request("GET", target)
+    }
+
+    /// The user's answers until one is a denial.
+    fn until_denied(&self, user: &str, most: usize) -> (usize, Reply) {
+        for allowed in 0..most {
+            let reply = self.get(&format!("/api?user={user}"));
+            if reply.status == 429 {
+                return (allowed, reply);
+            }
+            assert_eq!((reply.status, reply.body.as_str()), (200, ALLOWED));
+        }
+        panic!("{most} requests, and none was denied");
+    }
+
+    /// Sends the signal and waits: the exit status and the log.
+    #[cfg(unix)]
+    fn stop(mut self, signal: &str) -> (ExitStatus, String) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        let status = self.wait();
+        (status, self.log.take().unwrap().join().unwrap())
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the server does not end");
+            thread::yield_now();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Reply {
+    fn parse(text: &str) -> Self {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?}"));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
+        Self { status, head: head.to_lowercase(), body: body.into() }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(header, _)| *header == name).map(|(_, value)| value).next()
+    }
+
+    /// A JSON object with an error and nothing else.
+    fn error(&self) -> String {
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        let object: serde_json::Value = serde_json::from_str(&self.body).unwrap();
+        assert_eq!(object.as_object().unwrap().len(), 1, "{self:?}");
+        object["error"].as_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn sixth_request_of_a_user_is_denied_and_others_are_not() {
+    // So slow that no token flows while the test runs.
+    let server = Server::start(&["--limit", "1/hour burst 5"]);
+    let (allowed, denied) = server.until_denied("alice", 6);
+    assert_eq!((allowed, denied.body.as_str()), (5, EXCEEDED));
+    assert_eq!(denied.header("content-type"), Some("application/json"));
+    assert_eq!(denied.header("cache-control"), Some("no-store"));
+    let wait: u64 = denied.header("retry-after").unwrap().parse().unwrap();
+    assert!((3_500..=3_600).contains(&wait), "{wait} s");
+    let bob = server.get("/api?user=bob");
+    assert_eq!((bob.status, bob.body.as_str()), (200, ALLOWED));
+    assert_eq!(bob.header("retry-after"), None);
+}
+
+#[test]
+fn user_is_allowed_again_after_a_second_as_it_stands() {
+    for algorithm in ["token", "leaky"] {
+        let server = Server::start(&["--algorithm", algorithm]);
+        // Five, and one for each second that the machine may have taken.
+        let (allowed, denied) = server.until_denied("alice", 60);
+        assert!(allowed >= 5, "{algorithm}: {allowed}");
+        assert_eq!(denied.header("retry-after"), Some("1"), "{algorithm}");
+        let deadline = Instant::now() + PATIENCE;
+        while server.get("/api?user=alice").status == 429 {
+            assert!(Instant::now() < deadline, "{algorithm}: never allowed again");
+        }
+    }
+}
+
+#[test]
+fn requests_that_make_no_sense_are_told_so() {
+    let server = Server::start(&["--limit", "1/hour burst 5"]);
+    let long = format!("/api?user={}", "x".repeat(129));
+    for (target, why) in [
+        (long.as_str(), "longer than 128 bytes"),
+        ("/api?user=a%0Ab", "control characters"),
+        ("/api?user=a%00", "control characters"),
+        ("/api?user=%FF%FE", "not UTF-8"),
+        ("/api?user=a&user=b", "given twice"),
+    ] {
+        let reply = server.get(target);
+        assert_eq!(reply.status, 400, "{target}");
+        assert!(reply.error().contains(why), "{target}: {}", reply.body);
+    }
+    let nowhere = server.get("/nowhere");
+    assert_eq!((nowhere.status, nowhere.error().as_str()), (404, "No such path"));
+    for method in ["POST", "PUT", "DELETE"] {
+        let reply = server.request(method, "/api?user=alice");
+        assert_eq!((reply.status, reply.header("allow")), (405, Some("get,head")));
+        assert!(reply.error().contains("GET"));
+    }
+    // None of them cost anybody anything, and a percent sign alone is a name.
+    assert_eq!(server.until_denied("alice", 6).0, 5);
+    assert_eq!(server.until_denied("%zz", 6).0, 5);
+}
+
+#[test]
+fn nameless_requests_share_one_bucket() {
+    let server = Server::start(&["--limit", "1/hour burst 3"]);
+    for target in ["/api", "/api?user=", "/api?other=1"] {
+        assert_eq!(server.get(target).status, 200, "{target}");
+    }
+    assert_eq!(server.get("/api").status, 429);
+    assert_eq!(server.get("/api?user=anonymous").status, 429);
+    assert_eq!(server.get("/api?user=alice").status, 200);
+}
+
+/// The example with these flags, which end it at once.
+fn refused(flags: &[&str]) -> (Output, String) {
+    let output = Command::new(binary()).args(flags).output().unwrap();
+    let errors = String::from_utf8(output.stderr.clone()).unwrap();
+    assert!(!output.status.success(), "{flags:?}");
+    assert!(!errors.contains("panicked") && !errors.contains("QuotaError"), "{errors}");
+    (output, errors)
+}
+
+#[test]
+fn flags_that_make_no_sense_are_told_so() {
+    for (flags, why) in [
+        (["--limit", "10/fortnight"], "byte 3: expected a unit"),
+        (["--limit", "0/second"], "count"),
+        (["--algorithm", "wishful"], "token-bucket, leaky-bucket"),
+        (["--listen", "nowhere"], "--listen"),
+        (["--capacity", "0"], "capacity must be from 1"),
+    ] {
+        let (_, errors) = refused(&flags);
+        assert!(errors.contains(why), "{flags:?}: {errors}");
+        assert!(errors.starts_with("error: "), "{errors}");
+    }
+}
+
+#[test]
+fn address_in_use_is_told_in_one_sentence() {
+    let server = Server::start(&[]);
+    let address = server.address.to_string();
+    let (_, errors) = refused(&["--listen", &address]);
+    assert!(errors.starts_with(&format!("error: cannot listen on {address}: ")), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+}
+
+#[cfg(unix)]
+#[test]
+fn every_denial_is_one_line_of_log_that_nobody_can_forge() {
+    let server = Server::start(&["--limit", "1/hour burst 1"]);
+    // eve" retry_after=None, and an override of the reading direction.
+    let eve = "eve%22%20retry_after=None%E2%80%AE";
+    assert_eq!(server.until_denied(eve, 2).0, 1);
+    assert_eq!(server.get(&format!("/api?user={eve}")).status, 429);
+    assert_eq!(server.until_denied("bob", 2).0, 1);
+    let (status, log) = server.stop("TERM");
+    assert!(status.success(), "{status}");
+    let denials: Vec<_> = log.lines().filter(|line| line.contains("denied")).collect();
+    assert_eq!(denials.len(), 3, "{log}");
+    let name = r#"user="eve\" retry_after=None\u{202e}" retry_after=Some("#;
+    assert_eq!(denials.iter().filter(|line| line.contains(name)).count(), 2, "{log}");
+    assert!(denials[2].contains(r#"user="bob""#), "{log}");
+    assert!(!log.contains('\u{1b}'), "colours in a file: {log:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn both_signals_end_the_server_in_peace() {
+    for signal in ["INT", "TERM"] {
+        let server = Server::start(&[]);
+        assert_eq!(server.get("/api?user=alice").status, 200);
+        let (status, log) = server.stop(signal);
+        assert!(status.success(), "{signal}: {status}");
+        assert!(log.trim_end().ends_with("stopped"), "{signal}: {log}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn clients_that_never_finish_do_not_keep_the_server() {
+    let server = Server::start(&[]);
+    let mut idle = server.connect();
+    write!(idle, "GET /api HTTP/1.1\r\nHost:").unwrap();
+    // It has been accepted once a later one is answered.
+    assert_eq!(server.get("/api").status, 200);
+    let (status, log) = server.stop("TERM");
+    assert!(status.success(), "{status}");
+    assert!(log.contains("still open"), "{log}");
+}
