@@ -178,7 +178,18 @@ impl Timer {
             Reading::Coarse(clock) => clock.nanos(),
             other => Self::read(other),
         };
-        now.saturating_sub(self.epoch)
+        match now.checked_sub(self.epoch) {
+            Some(ticks) => ticks,
+            None => Self::before_the_epoch(),
+        }
+    }
+
+    /// A counter that is behind the one of the core that built the limiter. Out of the way, so that
+    /// a check has a branch to guess instead of a figure to wait for.
+    #[cold]
+    #[inline(never)]
+    fn before_the_epoch() -> u64 {
+        0
     }
 
     /// The slower clocks, out of the way of the quick ones.

@@ -87,8 +87,23 @@ impl Ratio {
     }
 
     /// `ticks` converted, rounded down, modulo 2^64. One multiply.
+    ///
+    /// At ordinary rates a unit is two ticks or more, and then the product's upper half is all that
+    /// counts: shifting both halves takes four times as long as that, and a check waits for it.
     #[inline(always)]
     pub(crate) fn of(self, ticks: u64) -> u64 {
+        match self.shift.checked_sub(u64::BITS) {
+            Some(shift) => {
+                let product = u128::from(ticks) * u128::from(self.multiplier);
+                ((product >> u64::BITS) as u64) >> (shift % u64::BITS)
+            }
+            None => self.of_both_halves(ticks),
+        }
+    }
+
+    /// Not inlined, lest the compiler should compute both and choose.
+    #[inline(never)]
+    fn of_both_halves(self, ticks: u64) -> u64 {
         ((u128::from(ticks) * u128::from(self.multiplier)) >> self.shift) as u64
     }
 }
@@ -182,7 +197,15 @@ impl TokenTime {
     /// Units since the epoch. One multiply.
     #[inline(always)]
     pub(crate) fn at(&self, ticks: u64) -> u64 {
-        self.ratio.of(ticks).min(self.end)
+        let units = self.ratio.of(ticks);
+        if units > self.end { self.ended() } else { units }
+    }
+
+    /// A call, so that there is a branch, which is guessed, and nothing to wait for.
+    #[cold]
+    #[inline(never)]
+    fn ended(&self) -> u64 {
+        self.end
     }
 }
 

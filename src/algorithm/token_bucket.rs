@@ -56,8 +56,12 @@ impl TokenBucket {
     #[inline(always)]
     pub(crate) fn take(&self, full: u64, now: u64, n: u64) -> Option<u64> {
         debug_assert!(n >= 1 && n <= self.limit);
-        let missing = self.missing(full, now) + self.scale.units(n);
-        (missing <= self.burst).then(|| now.wrapping_add(missing))
+        let units = self.scale.units(n);
+        // What may be missing is known before the time is: the decision is one comparison away from
+        // the clock. It compares the signed difference, which is below zero where nothing is missing.
+        let most = (self.burst - units) as i64;
+        let ahead = full.wrapping_sub(now) as i64;
+        (ahead <= most).then(|| now.wrapping_add(ahead.max(0) as u64 + units))
     }
 
     #[inline]
