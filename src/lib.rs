@@ -57,7 +57,7 @@ pub use keyed::{KeyedBuilder, KeyedLimiter, WhenFull};
 pub use limiter::{Builder, RateLimiter};
 pub use quota::Quota;
 
-/// Chapters: what to choose, what the limits are, and how it works.
+/// Chapters: what to choose, what the limits are, how it works, and how fast.
 #[cfg(doc)]
 pub mod docs {
     #[doc = include_str!("../docs/choosing.md")]
@@ -66,6 +66,8 @@ pub mod docs {
     pub mod internals {}
     #[doc = include_str!("../docs/limits.md")]
     pub mod limits {}
+    #[doc = include_str!("../docs/speed.md")]
+    pub mod speed {}
 }
 
 /// The README's examples compile and run.

@@ -1,6 +1,7 @@
 //! Fingerprints: SipHash-1-3 with a random key.
 //!
-//! Of the hashes that were measured (`benches/versus.rs`, rows "hash") only SipHash was designed as a
+//! Of the hashes that were measured (`benches/versus.rs`, cases "hashing"; a `u64` 9.1 ns, with ahash 4.6,
+//! foldhash 4.4; a text of 23 bytes 14.6, 9.3 and 9.3) only SipHash was designed as a
 //! pseudo-random function against an adversary who chooses the keys and sees the timing; ahash and foldhash
 //! are faster and promise less (resistance to flooding without a proof; none against one who sees hashes).
 //! A collision here would not slow a map down, it would let a user spend another's tokens.
