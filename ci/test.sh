@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 ci/lint.sh
 
 echo "== tests, all features"
+# The examples first: a test runs the server.
+cargo build --locked --quiet --all-features --examples
 cargo test --locked --quiet --all-features --lib --tests --examples
 echo "== documentation's examples"
 cargo test --locked --quiet --all-features --doc

@@ -47,8 +47,9 @@ def main():
     draw(keyed, [case for case in cases if "keys" in case["case"]], names[:2])
     direct.set_title("one limiter", color=INK)
     keyed.set_title("a limiter for each key", color=INK)
-    direct.legend(frameon=False, labelcolor=INK, fontsize=9, loc="lower right")
-    figure.tight_layout()
+    labels = direct.get_legend_handles_labels()
+    figure.legend(*labels, ncols=4, frameon=False, labelcolor=INK, fontsize=9, loc="lower center")
+    figure.tight_layout(rect=(0, 0.06, 1, 1))
     figure.savefig(HERE / "speed.svg", transparent=True, metadata={"Date": None})
 
 
