@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-use sluicegate::{KeyedLimiter, ManualClock, Quota, RateLimiter};
+use sluicegate::{Algorithm, KeyedLimiter, ManualClock, Quota, RateLimiter};
 use std::time::Duration;
 
 const SECOND: u64 = 1_000_000_000;
@@ -97,6 +97,94 @@ fn line_of_56_bits_ends_in_denials() {
     }
 }
 
+/// What comes in after `from`, when both buckets are drained, by each of the `times`.
+fn flows(limiters: &Limiters, from: u64, times: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
+    limiters.0.set(Duration::from_nanos(from));
+    let _ = drain(limiters);
+    let ask = |at| {
+        limiters.0.set(Duration::from_nanos(at));
+        drain(limiters)
+    };
+    times.map(ask).collect()
+}
+
+/// Across the very end: exact until there, never more than flowed, and then nothing for ever.
+#[test]
+fn line_of_56_bits_is_exact_until_its_end_and_never_generous() {
+    for quota in NARROW {
+        let (count, period, burst) = quota;
+        let flowed = |ns: u64| (u128::from(ns) * u128::from(count) / u128::from(period)) as u64;
+        // The time of at least two tokens, and of two units.
+        let pace = 2 * period.div_ceil(count) + 100;
+        let limiters = limiters(quota);
+        // Whether anything flows shortly before: of new limiters, since no clock goes back.
+        let alive = |at: u64| {
+            let fresh = self::limiters(quota);
+            let flow = flows(&fresh, at - pace, [at].into_iter())[0];
+            flow.0 > 0 || flow.1 > 0
+        };
+        let (mut before, mut after) =
+            ((30 * YEAR).as_nanos() as u64, (100 * YEAR).as_nanos() as u64);
+        assert!(alive(before) && !alive(after), "{quota:?}");
+        while after - before > 1 {
+            let middle = before + (after - before) / 2;
+            if alive(middle) { before = middle } else { after = middle }
+        }
+        // From about twenty tokens before the end to twenty after, in fifths.
+        let from = after - 11 * pace;
+        let asked = (0..220).map(|i| from + i * (pace / 10));
+        let mut admitted = (0, 0);
+        for (at, (direct, keyed)) in asked.clone().zip(flows(&limiters, from, asked)) {
+            admitted = (admitted.0 + direct, admitted.1 + keyed);
+            // But for a unit of time, of up to 35 ns.
+            let most = flowed(at - from + 35).min(flowed(after - from + 35));
+            let least =
+                flowed((at - from).saturating_sub(35)).min(flowed(after - pace - from - 35));
+            for admitted in [admitted.0, admitted.1] {
+                assert!((least..=most).contains(&admitted), "{admitted} at {at} ns, {quota:?}");
+            }
+        }
+        let (.., keyed) = &limiters;
+        for years in [100, 200, 300, 400, 500, 584] {
+            limiters.0.set(years * YEAR);
+            assert_eq!(drain(&limiters), (0, 0), "{quota:?} after {years} years");
+        }
+        // A key that nobody has seen has its burst, once.
+        assert_eq!(keyed.check_up_to(&8, u64::MAX).map_or(0, |grant| grant.granted()), burst);
+        assert!(keyed.check(&8).is_err(), "{quota:?}");
+    }
+}
+
+/// The lines of windows end likewise: the last window's count, once.
+#[test]
+fn lines_of_windows_end_in_denials() {
+    for (count, period) in
+        [(5, 30 * DAY), (100, Duration::from_secs(1)), (7, Duration::from_millis(3))]
+    {
+        for algorithm in [Algorithm::FixedWindow, Algorithm::SlidingWindow] {
+            let quota = Quota::new(count, period).unwrap();
+            let clock = ManualClock::new();
+            let direct = RateLimiter::builder(quota).algorithm(algorithm).clock(clock.clone());
+            let keyed = KeyedLimiter::builder(quota, 10).algorithm(algorithm).clock(clock.clone());
+            let limiters = (clock, direct.build().unwrap(), keyed.build().unwrap());
+            // Three windows apart, until then, each is as good as the first.
+            for at in
+                [29 * YEAR, 29 * YEAR + 3 * period, 30 * YEAR - DAY, 30 * YEAR - DAY + 3 * period]
+            {
+                limiters.0.set(at);
+                assert_eq!(drain(&limiters), (count, count), "{algorithm}, {quota:?} at {at:?}");
+                assert_eq!(drain(&limiters), (0, 0), "{algorithm}, {quota:?} at {at:?}");
+            }
+            limiters.0.set(100 * YEAR);
+            assert_eq!(drain(&limiters), (count, count), "{algorithm}, {quota:?}");
+            for years in [100, 101, 300, 584] {
+                limiters.0.set(years * YEAR);
+                assert_eq!(drain(&limiters), (0, 0), "{algorithm}, {quota:?} after {years} years");
+            }
+        }
+    }
+}
+
 /// 2^64 tokens flow in 213 days at 10^12 a second: the line wraps every 213 days, at most.
 #[test]
 fn wide_lines_wrap_without_a_trace() {
@@ -120,5 +208,46 @@ fn wide_lines_wrap_without_a_trace() {
             assert!(key.abs_diff(due) <= unit, "{key} of {due}");
             let _ = direct.check_up_to(u64::MAX);
         }
+    }
+}
+
+/// At 10^9 a second the line wraps every 73 years, at 10^12 every 213 days: in steps of no
+/// more than half of it, several times over, what flows in between is there and what was taken is not.
+#[test]
+fn wide_lines_are_exact_after_several_wraps() {
+    for (quota, step) in [(WIDE[0], 30 * YEAR), (WIDE[1], 106 * DAY)] {
+        let (clock, direct, _) = limiters(quota);
+        let (count, _, burst) = quota;
+        for turn in 1..=16 {
+            clock.set(turn * step);
+            let drained = || direct.check_up_to(u64::MAX).map_or(0, |grant| grant.granted());
+            assert_eq!((drained(), drained()), (burst, 0), "{count} a second, turn {turn}");
+            let wait = direct.peek(burst).unwrap_err().retry_after();
+            assert_eq!(wait, Some(Duration::from_secs(1)), "{count} a second, turn {turn}");
+            clock.advance(Duration::from_nanos(SECOND - 1));
+            assert!(direct.peek(burst).is_err(), "{count} a second, turn {turn}");
+            assert_eq!(drained(), burst - count / SECOND, "{count} a second, turn {turn}");
+            clock.advance(Duration::from_nanos(1));
+            assert_eq!(drained(), count / SECOND, "{count} a second, turn {turn}");
+        }
+    }
+}
+
+/// Across the wrap itself, one call at a time: the line of 10^12 a second, from 2 us before 2^64
+/// tokens to 2 us after.
+#[test]
+fn wide_line_flows_across_its_wrap() {
+    let (clock, direct, _) = limiters(WIDE[1]);
+    let wrap = u64::MAX / 1_000 + 1;
+    // Near enough for a new word not to be taken for a debt.
+    for at in [wrap / 3, wrap / 3 * 2, wrap - 2_000] {
+        clock.set(Duration::from_nanos(at));
+        assert_eq!(direct.check_up_to(u64::MAX).unwrap().granted(), WIDE[1].2);
+    }
+    for step in 1..=4_000 {
+        clock.advance(Duration::from_nanos(1));
+        assert!(direct.check_n(1_001).is_err(), "step {step}");
+        assert!(direct.check_n(999).is_ok() && direct.check().is_ok(), "step {step}");
+        assert!(direct.check().is_err(), "step {step}");
     }
 }

@@ -5,7 +5,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,42 +25,77 @@ fn binary() -> PathBuf {
     binary
 }
 
-struct Server {
-    child: Child,
-    /// Read all the time: a full pipe would stop the server.
-    log: Option<thread::JoinHandle<String>>,
-    address: SocketAddr,
-}
+/// A run of the example, which a test that fails leaves no trace of either.
+struct Run(Child);
 
-/// A test that fails leaves no server behind.
-impl Drop for Server {
+impl Drop for Run {
     fn drop(&mut self) {
         // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
+}
+
+impl Run {
+    fn start(flags: &[&str]) -> Self {
+        let mut command = Command::new(binary());
+        command.args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self(command.spawn().unwrap())
+    }
+
+    /// What it says on standard error.
+    fn errors(&mut self) -> Receiver<String> {
+        lines(self.0.stderr.take().unwrap())
+    }
+
+    fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().unwrap()
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        until("the example ends", || self.has_ended())
+    }
+}
+
+/// A pipe's lines, read all the time: a full one would stop the server.
+fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (send, receive) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines() {
+            // A test that has ended does not listen any more.
+            let _ = send.send(line.unwrap());
+        }
+    });
+    receive
+}
+
+/// Asks now and then, until there is an answer or the end of patience.
+fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+struct Server {
+    run: Run,
+    log: Receiver<String>,
+    address: SocketAddr,
 }
 
 impl Server {
     fn start(flags: &[&str]) -> Self {
-        let mut child = Command::new(binary())
-            .args(["--listen", "127.0.0.1:0", "--grace", "1"])
-            .args(flags)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut errors = child.stderr.take().unwrap();
-        let log = Some(thread::spawn(move || {
-            let mut log = String::new();
-            errors.read_to_string(&mut log).unwrap();
-            log
-        }));
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut run = Run::start(&[&["--listen", "127.0.0.1:0"], flags].concat());
+        let log = run.errors();
+        let said = lines(run.0.stdout.take().unwrap());
+        let line = said.recv_timeout(PATIENCE).expect("it says where it listens");
         let address = line.split(['/', ',']).nth(2).and_then(|address| address.parse().ok());
         let address = address.unwrap_or_else(|| panic!("no address in {line:?}"));
-        Self { child, log, address }
+        Self { run, log, address }
     }
 
     fn connect(&self) -> TcpStream {
@@ -73,9 +109,7 @@ impl Server {
         let mut stream = self.connect();
         write!(stream, "{method} {target} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
             .unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        Reply::parse(&text)
+        Reply::read(stream)
     }
 
     fn get(&self, target: &str) -> Reply {
@@ -94,24 +128,24 @@ impl Server {
         panic!("{most} requests, and none was denied");
     }
 
-    /// Sends the signal and waits: the exit status and the log.
+    /// Sends the signal.
     #[cfg(unix)]
-    fn stop(mut self, signal: &str) -> (ExitStatus, String) {
-        let pid = self.child.id().to_string();
+    fn tell(&self, signal: &str) {
+        let pid = self.run.0.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
-        let status = self.wait();
-        (status, self.log.take().unwrap().join().unwrap())
     }
 
-    fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "the server does not end");
-            thread::yield_now();
-        }
+    /// Waits for a server that was told to stop: the exit status, and the rest of the log.
+    #[cfg(unix)]
+    fn ended(mut self) -> (ExitStatus, Vec<String>) {
+        let status = self.run.wait();
+        (status, self.log.iter().collect())
+    }
+
+    #[cfg(unix)]
+    fn stop(self, signal: &str) -> (ExitStatus, Vec<String>) {
+        self.tell(signal);
+        self.ended()
     }
 }
 
@@ -123,7 +157,10 @@ struct Reply {
 }
 
 impl Reply {
-    fn parse(text: &str) -> Self {
+    /// All that comes until the server closes the connection.
+    fn read(mut stream: TcpStream) -> Self {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?}"));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
         Self { status, head: head.to_lowercase(), body: body.into() }
@@ -155,6 +192,7 @@ fn sixth_request_of_a_user_is_denied_and_others_are_not() {
     assert!((3_500..=3_600).contains(&wait), "{wait} s");
     let bob = server.get("/api?user=bob");
     assert_eq!((bob.status, bob.body.as_str()), (200, ALLOWED));
+    assert_eq!(bob.header("content-type"), Some("application/json"));
     assert_eq!(bob.header("retry-after"), None);
 }
 
@@ -162,14 +200,16 @@ fn sixth_request_of_a_user_is_denied_and_others_are_not() {
 fn user_is_allowed_again_after_a_second_as_it_stands() {
     for algorithm in ["token", "leaky"] {
         let server = Server::start(&["--algorithm", algorithm]);
+        let start = Instant::now();
         // Five, and one for each second that the machine may have taken.
         let (allowed, denied) = server.until_denied("alice", 60);
         assert!(allowed >= 5, "{algorithm}: {allowed}");
         assert_eq!(denied.header("retry-after"), Some("1"), "{algorithm}");
-        let deadline = Instant::now() + PATIENCE;
-        while server.get("/api?user=alice").status == 429 {
-            assert!(Instant::now() < deadline, "{algorithm}: never allowed again");
-        }
+        let again = || (server.get("/api?user=alice").status == 200).then(|| start.elapsed());
+        let elapsed = until("alice is allowed again", again).as_secs_f64();
+        // All that was allowed: five, and the whole seconds that had passed. Two clocks differ a little.
+        let most = 5.001 + elapsed;
+        assert!((allowed + 1) as f64 <= most, "{algorithm}: {allowed} and 1 in {elapsed} s");
     }
 }
 
@@ -211,27 +251,29 @@ fn nameless_requests_share_one_bucket() {
     assert_eq!(server.get("/api?user=alice").status, 200);
 }
 
-/// The example with these flags, which end it at once.
-fn refused(flags: &[&str]) -> (Output, String) {
-    let output = Command::new(binary()).args(flags).output().unwrap();
-    let errors = String::from_utf8(output.stderr.clone()).unwrap();
-    assert!(!output.status.success(), "{flags:?}");
-    assert!(!errors.contains("panicked") && !errors.contains("QuotaError"), "{errors}");
-    (output, errors)
+/// What the example says to these flags, which end it at once.
+fn refused(flags: &[&str]) -> Vec<String> {
+    let mut run = Run::start(flags);
+    let errors = run.errors();
+    let status = run.wait();
+    let errors: Vec<_> = errors.iter().collect();
+    // Clap's status, and the example's own; a panic has another.
+    assert!(matches!(status.code(), Some(1 | 2)), "{flags:?}: {status}, {errors:?}");
+    assert!(!errors.concat().contains("QuotaError"), "{errors:?}");
+    errors
 }
 
 #[test]
 fn flags_that_make_no_sense_are_told_so() {
     for (flags, why) in [
         (["--limit", "10/fortnight"], "byte 3: expected a unit"),
-        (["--limit", "0/second"], "count"),
+        (["--limit", "0/second"], "--limit <LIMIT>': count must be at least 1"),
         (["--algorithm", "wishful"], "token-bucket, leaky-bucket"),
-        (["--listen", "nowhere"], "--listen"),
+        (["--listen", "nowhere"], "--listen <LISTEN>': invalid socket address"),
         (["--capacity", "0"], "capacity must be from 1"),
     ] {
-        let (_, errors) = refused(&flags);
-        assert!(errors.contains(why), "{flags:?}: {errors}");
-        assert!(errors.starts_with("error: "), "{errors}");
+        let errors = refused(&flags);
+        assert!(errors[0].starts_with("error: ") && errors[0].contains(why), "{errors:?}");
     }
 }
 
@@ -239,9 +281,9 @@ fn flags_that_make_no_sense_are_told_so() {
 fn address_in_use_is_told_in_one_sentence() {
     let server = Server::start(&[]);
     let address = server.address.to_string();
-    let (_, errors) = refused(&["--listen", &address]);
-    assert!(errors.starts_with(&format!("error: cannot listen on {address}: ")), "{errors}");
-    assert_eq!(errors.lines().count(), 1, "{errors}");
+    let errors = refused(&["--listen", &address]);
+    assert!(errors[0].starts_with(&format!("error: cannot listen on {address}: ")), "{errors:?}");
+    assert_eq!(errors.len(), 1, "{errors:?}");
 }
 
 #[cfg(unix)]
@@ -252,15 +294,20 @@ fn every_denial_is_one_line_of_log_that_nobody_can_forge() {
     let eve = "eve%22%20retry_after=None%E2%80%AE";
     assert_eq!(server.until_denied(eve, 2).0, 1);
     assert_eq!(server.get(&format!("/api?user={eve}")).status, 429);
+    // A line of its own, and a colour, if they were let through.
+    for forged in ["x%0A2026-01-01T00:00:00Z%20WARN%20denied", "%1B[31mdenied", "x%0Ddenied"] {
+        assert_eq!(server.get(&format!("/api?user={forged}")).status, 400, "{forged}");
+    }
     assert_eq!(server.until_denied("bob", 2).0, 1);
     let (status, log) = server.stop("TERM");
     assert!(status.success(), "{status}");
-    let denials: Vec<_> = log.lines().filter(|line| line.contains("denied")).collect();
-    assert_eq!(denials.len(), 3, "{log}");
+    let (denials, others): (Vec<_>, Vec<_>) = log.iter().partition(|line| line.contains("denied"));
     let name = r#"user="eve\" retry_after=None\u{202e}" retry_after=Some("#;
-    assert_eq!(denials.iter().filter(|line| line.contains(name)).count(), 2, "{log}");
-    assert!(denials[2].contains(r#"user="bob""#), "{log}");
-    assert!(!log.contains('\u{1b}'), "colours in a file: {log:?}");
+    assert_eq!(denials.len(), 3, "{log:?}");
+    assert!(denials[0].contains(name) && denials[1].contains(name), "{log:?}");
+    assert!(denials[2].contains(r#"user="bob""#), "{log:?}");
+    assert_eq!(others.len(), 2, "its end, in two lines, and nothing else: {log:?}");
+    assert!(!log.concat().contains('\u{1b}'), "colours in a file: {log:?}");
 }
 
 #[cfg(unix)]
@@ -271,19 +318,45 @@ fn both_signals_end_the_server_in_peace() {
         assert_eq!(server.get("/api?user=alice").status, 200);
         let (status, log) = server.stop(signal);
         assert!(status.success(), "{signal}: {status}");
-        assert!(log.trim_end().ends_with("stopped"), "{signal}: {log}");
+        assert!(log.last().is_some_and(|line| line.ends_with("stopped")), "{signal}: {log:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn request_at_hand_is_answered_before_the_server_ends() {
+    for signal in ["INT", "TERM"] {
+        let mut server = Server::start(&["--grace", "60"]);
+        let mut at_hand = server.connect();
+        write!(at_hand, "GET /api?user=alice HTTP/1.1\r\n").unwrap();
+        // It has been accepted once a later one is answered.
+        assert_eq!(server.get("/api?user=bob").status, 200);
+        server.tell(signal);
+        let line = server.log.recv_timeout(PATIENCE).unwrap();
+        assert!(line.contains("stopping"), "{signal}: {line}");
+        // Nobody else gets in.
+        let address = server.address;
+        until("nobody listens", || TcpStream::connect_timeout(&address, PATIENCE).err());
+        assert_eq!(server.run.has_ended(), None, "{signal}: with a request at hand");
+        write!(at_hand, "Host: here\r\n\r\n").unwrap();
+        let reply = Reply::read(at_hand);
+        assert_eq!((reply.status, reply.body.as_str()), (200, ALLOWED), "{signal}");
+        let (status, log) = server.ended();
+        assert!(status.success(), "{signal}: {status}");
+        assert_eq!(log.len(), 1, "{signal}: {log:?}");
+        assert!(log[0].ends_with("stopped"), "{signal}: {log:?}");
     }
 }
 
 #[cfg(unix)]
 #[test]
 fn clients_that_never_finish_do_not_keep_the_server() {
-    let server = Server::start(&[]);
+    let server = Server::start(&["--grace", "1"]);
     let mut idle = server.connect();
     write!(idle, "GET /api HTTP/1.1\r\nHost:").unwrap();
     // It has been accepted once a later one is answered.
     assert_eq!(server.get("/api").status, 200);
     let (status, log) = server.stop("TERM");
     assert!(status.success(), "{status}");
-    assert!(log.contains("still open"), "{log}");
+    assert!(log.concat().contains("still open"), "{log:?}");
 }
