@@ -35,6 +35,10 @@ MUTANTS = [
      "if slot::state(word) >= PENDING && tags.load(Acquire) == tag {",
      "if slot::state(word) >= PENDING {",
      "hit_against_the_reuse_of_its_slot"),
+    ("the short way does not look at the tag again", TABLE,
+     "if slot::state(word) != LIVE || place.0.load(Acquire) != tag {",
+     "if slot::state(word) != LIVE {",
+     "hit_against_the_reuse_of_its_slot"),
     ("hit does not look at the tag after a lost swap", TABLE,
      """                Err(newer) => word = newer,
             }

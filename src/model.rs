@@ -70,17 +70,30 @@ impl Keyed {
 }
 
 impl Caller<'_> {
-    /// Takes `n`; a first touch may take a free slot, or a live one if `evict`.
+    /// Takes `n`, the short way if the key is there, as a limiter does; a first touch may take a free
+    /// slot, or a live one if `evict`.
     #[must_use]
     pub fn take(&self, n: u64, evict: bool) -> Answer {
-        let rule = &self.keyed.rule;
+        let short =
+            self.keyed.table.update_live(self, self.hash, |state, now| self.decide(state, now, n));
+        short.unwrap_or_else(|| self.take_by_search(n, evict))
+    }
+
+    /// The same without the short way, which only reads before a first touch: for models of three
+    /// threads that it would make too large.
+    #[must_use]
+    pub fn take_by_search(&self, n: u64, evict: bool) -> Answer {
         let room = if evict { Room::Evict } else { Room::None };
-        let take = |state, now| match rule.take(state, now, n) {
-            Some(taken) => Change::Grow(taken, Answer::Granted),
-            None => Change::Keep(Answer::Denied),
-        };
+        let take = |state, now| self.decide(state, now, n);
         let answer = self.keyed.table.update(self, self.hash, Some(room), take);
         answer.map_or(Answer::NoSlot, |answer| answer.unwrap_or(Answer::NoSlot))
+    }
+
+    fn decide(&self, state: u64, now: u64, n: u64) -> Change<Answer> {
+        match self.keyed.rule.take(state, now, n) {
+            Some(taken) => Change::Grow(taken, Answer::Granted),
+            None => Change::Keep(Answer::Denied),
+        }
     }
 
     /// Gives `n` back; whether anything was missing.
@@ -125,6 +138,7 @@ impl Buckets for Caller<'_> {
                 reading.set((i + 1).min(times.len() - 1));
                 times[i]
             }
+            // ORDERING: SeqCst, so that this clock goes the same way for all; it is no part of the model.
             Time::Common(clock) => clock.load(core::sync::atomic::Ordering::SeqCst),
         };
         now * self.keyed.unit

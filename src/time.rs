@@ -245,6 +245,7 @@ impl Pace {
         // wrapped or ended line, or a clock coarser than a unit, the moments say nothing of the phase.
         let at = u128::from(at);
         let in_phase = at + 1 >= began && at <= began + self.when(1);
-        target - if in_phase { at } else { began }
+        // On an ended line `at` may be past the target by chance; what has not flowed takes a while.
+        target.saturating_sub(if in_phase { at } else { began }).max(1)
     }
 }

@@ -6,6 +6,7 @@ use sluicegate::{Algorithm, KeyedLimiter, ManualClock, Quota, RateLimiter};
 use std::time::Duration;
 
 const SECOND: u64 = 1_000_000_000;
+const MILLISECOND: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = Duration::from_secs(31_557_600);
 
@@ -180,6 +181,41 @@ fn lines_of_windows_end_in_denials() {
             for years in [100, 101, 300, 584] {
                 limiters.0.set(years * YEAR);
                 assert_eq!(drain(&limiters), (0, 0), "{algorithm}, {quota:?} after {years} years");
+            }
+        }
+    }
+}
+
+/// Once the line has ended a denied fixed window said "retry after 0 ns", for ever.
+#[test]
+fn denials_after_the_end_never_say_to_come_at_once() {
+    for (count, period) in [(5, 30 * DAY), (100, Duration::from_secs(1)), (7, 3 * MILLISECOND)] {
+        let quota = Quota::new(count, period).unwrap();
+        for algorithm in [
+            Algorithm::TokenBucket,
+            Algorithm::LeakyBucket,
+            Algorithm::FixedWindow,
+            Algorithm::SlidingWindow,
+        ] {
+            let clock = ManualClock::new();
+            let direct = RateLimiter::builder(quota).algorithm(algorithm).clock(clock.clone());
+            let keyed = KeyedLimiter::builder(quota, 10).algorithm(algorithm).clock(clock.clone());
+            let limiters = (clock, direct.build().unwrap(), keyed.build().unwrap());
+            let least = if algorithm == Algorithm::FixedWindow {
+                period
+            } else {
+                // A unit of time, of up to 35 ns, may have flowed already.
+                period / count as u32 - Duration::from_nanos(35)
+            };
+            for year in [100, 101, 300, 584] {
+                limiters.0.set(year * YEAR);
+                let _ = drain(&limiters);
+                let (_, direct, keyed) = &limiters;
+                for denied in [direct.check().unwrap_err(), keyed.check(&7).unwrap_err()] {
+                    let wait = denied.retry_after().unwrap();
+                    assert!(wait >= least, "{algorithm}, {quota:?}: {wait:?} in year {year}");
+                    assert!(denied.reset_after() >= wait, "{algorithm}, {quota:?}: {denied:?}");
+                }
             }
         }
     }

@@ -134,7 +134,8 @@ impl Terms {
     pub(crate) fn time(&self, tick: Ratio) -> TokenTime {
         let period = self.quota.period_ns();
         if self.is_window() {
-            let end = (1 << (window_bits(&self.quota) + u32::from(self.fraction as u8))) - 1;
+            // The beginning of the last window, so that a denial there says to wait for a whole one.
+            let end = ((1 << window_bits(&self.quota)) - 1) << self.fraction;
             return TokenTime::new(1 << self.fraction, period, tick, end);
         }
         let count = u128::from(self.quota.count());
