@@ -87,8 +87,17 @@ fn main() -> ExitCode {
         memory::print(if quick { &few } else { &all });
     }
     let single: &[usize] = &[1];
-    let cases: [(&str, &[usize], Build<'_>); 12] = [
+    let all_threads: Vec<usize> = {
+        let mut threads = args.threads.clone();
+        threads.push(1);
+        threads.retain(|threads| *threads > 0);
+        threads.sort_unstable();
+        threads.dedup();
+        threads
+    };
+    let cases: [(&str, &[usize], Build<'_>); 13] = [
         ("direct admit", &args.threads, Box::new(|threads| limiters::admit(threads, turn))),
+        ("direct scaling", single, Box::new(|_| limiters::scaling(&all_threads, turn))),
         ("direct denied", &args.threads, Box::new(|threads| limiters::denied(threads, turn))),
         ("direct half denied", single, Box::new(|threads| limiters::half_denied(threads, turn))),
         ("direct coarse clock", single, Box::new(|threads| limiters::coarse_clock(threads, turn))),

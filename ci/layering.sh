@@ -17,9 +17,10 @@ may_import() {
         # Denials compute their figures; a quota names its error, which is a plain value.
         error) echo "figures" ;;
         basis) echo "algorithm clock error figures time" ;;
-        limiter) echo "algorithm basis cell clock error figures quota word" ;;
+        striped) echo "algorithm basis cell quota sync" ;;
+        limiter) echo "algorithm basis cell clock error figures quota striped word" ;;
         keyed) echo "algorithm basis cell clock error figures quota sync word" ;;
-        model) echo "algorithm keyed quota" ;;
+        model) echo "algorithm cell keyed quota striped" ;;
         lib) echo "algorithm clock error figures keyed limiter quota" ;;
         *) return 1 ;;
     esac

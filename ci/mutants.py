@@ -17,6 +17,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CELL, TABLE, SLOT = "src/cell.rs", "src/keyed/table.rs", "src/keyed/slot.rs"
 BATCH, LIMITER = "src/algorithm/batch.rs", "src/limiter.rs"
+STRIPED = "src/striped.rs"
 
 # Name, file, the line as it is, the line broken, the model that must fail.
 MUTANTS = [
@@ -101,6 +102,30 @@ MUTANTS = [
     ("promotion by a clock that lags", TABLE,
      "let now = buckets.not_before(buckets.now(), fresh);", "let now = buckets.now();",
      "lagging_clock_at_the_reuse_of_a_slot"),
+    ("a lease brings what was not debited", STRIPED,
+     "match self.bucket.take(full, now, n + lease) {", "match self.bucket.take(full, now, n) {",
+     "two_threads_lease_and_spend"),
+    ("a stripe is opened twice", STRIPED,
+     "match self.lease_max.checked_sub(word) {", "match self.lease_max.checked_sub(word & !OPEN) {",
+     "two_threads_lease_for_one_stripe"),
+    ("a lease forgets what was spent meanwhile", STRIPED,
+     "Step::Put((word & !OPEN) + leased, ())",
+     "{ let _ = word; Step::Put(self.lease_max - room.unwrap_or(0) + leased, ()) }",
+     "spend_against_a_lease_for_the_same_stripe"),
+    ("what an idle stripe gives is leased once more", STRIPED,
+     "let room_left = room.map_or(0, |room| room - found);", "let room_left = room.unwrap_or(0);",
+     "idle_stripe_hands_back_against_its_owner"),
+    ("a gather takes by a store", CELL,
+     "match self.0.compare_exchange_weak(seen, word, Relaxed, Relaxed) {",
+     "self.0.store(word, Relaxed);\n match Ok::<u64, u64>(0) {",
+     "gather_against_the_stripes_owner"),
+    ("a late gather keeps what it took", STRIPED,
+     "if taken.is_none() && got > 0 {", "if taken.is_none() && got > n {",
+     "gather_against_a_take_of_the_rest"),
+    ("a gather does not look whether the centre has the rest", STRIPED,
+     "match self.spare(full, now, rest).and_then(|_| self.bucket.take(full, now, rest)) {",
+     "match Some(self.bucket.charge(full, now, rest)) {",
+     "gather_against_a_take_of_the_rest"),
 ]
 
 

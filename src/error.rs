@@ -131,6 +131,10 @@ impl QuotaError {
         Self::range("initial", "initial must be left out: a window starts empty");
     pub(crate) const BATCH_WINDOW: Self =
         Self::range("batch", "batch must be left out: a window has no tokens to draw ahead");
+    pub(crate) const STRIPED_WINDOW: Self =
+        Self::range("striped", "striped must be left out: a window has no tokens to lease");
+    pub(crate) const STRIPED_BATCH: Self =
+        Self::range("striped", "striped must be left out of a batched limiter: a lease is a batch");
     pub(crate) const BATCH_RATE: Self = Self::range(
         "batch",
         "batch must be left out: at this rate and burst a unit of token time is too many tokens",
@@ -158,8 +162,8 @@ impl QuotaError {
         self.text
     }
 
-    /// Which number is at fault: `count`, `period`, `burst`, `initial`, `batch`, `capacity`, `seed`,
-    /// `clock`, or `text` where the text form does not parse.
+    /// Which number is at fault: `count`, `period`, `burst`, `initial`, `batch`, `striped`, `capacity`,
+    /// `seed`, `clock`, or `text` where the text form does not parse.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field

@@ -41,6 +41,7 @@ mod limiter;
 #[doc(hidden)]
 pub mod model;
 mod quota;
+mod striped;
 mod sync;
 mod time;
 mod word;

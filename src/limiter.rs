@@ -1,12 +1,17 @@
 //! `RateLimiter`: the public verbs over one cell.
 
+mod builder;
+
+pub use builder::Builder;
+
 use crate::algorithm::{self, Algorithm, Batch, Mark, Rule, Terms, TokenBucket};
 use crate::basis::{Basis, Now};
 use crate::cell::{Cell, Step};
-use crate::clock::{Clock, Source, Timer};
-use crate::error::{Denied, QuotaError};
+use crate::clock::Timer;
+use crate::error::Denied;
 use crate::figures::Grant;
 use crate::quota::Quota;
+use crate::striped::{self, Striped};
 use crate::word;
 use core::fmt;
 use core::time::Duration;
@@ -33,7 +38,8 @@ use crossbeam_utils::CachePadded;
 /// | --- | --- | --- |
 /// | `check`, `check_n`, `check_up_to`, granted | once | 1 load, 1 compare-and-swap |
 /// | the same, denied | once | 1 load |
-/// | the same, batched, most grants | no | 1 load, 1 compare-and-swap |
+/// | the same, batched or striped, most grants | no | 1 load, 1 compare-and-swap |
+/// | the same, striped, denied | once | 1 load, and 1 for each stripe |
 /// | `peek`, `available`, `level` | once | 1 load |
 /// | `charge`, `refund`, `reset` | once | 1 load, 1 compare-and-swap |
 ///
@@ -53,8 +59,19 @@ enum Path {
     Exact(TokenBucket),
     /// A bucket with tokens drawn ahead.
     Batched(Batch),
+    /// A bucket with tokens leased to stripes.
+    Striped(Striped),
     /// Whatever the basis' rule says.
     Window,
+}
+
+impl Path {
+    fn of(rule: &Rule) -> Self {
+        match rule {
+            Rule::Bucket(bucket) => Self::Exact(*bucket),
+            _ => Self::Window,
+        }
+    }
 }
 
 impl RateLimiter {
@@ -66,28 +83,17 @@ impl RateLimiter {
     pub fn new(quota: Quota) -> Self {
         let timer = Timer::new(Timer::system());
         let terms = Terms::bucket(quota, Algorithm::TokenBucket, u64::BITS);
-        Self::assemble(quota, terms, timer, None)
+        Self::assemble(quota, terms, timer, Path::of(&terms.rule()))
     }
 
     /// Chooses the algorithm, the clock and the rest.
     pub fn builder(quota: Quota) -> Builder {
-        Builder {
-            quota,
-            algorithm: Algorithm::TokenBucket,
-            initial: None,
-            batch: None,
-            source: None,
-        }
+        Builder::new(quota)
     }
 
-    fn assemble(quota: Quota, terms: Terms, timer: Timer, batch: Option<Batch>) -> Self {
-        let basis = Basis::new(terms, timer);
-        let path = match (batch, basis.rule) {
-            (Some(batch), _) => Path::Batched(batch),
-            (None, Rule::Bucket(rule)) => Path::Exact(rule),
-            (None, _) => Path::Window,
-        };
-        Self { cell: CachePadded::new(Cell::new(0)), basis, path, quota }
+    fn assemble(quota: Quota, terms: Terms, timer: Timer, path: Path) -> Self {
+        let cell = CachePadded::new(Cell::new(0));
+        Self { cell, basis: Basis::new(terms, timer), path, quota }
     }
 
     /// Takes one token, or says how long until there is one.
@@ -124,28 +130,36 @@ impl RateLimiter {
         }
     }
 
-    /// Batched limiters here, windows further on.
+    /// Grants without a clock here, windows and draws further on.
     #[inline]
     fn check_otherwise(&self, n: u64) -> Result<Grant, Denied> {
-        if let Path::Batched(batch) = &self.path {
-            let spent = self.cell.update(|seen| match batch.spend(seen, n) {
+        let left = match &self.path {
+            _ if n == 0 => None,
+            Path::Batched(batch) => self.cell.update(|seen| match batch.spend(seen, n) {
                 Some(spent) => Step::Put(spent, Some(word::tokens(spent))),
                 None => Step::Keep(None),
-            });
-            if let Some(drawn) = spent
-                && n > 0
-            {
-                return Ok(self.clock_free(n, drawn));
-            }
+            }),
+            Path::Striped(striped) => striped.spend(striped::mine(), n),
+            _ => None,
+        };
+        match left {
+            Some(left) => Ok(self.clock_free(n, left)),
+            None => self.check_slowly(n),
         }
-        self.check_slowly(n)
     }
 
-    /// A batched limiter's draw, a window, or a request that cannot be granted.
+    /// A draw of a batched or striped limiter, a window, or a request that cannot be granted.
     #[inline(never)]
     fn check_slowly(&self, n: u64) -> Result<Grant, Denied> {
         if n.wrapping_sub(1) >= self.basis.rule.limit() {
             return self.peek(n);
+        }
+        if let Path::Striped(striped) = &self.path {
+            let (answer, now) = striped.draw(&self.cell, &self.basis, striped::mine(), n);
+            return match answer {
+                Ok(state) => Ok(self.basis.grant(n, state, now)),
+                Err(state) => Err(self.basis.denied(n, state, now)),
+            };
         }
         let now = self.basis.now();
         self.cell.update(|seen| match (self.take(seen, now, n), &self.path) {
@@ -174,6 +188,9 @@ impl RateLimiter {
         if n == 0 {
             return self.peek(0);
         }
+        if let Path::Striped(_) = self.path {
+            return self.check_up_to_striped(n);
+        }
         let now = self.basis.now();
         self.cell.update(|seen| {
             let there = self.balance(seen, now).max(0) as u64;
@@ -182,6 +199,17 @@ impl RateLimiter {
             };
             Step::Put(taken, Ok(self.grant(n.min(there), taken, now)))
         })
+    }
+
+    /// All that the centre and the stripes have, as one request; less if others are faster.
+    fn check_up_to_striped(&self, n: u64) -> Result<Grant, Denied> {
+        loop {
+            let there = self.available().max(0) as u64;
+            let answer = self.check_n(n.min(there.max(1)));
+            if answer.is_ok() || there == 0 {
+                return answer;
+            }
+        }
     }
 
     /// What [`check_n`](Self::check_n) would answer now. Takes nothing.
@@ -208,10 +236,14 @@ impl RateLimiter {
     /// While in debt the limiter denies. Debt ends at 10 years of flow (at most rates), or at what a
     /// window's field holds; a fixed window forgets its debt at the boundary.
     pub fn charge(&self, n: u64) -> Duration {
+        // Drawn and leased tokens are spent first: they have been debited already.
+        let n = match &self.path {
+            Path::Striped(striped) => n - striped.collect(striped::mine(), n),
+            _ => n,
+        };
         let now = self.basis.now();
         let charged = self.cell.update(|seen| {
             let (drawn, state) = self.split(seen);
-            // Drawn tokens are spent first: they have been debited already.
             let left = drawn.saturating_sub(n);
             let charged = self.basis.rule.charge(state, now.units, n - (drawn - left));
             Step::Put(self.join(left, charged), charged)
@@ -251,11 +283,15 @@ impl RateLimiter {
     pub fn level(&self) -> u64 {
         let now = self.basis.now();
         let (drawn, state) = self.split(self.cell.load());
+        let drawn = drawn + self.held();
         algorithm::level(&self.basis.rule, state, now.units).saturating_sub(drawn)
     }
 
     /// Makes the bucket full again, as if nothing had ever been taken.
     pub fn reset(&self) {
+        if let Path::Striped(striped) = &self.path {
+            striped.collect(striped::mine(), u64::MAX);
+        }
         let now = self.basis.now();
         let full = self.basis.rule.fresh(now.units);
         self.cell.update(|_| Step::Put(full, ()));
@@ -282,6 +318,14 @@ impl RateLimiter {
         }
     }
 
+    /// Tokens leased and unspent, which only a striped limiter has.
+    fn held(&self) -> u64 {
+        match &self.path {
+            Path::Striped(striped) => striped.held(),
+            _ => 0,
+        }
+    }
+
     #[inline(always)]
     fn join(&self, drawn: u64, state: u64) -> u64 {
         match self.path {
@@ -294,6 +338,7 @@ impl RateLimiter {
     fn balance(&self, seen: u64, now: Now) -> i64 {
         match &self.path {
             Path::Batched(batch) => batch.balance(seen, now.units),
+            Path::Striped(striped) => striped.balance(seen, now.units),
             _ => self.basis.rule.balance(seen, now.units),
         }
     }
@@ -303,6 +348,7 @@ impl RateLimiter {
         match &self.path {
             _ if n == 0 || n > self.basis.rule.limit() => None,
             Path::Batched(batch) => batch.spend(seen, n).or_else(|| batch.draw(seen, now.units, n)),
+            Path::Striped(striped) => striped.foresee(seen, now.units, n),
             _ => self.basis.rule.take(seen, now.units, n),
         }
     }
@@ -320,7 +366,7 @@ impl RateLimiter {
     #[inline]
     fn undrawn(&self, seen: u64, now: Now) -> u64 {
         let (drawn, state) = self.split(seen);
-        match drawn {
+        match drawn + self.held() {
             0 => state,
             drawn => self.basis.rule.refund(state, now.units, drawn).unwrap_or(state),
         }
@@ -334,111 +380,5 @@ impl fmt::Debug for RateLimiter {
             .field("algorithm", &self.algorithm())
             .field("available", &self.available())
             .finish()
-    }
-}
-
-/// Choices for a [`RateLimiter`], from [`RateLimiter::builder`].
-#[derive(Debug)]
-#[must_use = "a builder does nothing until it is built"]
-pub struct Builder {
-    quota: Quota,
-    algorithm: Algorithm,
-    initial: Option<u64>,
-    batch: Option<u64>,
-    source: Option<Source>,
-}
-
-impl Builder {
-    /// The algorithm, chosen at run time.
-    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
-        self.algorithm = algorithm;
-        self
-    }
-
-    /// [`Algorithm::TokenBucket`], the default.
-    pub fn token_bucket(self) -> Self {
-        self.algorithm(Algorithm::TokenBucket)
-    }
-
-    /// [`Algorithm::LeakyBucket`], as a meter: the burst is its capacity, the rate its leak.
-    pub fn leaky_bucket(self) -> Self {
-        self.algorithm(Algorithm::LeakyBucket)
-    }
-
-    /// [`Algorithm::FixedWindow`]: the count in each window of one period.
-    pub fn fixed_window(self) -> Self {
-        self.algorithm(Algorithm::FixedWindow)
-    }
-
-    /// [`Algorithm::SlidingWindow`].
-    pub fn sliding_window(self) -> Self {
-        self.algorithm(Algorithm::SlidingWindow)
-    }
-
-    /// Starts with `tokens` instead of a full burst.
-    pub fn initial(mut self, tokens: u64) -> Self {
-        self.initial = Some(tokens);
-        self
-    }
-
-    /// Reads this clock instead of the default one.
-    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.source = Some(clock.into_source());
-        self
-    }
-
-    /// Draws tokens in batches of `size`, so that most grants do not read the clock: about a third
-    /// of the cost.
-    ///
-    /// The law of the burst stands. The price: up to `size - 1` tokens of a burst are withheld
-    /// (`limit()` says what is left), and figures of most grants are bounds.
-    pub fn batch(mut self, size: u64) -> Self {
-        self.batch = Some(size);
-        self
-    }
-
-    /// Builds the limiter.
-    ///
-    /// # Errors
-    ///
-    /// - the quota of a window has a burst of its own, or a count that its packing cannot hold
-    ///   (at 1 s: 17 * 10^9 in a fixed window, 131,071 in a sliding one; more in longer windows);
-    /// - `initial` over the burst, or given to a window;
-    /// - `batch` of 0 or over what the word holds (255) or over about half of the burst, or given to a
-    ///   window;
-    /// - no clock, where the build has no default one.
-    pub fn build(self) -> Result<RateLimiter, QuotaError> {
-        let Self { quota, algorithm, initial, batch, source } = self;
-        let timer = Timer::with(source)?;
-        let (mut terms, batch) = match batch {
-            None => (Terms::new(quota, algorithm, u64::BITS)?, None),
-            Some(size) => {
-                let terms = Terms::new(quota, algorithm, word::VALUE_BITS)?;
-                (terms, Some(Batch::new(&quota, &terms.rule(), size)?))
-            }
-        };
-        if let Some(batch) = &batch {
-            // Figures speak of the bucket that tokens are drawn from.
-            terms.quota = quota.burst(batch.limit());
-        }
-        let limiter = RateLimiter::assemble(quota, terms, timer, batch);
-        if let Some(tokens) = initial {
-            limiter.start_with(tokens)?;
-        }
-        Ok(limiter)
-    }
-}
-
-impl RateLimiter {
-    /// Sets what is there at the start.
-    fn start_with(&self, tokens: u64) -> Result<(), QuotaError> {
-        if self.basis.terms.is_window() {
-            return Err(QuotaError::WINDOW_INITIAL);
-        }
-        let limit = self.basis.rule.limit();
-        let missing = limit.checked_sub(tokens).ok_or(QuotaError::INITIAL)?;
-        self.reset();
-        self.charge(missing);
-        Ok(())
     }
 }

@@ -2,8 +2,10 @@
 //! given by hand, so that clocks may lag. Compiled for model checkers only.
 
 use crate::algorithm::{Algorithm, Rule, Terms};
+use crate::cell::Cell;
 use crate::keyed::table::{Buckets, Change, Room, Table};
 use crate::quota::Quota;
+use crate::striped::{Striped, Timed};
 
 /// A table under one algorithm, in which a moment is a number of tokens (of windows, for a window).
 #[derive(Debug)]
@@ -154,5 +156,75 @@ impl Buckets for Caller<'_> {
 
     fn until_full(&self, value: u64, now: u64) -> u64 {
         self.keyed.rule.until_full(value, now)
+    }
+}
+
+/// Stripes over one bucket, driven by hand, at a time that stands still.
+#[derive(Debug)]
+pub struct Leases {
+    striped: Striped,
+    centre: Cell,
+    now: u64,
+}
+
+impl Timed for u64 {
+    type Now = Self;
+
+    fn read(&self) -> Self {
+        *self
+    }
+
+    fn units(now: Self) -> Self {
+        now
+    }
+}
+
+impl Leases {
+    /// A bucket of `burst` tokens, with as many stripes.
+    ///
+    /// # Panics
+    ///
+    /// If the burst is too small to share.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a model's figures are its own")]
+    pub fn new(burst: u64, stripes: usize) -> Self {
+        let terms = Terms::bucket(Quota::per_second(burst), Algorithm::TokenBucket, 56);
+        let bucket = match terms.rule() {
+            Rule::Bucket(bucket) => Striped::new(bucket, stripes),
+            _ => None,
+        };
+        let striped = bucket.expect("a burst worth sharing");
+        Self { striped, centre: Cell::new(0), now: 1 << terms.scale().fraction }
+    }
+
+    /// Takes `n` as the thread of this stripe.
+    #[must_use]
+    pub fn take(&self, mine: usize, n: u64) -> bool {
+        let spent = self.striped.spend(mine, n).is_some();
+        spent || self.striped.draw(&self.centre, &self.now, mine, n).0.is_ok()
+    }
+
+    /// Takes up to `n` out of the stripes alone, as a charge does.
+    #[must_use]
+    pub fn collect(&self, mine: usize, n: u64) -> u64 {
+        self.striped.collect(mine, n)
+    }
+
+    /// Whole tokens in centre and stripes.
+    #[must_use]
+    pub fn available(&self) -> i64 {
+        self.striped.balance(self.centre.load(), self.now)
+    }
+
+    /// Tokens in the stripes.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.striped.held()
+    }
+
+    /// The most that the centre can hold.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.striped.limit()
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Contestant {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     pub(crate) run: Box<dyn Run>,
+    /// Threads that call it at once, if not as many as its case says.
+    pub(crate) threads: Option<usize>,
 }
 
 impl Contestant {
@@ -53,12 +55,17 @@ impl Contestant {
         kind: Kind,
         admit: impl Fn(u64) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self { name, kind, run: Box::new(Each(admit)) }
+        Self { name, kind, run: Box::new(Each(admit)), threads: None }
     }
 
     /// A loop of its own, for work whose calls depend on one another.
     pub(crate) fn chain(name: &'static str, kind: Kind, run: impl Run + 'static) -> Self {
-        Self { name, kind, run: Box::new(run) }
+        Self { name, kind, run: Box::new(run), threads: None }
+    }
+
+    /// The same, called by so many threads at once.
+    pub(crate) fn on(self, threads: usize) -> Self {
+        Self { threads: Some(threads), ..self }
     }
 }
 
@@ -143,8 +150,9 @@ impl Case {
                 // Rotated, and every other round backwards, so that everyone follows everyone.
                 let turn = if round % 2 == 0 { turn } else { count - 1 - turn };
                 let index = (turn + round) % count;
+                let threads = self.threads(&self.contestants[index]);
                 let mut spent = self.turn(&self.contestants[index], &mut starts[index]);
-                for _ in 1..self.tries() {
+                for _ in 1..tries(threads) {
                     if !spent.disturbed() {
                         break;
                     }
@@ -153,7 +161,7 @@ impl Case {
                 disturbed += usize::from(spent.disturbed());
                 // A single thread never waits for anybody, so its processor time is the cost, less
                 // what other processes take. Threads that wait for each other must be charged for it.
-                let time = if self.threads == 1 { spent.processor } else { spent.wall };
+                let time = if threads == 1 { spent.processor } else { spent.wall };
                 nanos[index].push(time / spent.calls as f64);
                 total.add(spent);
             }
@@ -162,24 +170,22 @@ impl Case {
         Measured { nanos, share: total.processor / total.wall, disturbed }
     }
 
-    /// How often a turn is taken until other processes leave it alone. Two threads that take turns on
-    /// one processor, since another process has the other one, would not contend at all.
-    fn tries(&self) -> usize {
-        if self.threads == 1 { 1 } else { 4 }
+    fn threads(&self, contestant: &Contestant) -> usize {
+        contestant.threads.unwrap_or(self.threads)
     }
 
     /// One turn from call number `start` on, which is moved past it.
     fn turn(&self, contestant: &Contestant, start: &mut u64) -> Spent {
-        let first = *start;
-        let barrier = Barrier::new(self.threads);
+        let (first, threads) = (*start, self.threads(contestant));
+        let barrier = Barrier::new(threads);
         let mut total = Spent::default();
-        if self.threads == 1 {
+        if threads == 1 {
             total = self.play(contestant, first, &barrier);
         } else {
             std::thread::scope(|scope| {
                 let play = |thread: u64| self.play(contestant, first + thread * SPREAD, &barrier);
                 let threads: Vec<_> =
-                    (0..self.threads as u64).map(|t| scope.spawn(move || play(t))).collect();
+                    (0..threads as u64).map(|t| scope.spawn(move || play(t))).collect();
                 for thread in threads {
                     total.add(thread.join().expect("a contestant panicked"));
                 }
@@ -227,6 +233,12 @@ impl Case {
         let expected = self.expect.admitted(first, calls);
         assert_eq!(admitted, expected, "{}: {} of {calls} calls", self.name, contestant.name);
     }
+}
+
+/// How often a turn is taken until other processes leave it alone. Two threads that take turns on
+/// one processor, since another process has the other one, would not contend at all.
+fn tries(threads: usize) -> usize {
+    if threads == 1 { 1 } else { 4 }
 }
 
 /// Between the first calls of two threads, so that they don't walk over the same keys in step.

@@ -61,6 +61,11 @@ fn sluicegate_batch(terms: Terms) -> impl Check {
     move || black_box(&limiter).check().is_ok()
 }
 
+fn sluicegate_striped(terms: Terms) -> impl Check {
+    let limiter = RateLimiter::builder(terms.quota()).striped().build().expect("a bucket");
+    move || black_box(&limiter).check().is_ok()
+}
+
 fn sluicegate_coarse(terms: Terms) -> impl Check {
     let clock = CoarseClock::start(Duration::from_millis(1)).expect("a thread for the clock");
     let limiter = RateLimiter::builder(terms.quota()).clock(clock).build().expect("a valid quota");
@@ -230,6 +235,7 @@ pub(crate) fn admit(threads: usize, turn: Turn) -> Case {
     let share = Share::All;
     let mut contestants = share.field();
     contestants.insert(1, share.enter(Kind::Ours, "sluicegate, batch(64)", sluicegate_batch));
+    contestants.insert(2, share.enter(Kind::Ours, "sluicegate, striped", sluicegate_striped));
     contestants.push(share.enter(Kind::Floor, "counter read", counter));
     contestants.push(share.enter(Kind::Floor, "compare-and-swap", swap));
     contestants.push(share.enter(Kind::Floor, "counter read, then swap", counter_and_swap));
@@ -239,6 +245,8 @@ pub(crate) fn admit(threads: usize, turn: Turn) -> Case {
             goal("sluicegate", 0.33, "std Mutex, Instant"),
             goal("sluicegate, batch(64)", 0.35, "governor"),
         ]
+    } else if threads == 2 {
+        vec![goal("sluicegate, striped", 0.2, "governor")]
     } else {
         Vec::new()
     };
@@ -253,6 +261,34 @@ pub(crate) fn admit(threads: usize, turn: Turn) -> Case {
         baseline: "governor",
         goals,
     }
+}
+
+/// One limiter of each kind for each number of threads, all in one interleaved run.
+pub(crate) fn scaling(threads: &[usize], turn: Turn) -> Case {
+    let share = Share::All;
+    let (mut contestants, mut goals) = (Vec::new(), Vec::new());
+    // Rows are named by what they are; a bench's few names may live as long as it does.
+    let name = |kind: &str, threads: usize| -> &'static str {
+        format!("{kind}, {threads} threads").leak()
+    };
+    for threads in threads.iter().copied() {
+        let rows = [
+            share.enter(Kind::Ours, name("striped", threads), sluicegate_striped),
+            share.enter(Kind::Ours, name("sluicegate", threads), sluicegate),
+            share.enter(Kind::Peer, name("governor", threads), governor),
+            share.enter(Kind::Floor, name("compare-and-swap", threads), swap),
+        ];
+        contestants.extend(rows.map(|row| row.on(threads)));
+        let one = name("striped", threads.min(1));
+        if threads > 1 && goals.is_empty() {
+            goals.push(goal(name("striped", threads), 1.2, one));
+        }
+    }
+    let baseline = contestants[0].name;
+    let about =
+        "As direct admit; nanoseconds a call of each thread, for several numbers of threads;";
+    let (name, about, expect) = ("direct scaling", about.into(), share.expect());
+    Case { name, about, contestants, expect, threads: 1, turn, baseline, goals }
 }
 
 pub(crate) fn denied(threads: usize, turn: Turn) -> Case {

@@ -33,7 +33,7 @@ impl TokenBucket {
     }
 
     /// The same bucket with less of a burst, in whole units.
-    pub(super) fn lowered_by(self, tokens: u64) -> Self {
+    pub(crate) fn lowered_by(self, tokens: u64) -> Self {
         let unit = 1_u64 << (-i32::from(self.scale.fraction)).clamp(0, 32);
         let limit = (self.limit - tokens) / unit * unit;
         Self { burst: self.scale.units(limit), limit, ..self }
@@ -48,8 +48,14 @@ impl TokenBucket {
         self.scale
     }
 
+    /// Whole tokens in as many units.
+    #[inline]
+    pub(crate) fn whole(&self, units: u64) -> u64 {
+        self.scale.tokens(units as i64) as u64
+    }
+
     #[inline(always)]
-    pub(super) fn missing(&self, full: u64, now: u64) -> u64 {
+    pub(crate) fn missing(&self, full: u64, now: u64) -> u64 {
         (full.wrapping_sub(now) as i64).max(0) as u64
     }
 
@@ -65,20 +71,20 @@ impl TokenBucket {
     }
 
     #[inline]
-    pub(super) fn balance(&self, full: u64, now: u64) -> i64 {
+    pub(crate) fn balance(&self, full: u64, now: u64) -> i64 {
         let units = self.burst as i64 - self.missing(full, now) as i64;
         self.scale.tokens(units).min(self.limit as i64)
     }
 
     #[inline]
-    pub(super) fn charge(&self, full: u64, now: u64, n: u64) -> u64 {
+    pub(crate) fn charge(&self, full: u64, now: u64, n: u64) -> u64 {
         let missing = self.missing(full, now);
         let room = self.debt_max.saturating_sub(missing);
         now.wrapping_add(missing + self.scale.units_at_most(n, room))
     }
 
     #[inline]
-    pub(super) fn refund(&self, full: u64, now: u64, n: u64) -> Option<u64> {
+    pub(crate) fn refund(&self, full: u64, now: u64, n: u64) -> Option<u64> {
         let missing = self.missing(full, now);
         let back = if self.scale.fraction >= 0 {
             self.scale.units_at_most(n, missing)

@@ -1,0 +1,157 @@
+//! Choices for a direct limiter.
+
+use super::{Path, RateLimiter};
+use crate::algorithm::{Algorithm, Batch, Rule, Terms};
+use crate::clock::{Clock, Source, Timer};
+use crate::error::QuotaError;
+use crate::quota::Quota;
+use crate::striped::Striped;
+use crate::word;
+
+/// Choices for a [`RateLimiter`], from [`RateLimiter::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct Builder {
+    quota: Quota,
+    algorithm: Algorithm,
+    initial: Option<u64>,
+    batch: Option<u64>,
+    stripes: Option<usize>,
+    source: Option<Source>,
+}
+
+impl Builder {
+    pub(super) fn new(quota: Quota) -> Self {
+        Self {
+            quota,
+            algorithm: Algorithm::TokenBucket,
+            initial: None,
+            batch: None,
+            stripes: None,
+            source: None,
+        }
+    }
+
+    /// The algorithm, chosen at run time.
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// [`Algorithm::TokenBucket`], the default.
+    pub fn token_bucket(self) -> Self {
+        self.algorithm(Algorithm::TokenBucket)
+    }
+
+    /// [`Algorithm::LeakyBucket`], as a meter: the burst is its capacity, the rate its leak.
+    pub fn leaky_bucket(self) -> Self {
+        self.algorithm(Algorithm::LeakyBucket)
+    }
+
+    /// [`Algorithm::FixedWindow`]: the count in each window of one period.
+    pub fn fixed_window(self) -> Self {
+        self.algorithm(Algorithm::FixedWindow)
+    }
+
+    /// [`Algorithm::SlidingWindow`].
+    pub fn sliding_window(self) -> Self {
+        self.algorithm(Algorithm::SlidingWindow)
+    }
+
+    /// Starts with `tokens` instead of a full burst.
+    pub fn initial(mut self, tokens: u64) -> Self {
+        self.initial = Some(tokens);
+        self
+    }
+
+    /// Reads this clock instead of the default one.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.source = Some(clock.into_source());
+        self
+    }
+
+    /// Draws tokens in batches of `size`, so that most grants do not read the clock: about a third
+    /// of the cost.
+    ///
+    /// The law of the burst stands. The price: up to `size - 1` tokens of a burst are withheld
+    /// (`limit()` says what is left), and figures of most grants are bounds.
+    pub fn batch(mut self, size: u64) -> Self {
+        self.batch = Some(size);
+        self
+    }
+
+    /// Gives every core a stripe of its own, a cache line with tokens leased from the limit, so that
+    /// threads do not take turns at one word and most grants do not read the clock.
+    ///
+    /// The law of the burst stands exactly: a lease is taken out of the bucket before it is spent. It is
+    /// large while tokens abound and nothing where they are scarce; a thread that finds neither in
+    /// its stripe nor in the bucket enough takes from the other stripes before it denies; stripes
+    /// of threads that have gone are emptied by the others. The price: up to a quarter of the burst
+    /// is withheld from a single burst (`limit()` says what is left), and figures of grants are lower
+    /// bounds. A quota with a burst under 8 is too small to share, and gets no stripes.
+    #[cfg(feature = "std")]
+    pub fn striped(self) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, core::num::NonZero::get);
+        self.stripes(cores)
+    }
+
+    /// As [`striped`](Self::striped), with as many stripes as given, rounded up to a power of two; at
+    /// most 256. For programs that know better how many threads will ask.
+    #[cfg(feature = "std")]
+    pub fn stripes(mut self, stripes: usize) -> Self {
+        self.stripes = Some(stripes);
+        self
+    }
+
+    /// Builds the limiter.
+    ///
+    /// # Errors
+    ///
+    /// - the quota of a window has a burst of its own, or a count that its packing cannot hold
+    ///   (at 1 s: 17 * 10^9 in a fixed window, 131,071 in a sliding one; more in longer windows);
+    /// - `initial` over the burst, or given to a window;
+    /// - `batch` of 0 or over what the word holds (255) or over about half of the burst, or given to a
+    ///   window;
+    /// - stripes for a window, or together with batches;
+    /// - no clock, where the build has no default one.
+    pub fn build(self) -> Result<RateLimiter, QuotaError> {
+        let Self { quota, algorithm, initial, batch, stripes, source } = self;
+        let timer = Timer::with(source)?;
+        let bits = if batch.is_some() { word::VALUE_BITS } else { u64::BITS };
+        let mut terms = Terms::new(quota, algorithm, bits)?;
+        let path = match (batch, stripes, terms.rule()) {
+            (Some(_), Some(_), _) => return Err(QuotaError::STRIPED_BATCH),
+            (Some(size), None, rule) => Path::Batched(Batch::new(&quota, &rule, size)?),
+            (None, Some(stripes), Rule::Bucket(bucket)) => {
+                Striped::new(bucket, stripes).map_or(Path::Exact(bucket), Path::Striped)
+            }
+            (None, Some(_), _) => return Err(QuotaError::STRIPED_WINDOW),
+            (None, None, rule) => Path::of(&rule),
+        };
+        // Figures speak of the bucket that tokens are drawn from.
+        match &path {
+            Path::Batched(batch) => terms.quota = quota.burst(batch.limit()),
+            Path::Striped(striped) => terms.quota = quota.burst(striped.limit()),
+            Path::Exact(_) | Path::Window => {}
+        }
+        let limiter = RateLimiter::assemble(quota, terms, timer, path);
+        if let Some(tokens) = initial {
+            limiter.start_with(tokens)?;
+        }
+        Ok(limiter)
+    }
+}
+
+impl RateLimiter {
+    /// Sets what is there at the start.
+    fn start_with(&self, tokens: u64) -> Result<(), QuotaError> {
+        if self.basis.terms.is_window() {
+            return Err(QuotaError::WINDOW_INITIAL);
+        }
+        let limit = self.basis.rule.limit();
+        let missing = limit.checked_sub(tokens).ok_or(QuotaError::INITIAL)?;
+        self.reset();
+        self.charge(missing);
+        Ok(())
+    }
+}

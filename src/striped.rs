@@ -1,0 +1,369 @@
+//! Stripes: tokens leased from one bucket, the centre, to cache lines of their own.
+//!
+//! ```text
+//!   spend n:   stripe - n                                         if it has them; no clock
+//!   lease:     centre - n - l, then stripe + l                    if the centre has n;  l <= spare / 2S
+//!   gather:    some of each stripe, the rest of the centre        if all together have n
+//! ```
+//!
+//! **Why the burst law stands exactly.** A token is in the centre, in a stripe or in a thread's hand, and every
+//! step takes it from one place before it appears in another. A stripe never holds more than `lease_max`, what is
+//! on its way to it included: who leases *opens* the stripe first, by a flag that nobody else can set
+//! meanwhile, and asks for no more than there is room for. The centre's capacity is lowered by what
+//! all stripes may hold. So at the start of any window at most `burst` tokens are anywhere, and the rest
+//! flows in.
+//!
+//! **Giving back.** A gather that comes too late returns what it has in hand to the centre. Had the centre
+//! been full in between, that would be more than the bucket ever held; so no more is returned than
+//! the centre would still lack *by the word that was seen before anything was taken*: that
+//! word's full time lies ahead, hence the centre has not been full since.
+//!
+//! **Scarce tokens.** A lease is at most the centre's spare tokens over twice the stripes. So near
+//! the end there are no leases, every grant is the centre's, and the stripes are empty.
+//!
+//! Nobody waits: a stripe that another thread has opened is drawn past. That thread, stopped at this very
+//! point, keeps at most its lease from the others until it goes on.
+//!
+//! ORDERING: as in `cell.rs`, all Relaxed. Tokens are conserved by the modification order of each
+//! word: what a swap adds to one, a swap that came before in program order, and on whose success it
+//! depends, took from another. A look at several words is only a look: what it finds is taken by swaps.
+
+use crate::algorithm::TokenBucket;
+use crate::cell::{Cell, Step};
+use crate::sync::plain::{AtomicU64, Ordering::Relaxed};
+use alloc::boxed::Box;
+use crossbeam_utils::CachePadded;
+
+/// Tokens of one lease, at most. A visit of the centre costs two threads some 100 ns: spread over
+/// this many grants that is nothing.
+const LEASE_MAX: u64 = 256;
+/// The share of the burst that stripes may hold.
+const HELD_SHARE: u64 = 4;
+/// Set while a lease is on its way to the stripe.
+const OPEN: u64 = 1 << 63;
+/// Leases between two looks at a neighbour.
+const LOOK_EVERY: u64 = if cfg!(sluicegate_loom) { 1 } else { 8 };
+
+/// Reads the time: token time, and whatever the reader wants to know of the same moment.
+pub(crate) trait Timed {
+    type Now: Copy;
+    fn read(&self) -> Self::Now;
+    fn units(now: Self::Now) -> u64;
+}
+
+impl Timed for crate::basis::Basis {
+    type Now = crate::basis::Now;
+
+    #[inline(always)]
+    fn read(&self) -> Self::Now {
+        self.now()
+    }
+
+    #[inline(always)]
+    fn units(now: Self::Now) -> u64 {
+        now.units
+    }
+}
+
+/// One thread's, or several threads', tokens.
+#[derive(Debug)]
+struct Stripe {
+    /// Tokens, and whether more are on their way.
+    cell: Cell,
+    /// Leases so far. Written by who has opened the stripe.
+    leases: AtomicU64,
+    /// A neighbour as it was at the last look. Likewise.
+    neighbour: AtomicU64,
+}
+
+impl Stripe {
+    /// Up to `n` of the tokens.
+    fn take_up_to(&self, n: u64) -> u64 {
+        self.cell.update(|word| match (word & !OPEN).min(n) {
+            0 => Step::Keep(0),
+            taken => Step::Put(word - taken, taken),
+        })
+    }
+
+    fn held(&self) -> u64 {
+        self.cell.load() & !OPEN
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Striped {
+    /// The centre's decisions, its burst lowered by what the stripes may hold.
+    bucket: TokenBucket,
+    lease_max: u64,
+    /// A power of two of them.
+    stripes: Box<[CachePadded<Stripe>]>,
+}
+
+impl Striped {
+    /// Stripes on this bucket; `None` if its burst is too small to share.
+    pub(crate) fn new(bucket: TokenBucket, stripes: usize) -> Option<Self> {
+        let share = bucket.limit() / HELD_SHARE;
+        if share < 2 {
+            return None;
+        }
+        let most = (share as usize + 1).next_power_of_two() / 2;
+        let stripes = stripes.clamp(1, 256).next_power_of_two().min(most);
+        let lease_max = (share / stripes as u64).min(LEASE_MAX);
+        let bucket = bucket.lowered_by(lease_max * stripes as u64);
+        let stripe = || {
+            let (leases, neighbour) = (AtomicU64::new(0), AtomicU64::new(0));
+            CachePadded::new(Stripe { cell: Cell::new(0), leases, neighbour })
+        };
+        Some(Self { bucket, lease_max, stripes: (0..stripes).map(|_| stripe()).collect() })
+    }
+
+    /// The most tokens that one request can be granted: the burst, less what stripes may hold.
+    #[inline(always)]
+    pub(crate) fn limit(&self) -> u64 {
+        self.bucket.limit()
+    }
+
+    #[inline(always)]
+    fn stripe(&self, mine: usize) -> &Stripe {
+        &self.stripes[mine & (self.stripes.len() - 1)]
+    }
+
+    /// `n` tokens of the stripe, if it has them: what is left in it. No clock.
+    ///
+    /// A thread whose swap another one's made fail moves on to the next stripe, so that threads which
+    /// met find stripes of their own.
+    #[inline(always)]
+    pub(crate) fn spend(&self, mine: usize, n: u64) -> Option<u64> {
+        let mut tries = 0_u32;
+        let left = self.stripe(mine).cell.update(|word| {
+            tries += 1;
+            match (word & !OPEN).checked_sub(n) {
+                Some(left) => Step::Put(word - n, Some(left)),
+                None => Step::Keep(None),
+            }
+        });
+        if tries > 1 {
+            move_on(mine);
+        }
+        left
+    }
+
+    /// Takes `n`, at most the limit, from the centre along with a lease, or from wherever they are. The
+    /// centre's state after a grant; of a denial, its state as if nothing were leased.
+    pub(crate) fn draw<T: Timed>(
+        &self,
+        centre: &Cell,
+        time: &T,
+        mine: usize,
+        n: u64,
+    ) -> (Result<u64, u64>, T::Now) {
+        loop {
+            let now = time.read();
+            let full = centre.load();
+            // A denial writes nothing: it is found out by loads.
+            let taken = if self.spare(full, T::units(now), n).is_some() {
+                self.lease(centre, full, T::units(now), mine, n)
+            } else if self.reaches(full, T::units(now), n) {
+                self.gather(centre, full, time, mine, n)
+            } else {
+                return (Err(self.undrawn(full, T::units(now))), now);
+            };
+            // Otherwise somebody was faster, and has it.
+            if let Some(taken) = taken {
+                return (Ok(taken), now);
+            }
+        }
+    }
+
+    /// What the centre has beyond `n`, if it has that.
+    #[inline]
+    fn spare(&self, full: u64, now: u64, n: u64) -> Option<u64> {
+        u64::try_from(self.bucket.balance(full, now)).ok()?.checked_sub(n)
+    }
+
+    /// Whether centre and stripes together have `n`.
+    fn reaches(&self, full: u64, now: u64, n: u64) -> bool {
+        let there = i128::from(self.bucket.balance(full, now)) + i128::from(self.held());
+        there >= i128::from(n)
+    }
+
+    /// One stripe's share of what the centre can spare.
+    #[inline]
+    fn share(&self, spare: u64) -> u64 {
+        spare / (2 * self.stripes.len() as u64)
+    }
+
+    /// `n` from the centre, and a lease for the stripe. `None`: the centre no longer has `n`.
+    fn lease(&self, centre: &Cell, full: u64, now: u64, mine: usize, n: u64) -> Option<u64> {
+        let stripe = self.stripe(mine);
+        let worth = self.spare(full, now, n).is_some_and(|spare| self.share(spare) > 0);
+        let room = if worth { self.open(stripe) } else { None };
+        let found = room.map_or(0, |room| self.reclaim(stripe, mine, room));
+        let room_left = room.map_or(0, |room| room - found);
+        let drawn = centre.update(|full| {
+            let Some(spare) = self.spare(full, now, n) else { return Step::Keep(None) };
+            let lease = self.share(spare).min(room_left);
+            match self.bucket.take(full, now, n + lease) {
+                Some(taken) => Step::Put(taken, Some((taken, lease))),
+                None => Step::Keep(None),
+            }
+        });
+        if room.is_some() {
+            let leased = found + drawn.map_or(0, |(_, lease)| lease);
+            stripe.cell.update(|word| Step::Put((word & !OPEN) + leased, ()));
+        }
+        drawn.map(|(taken, _)| taken)
+    }
+
+    /// Opens the stripe for a lease: how much it has room for. `None` if there is none, or somebody
+    /// else has opened it.
+    fn open(&self, stripe: &Stripe) -> Option<u64> {
+        // What is open holds, with what is on its way, up to the most there may be.
+        stripe.cell.update(|word| match self.lease_max.checked_sub(word) {
+            None | Some(0) => Step::Keep(None),
+            Some(room) => Step::Put(word | OPEN, Some(room)),
+        })
+    }
+
+    /// Up to `room` tokens of a neighbour that has not moved since the last look. Every so many leases
+    /// a look, at one after the other.
+    fn reclaim(&self, stripe: &Stripe, mine: usize, room: u64) -> u64 {
+        let leases = stripe.leases.load(Relaxed);
+        stripe.leases.store(leases.wrapping_add(1), Relaxed);
+        let others = self.stripes.len() - 1;
+        if !leases.is_multiple_of(LOOK_EVERY) || others == 0 {
+            return 0;
+        }
+        let look = (leases / LOOK_EVERY) as usize;
+        let neighbour = self.stripe(mine.wrapping_add(1 + look / 2 % others));
+        // Neither spent from nor leased for: both are in one figure.
+        let word = neighbour.cell.load();
+        let seen = word & !OPEN | neighbour.leases.load(Relaxed) << 32;
+        if look.is_multiple_of(2) {
+            stripe.neighbour.store(seen, Relaxed);
+            return 0;
+        }
+        let idle = seen == stripe.neighbour.load(Relaxed) && word & OPEN == 0;
+        if idle { neighbour.take_up_to(room) } else { 0 }
+    }
+
+    /// `n` from the stripes, one's own first, and the rest from the centre. `None`: others were faster.
+    fn gather<T: Timed>(
+        &self,
+        centre: &Cell,
+        before: u64,
+        time: &T,
+        mine: usize,
+        n: u64,
+    ) -> Option<u64> {
+        let got = self.collect(mine, n);
+        let now = T::units(time.read());
+        let taken = centre.update(|full| match n - got {
+            0 => Step::Keep(Some(full)),
+            rest => {
+                match self.spare(full, now, rest).and_then(|_| self.bucket.take(full, now, rest)) {
+                    Some(taken) => Step::Put(taken, Some(taken)),
+                    None => Step::Keep(None),
+                }
+            }
+        });
+        if taken.is_none() && got > 0 {
+            self.give_back(centre, before, time, got);
+        }
+        taken
+    }
+
+    /// Returns tokens that were taken from stripes since `before` was the centre's word.
+    fn give_back<T: Timed>(&self, centre: &Cell, before: u64, time: &T, n: u64) {
+        centre.update(|full| {
+            // Read anew for each try, after the word: what is swapped then was not full either.
+            let now = T::units(time.read());
+            let most = self.bucket.whole(self.bucket.missing(before, now));
+            match self.bucket.refund(full, now, n.min(most)) {
+                Some(refunded) => Step::Put(refunded, ()),
+                None => Step::Keep(()),
+            }
+        });
+    }
+
+    /// Takes up to `n` tokens out of the stripes, beginning with one's own.
+    pub(crate) fn collect(&self, mine: usize, n: u64) -> u64 {
+        let mut got = 0;
+        for i in 0..self.stripes.len() {
+            if got == n {
+                break;
+            }
+            got += self.stripe(mine.wrapping_add(i)).take_up_to(n - got);
+        }
+        got
+    }
+
+    /// Tokens in all stripes, at a look. One load each.
+    pub(crate) fn held(&self) -> u64 {
+        self.stripes.iter().map(|stripe| stripe.held()).sum()
+    }
+
+    /// The centre's state as if nothing were leased.
+    fn undrawn(&self, full: u64, now: u64) -> u64 {
+        self.bucket.refund(full, now, self.held()).unwrap_or(full)
+    }
+
+    /// Whole tokens there, those in the stripes included; negative in debt.
+    pub(crate) fn balance(&self, full: u64, now: u64) -> i64 {
+        self.bucket.balance(full, now).saturating_add(self.held() as i64).min(self.limit() as i64)
+    }
+
+    /// The state that taking `n` would leave, if they are there.
+    pub(crate) fn foresee(&self, full: u64, now: u64, n: u64) -> Option<u64> {
+        let there = self.reaches(full, now, n);
+        there.then(|| self.bucket.charge(full, now, n))
+    }
+}
+
+#[cfg(feature = "std")]
+mod thread {
+    use crate::sync::plain::{AtomicU64, Ordering::Relaxed};
+    use core::cell::Cell;
+
+    std::thread_local! {
+        static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+
+    /// The number of this thread's stripe, before it is reduced to those there are.
+    #[inline(always)]
+    pub(crate) fn mine() -> usize {
+        let mine = MINE.get();
+        if mine == usize::MAX { first() } else { mine }
+    }
+
+    /// Threads get stripes in turn.
+    #[cold]
+    fn first() -> usize {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mine = NEXT.fetch_add(1, Relaxed) as usize & (usize::MAX >> 1);
+        MINE.set(mine);
+        mine
+    }
+
+    #[cold]
+    pub(super) fn move_on(mine: usize) {
+        MINE.set(mine.wrapping_add(1) & (usize::MAX >> 1));
+    }
+}
+
+#[cfg(feature = "std")]
+pub(crate) use thread::mine;
+#[cfg(feature = "std")]
+use thread::move_on;
+
+/// Without threads of its own, a build has one stripe; nor can it ask for several.
+#[cfg(not(feature = "std"))]
+pub(crate) fn mine() -> usize {
+    0
+}
+
+#[cfg(not(feature = "std"))]
+fn move_on(_: usize) {}
+
+#[cfg(test)]
+mod tests;

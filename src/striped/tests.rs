@@ -1,0 +1,202 @@
+//! Stripes without threads: every stripe is driven by hand, so that each step can be looked at.
+#![allow(clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use super::*;
+use crate::algorithm::{Algorithm, Rule, Terms};
+use crate::quota::Quota;
+use proptest::prelude::*;
+use std::vec::Vec;
+
+/// Time by hand, in units.
+struct At(core::cell::Cell<u64>);
+
+impl Timed for At {
+    type Now = u64;
+
+    fn read(&self) -> u64 {
+        self.0.get()
+    }
+
+    fn units(now: u64) -> u64 {
+        now
+    }
+}
+
+struct Bench {
+    striped: Striped,
+    centre: Cell,
+    time: At,
+    token: u64,
+}
+
+impl Bench {
+    fn new(burst: u64, stripes: usize) -> Self {
+        let quota = Quota::per_second(1).burst(burst);
+        let terms = Terms::bucket(quota, Algorithm::TokenBucket, u64::BITS);
+        let Rule::Bucket(bucket) = terms.rule() else { unreachable!("terms of a bucket") };
+        let striped = Striped::new(bucket, stripes).expect("a burst worth sharing");
+        let token = 1 << terms.scale().fraction;
+        let time = At(core::cell::Cell::new(1_000 * token));
+        Self { striped, centre: Cell::new(0), time, token }
+    }
+
+    fn take(&self, mine: usize, n: u64) -> bool {
+        let spent = self.striped.spend(mine, n).is_some();
+        spent || self.striped.draw(&self.centre, &self.time, mine, n).0.is_ok()
+    }
+
+    fn words(&self) -> Vec<u64> {
+        let stripes = self.striped.stripes.iter().map(|stripe| stripe.cell.load());
+        core::iter::once(self.centre.load()).chain(stripes).collect()
+    }
+
+    /// Units in the centre.
+    fn centre(&self) -> u64 {
+        let missing = self.striped.bucket.missing(self.centre.load(), self.time.read());
+        self.striped.limit() * self.token - missing
+    }
+
+    fn units(&self) -> u64 {
+        self.centre() + self.striped.held() * self.token
+    }
+
+    fn advance(&self, units: u64) {
+        self.time.0.set(self.time.0.get() + units);
+    }
+}
+
+#[test]
+fn stripes_hold_a_quarter_of_the_burst_at_most() {
+    for burst in [8, 9, 20, 100, 1_000, 1_000_000, 1 << 48] {
+        for stripes in [0, 1, 2, 3, 16, 256, 10_000] {
+            let Striped { bucket, lease_max, stripes, .. } = Bench::new(burst, stripes).striped;
+            let held = stripes.len() as u64 * lease_max;
+            assert!(lease_max >= 1 && held <= burst / 4, "{burst}: {lease_max}");
+            assert_eq!(bucket.limit(), burst - held);
+            assert!(stripes.len().is_power_of_two() && stripes.len() <= 256);
+        }
+    }
+    let Rule::Bucket(small) =
+        Terms::bucket(Quota::per_second(7), Algorithm::TokenBucket, 64).rule()
+    else {
+        unreachable!("terms of a bucket")
+    };
+    assert!(Striped::new(small, 2).is_none());
+}
+
+proptest! {
+    /// Conservation, the stripes' bound, exact decisions, and denials that write nothing, under any
+    /// sequence of requests and any flow between them.
+    #[test]
+    fn tokens_are_conserved_and_decisions_exact(
+        burst in 8..2_000_u64,
+        stripes in 1..9_usize,
+        steps in prop::collection::vec((0..8_usize, 1..40_u64, 0..30_000_u64), 1..200),
+    ) {
+        let bench = Bench::new(burst, stripes);
+        for (mine, n, flow) in steps {
+            let flow = flow * bench.token / 10_000;
+            let most = bench.striped.limit() * bench.token;
+            let centre = (bench.centre() + flow).min(most);
+            bench.advance(flow);
+            prop_assert_eq!(bench.centre(), centre, "the centre gains what flows");
+            let n = n.min(bench.striped.limit());
+            let (before, words, held) = (bench.units(), bench.words(), bench.striped.held());
+            let there = centre / bench.token + held;
+            let granted = bench.take(mine, n);
+            prop_assert_eq!(granted, there >= n, "{} of {}", n, there);
+            let spent = u64::from(granted) * n * bench.token;
+            prop_assert_eq!(bench.units(), before - spent);
+            if !granted {
+                prop_assert_eq!(bench.words(), words, "a denial writes nothing");
+            }
+            for stripe in &bench.striped.stripes {
+                prop_assert!(stripe.cell.load() <= bench.striped.lease_max);
+            }
+        }
+    }
+}
+
+/// Near the end of the tokens every grant is the centre's alone.
+#[test]
+fn scarce_tokens_are_not_leased() {
+    let bench = Bench::new(1_000, 4);
+    while bench.centre() >= 9 * bench.token {
+        assert!(bench.take(0, 1));
+    }
+    let before = bench.striped.held();
+    assert!(bench.striped.draw(&bench.centre, &bench.time, 3, 1).0.is_ok());
+    assert_eq!((bench.striped.held(), bench.striped.stripes[3].held()), (before, 0));
+}
+
+/// What a thread leased and left behind comes back into use without being asked for by a denial.
+#[test]
+fn idle_stripes_hand_back() {
+    let bench = Bench::new(100_000, 2);
+    assert!(bench.take(1, 1));
+    assert!(bench.striped.stripes[1].held() > 0);
+    let mut spent = 0;
+    while bench.striped.stripes[1].held() > 0 {
+        assert!(bench.take(0, 1));
+        spent += 1;
+        assert!(spent < 20_000, "nobody looked after the idle stripe");
+    }
+    assert!(bench.centre() > 50_000 * bench.token, "tokens still abound");
+    assert_eq!(bench.units(), (bench.striped.limit() - 1 - spent) * bench.token);
+}
+
+/// A stripe that is in use is left alone.
+#[test]
+fn busy_stripes_keep_theirs() {
+    let bench = Bench::new(1_000_000, 2);
+    for turn in 0..50_000_u64 {
+        assert!(bench.take((turn % 2) as usize, 1));
+    }
+    let leases = bench.striped.stripes[0].leases.load(Relaxed);
+    // One visit of the centre for each lease of the most there may be.
+    assert!(leases <= 25_000 / bench.striped.lease_max + 1, "{leases}");
+}
+
+/// A gather that comes too late returns what it had in hand to the centre.
+#[test]
+fn late_gather_gives_back() {
+    let bench = Bench::new(100, 2);
+    while bench.take(0, 1) {}
+    bench.striped.stripes[1].cell.update(|_| Step::Put(3, ()));
+    let before = bench.centre.load();
+    assert_eq!(bench.striped.gather(&bench.centre, before, &bench.time, 0, 5), None);
+    assert_eq!((bench.striped.held(), bench.centre()), (0, 3 * bench.token));
+    assert!(bench.take(0, 3) && !bench.take(0, 1));
+}
+
+/// Had the centre been full since the tokens were taken, they would be more than the bucket ever held.
+#[test]
+fn what_a_full_centre_would_not_have_held_is_not_given_back() {
+    let bench = Bench::new(100, 2);
+    while bench.take(0, 1) {}
+    let limit = bench.striped.limit();
+    let before = bench.centre.load();
+    for (wait, back) in [(limit - 5, 3), (limit - 2, 2), (limit, 0), (5 * limit, 0)] {
+        let bench = Bench { centre: Cell::new(before), ..Bench::new(100, 2) };
+        bench.advance(wait * bench.token);
+        // Somebody takes all that has come in.
+        while bench.take(0, 1) {}
+        assert_eq!(bench.units(), 0);
+        bench.striped.give_back(&bench.centre, before, &bench.time, 3);
+        assert_eq!(bench.units(), back * bench.token, "after {wait} tokens of time");
+    }
+}
+
+/// While a lease is on its way nobody else may start one; the tokens that are there may be spent.
+#[test]
+fn open_stripe_is_opened_once() {
+    let bench = Bench::new(1_000, 2);
+    let stripe = &bench.striped.stripes[0];
+    stripe.cell.update(|_| Step::Put(5, ()));
+    assert_eq!(bench.striped.open(stripe), Some(bench.striped.lease_max - 5));
+    assert_eq!(bench.striped.open(stripe), None);
+    assert_eq!(bench.striped.spend(0, 4), Some(1));
+    let centre = bench.centre();
+    assert!(bench.take(0, 2), "by the centre alone");
+    assert_eq!((bench.centre(), stripe.held()), (centre - 2 * bench.token, 1));
+}
