@@ -133,19 +133,20 @@ impl RateLimiter {
     /// Grants without a clock here, windows and draws further on.
     #[inline]
     fn check_otherwise(&self, n: u64) -> Result<Grant, Denied> {
-        let left = match &self.path {
-            _ if n == 0 => None,
-            Path::Batched(batch) => self.cell.update(|seen| match batch.spend(seen, n) {
-                Some(spent) => Step::Put(spent, Some(word::tokens(spent))),
-                None => Step::Keep(None),
-            }),
-            Path::Striped(striped) => striped.spend(striped::mine(), n),
-            _ => None,
-        };
-        match left {
-            Some(left) => Ok(self.clock_free(n, left)),
-            None => self.check_slowly(n),
+        if n > 0 {
+            let left = match &self.path {
+                Path::Batched(batch) => self.cell.update(|seen| match batch.spend(seen, n) {
+                    Some(spent) => Step::Put(spent, Some(word::tokens(spent))),
+                    None => Step::Keep(None),
+                }),
+                Path::Striped(striped) => striped.spend(striped::mine(), n),
+                _ => None,
+            };
+            if let Some(left) = left {
+                return Ok(self.clock_free(n, left));
+            }
         }
+        self.check_slowly(n)
     }
 
     /// A draw of a batched or striped limiter, a window, or a request that cannot be granted.

@@ -97,7 +97,7 @@ pub(crate) fn print(case: &Case, measured: &Measured) -> Verdict {
     for (row, ours) in case.contestants.iter().enumerate().filter(|(_, c)| c.kind == Kind::Ours) {
         for (other, peer) in case.contestants.iter().enumerate() {
             let times = ratio(row, other).median;
-            if peer.kind == Kind::Peer && times > 1.0 {
+            if peer.kind == Kind::Peer && peer.threads == ours.threads && times > 1.0 {
                 let text = format!("{} takes {times:.2} x {}", ours.name, peer.name);
                 println!("- Loses: {text}");
                 verdict.lost.push(format!("{}, {}: {text}", case.name, case.threads));
