@@ -95,7 +95,7 @@ fn main() -> ExitCode {
         threads.dedup();
         threads
     };
-    let cases: [(&str, &[usize], Build<'_>); 13] = [
+    let cases: [(&str, &[usize], Build<'_>); 14] = [
         ("direct admit", &args.threads, Box::new(|threads| limiters::admit(threads, turn))),
         ("direct scaling", single, Box::new(|_| limiters::scaling(&all_threads, turn))),
         ("direct denied", &args.threads, Box::new(|threads| limiters::denied(threads, turn))),
@@ -114,6 +114,7 @@ fn main() -> ExitCode {
             single,
             Box::new(|threads| keys::Many(keys).of_str_apart(threads, many)),
         ),
+        ("keyed many", single, Box::new(|t| keys::many_at_once(4 * keys, t, many))),
         ("keyed hot", &args.threads, Box::new(|threads| keys::hot(threads, turn))),
         ("hashing u64", single, Box::new(|threads| hashing::of_u64(threads, turn))),
         ("hashing str", single, Box::new(|threads| hashing::of_str(threads, turn))),

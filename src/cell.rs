@@ -20,6 +20,7 @@ pub(crate) enum Step<R> {
 
 /// One bucket.
 #[derive(Debug)]
+#[repr(transparent)]
 pub(crate) struct Cell(AtomicU64);
 
 impl Cell {

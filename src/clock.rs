@@ -151,6 +151,12 @@ impl Timer {
         timer
     }
 
+    /// With an epoch that others have as well, on a clock of nanoseconds.
+    #[cfg(all(unix, feature = "shared"))]
+    pub(crate) fn since(source: Source, epoch: u64) -> Self {
+        Self { epoch, ..Self::new(source) }
+    }
+
     /// On the given clock, or the default one where this build has one.
     pub(crate) fn with(source: Option<Source>) -> Result<Self, QuotaError> {
         #[cfg(feature = "std")]

@@ -52,6 +52,8 @@ pub use clock::QuantaClock;
 pub use clock::{Clock, ManualClock};
 #[cfg(feature = "std")]
 pub use clock::{CoarseClock, MonotonicClock};
+#[cfg(all(unix, feature = "shared"))]
+pub use error::SharedError;
 pub use error::{Denied, QuotaError};
 pub use figures::Grant;
 pub use keyed::{KeyedBuilder, KeyedLimiter, WhenFull};

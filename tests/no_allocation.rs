@@ -64,6 +64,7 @@ fn no_verb_allocates() {
             let builder = KeyedLimiter::<str>::builder(quota, 10).algorithm(algorithm);
             let keyed = builder.when_full(policy).build().unwrap();
             let keys: Vec<_> = (0..1_000).map(|key| format!("user {key}")).collect();
+            let mut answers = Vec::with_capacity(keys.len());
             let made = allocations(|| {
                 for key in keys.iter().chain(&keys) {
                     black_box(keyed.check(key).is_ok());
@@ -72,9 +73,22 @@ fn no_verb_allocates() {
                     keyed.refund(key, 1);
                 }
                 keyed.reset(&keys[0]);
+                keyed.check_many(&keys, &mut answers);
                 black_box((keyed.len(), keyed.evictions()));
             });
             assert_eq!(made, 0, "{algorithm}, {policy:?}");
         }
     }
+}
+
+#[test]
+fn no_stripe_allocates() {
+    let limiter = RateLimiter::builder(Quota::per_hour(1_000)).stripes(4).build().unwrap();
+    let made = allocations(|| {
+        while black_box(limiter.check()).is_ok() {}
+        black_box((limiter.check_up_to(2).is_ok(), limiter.peek(9).is_ok(), limiter.charge(5)));
+        limiter.refund(9);
+        limiter.reset();
+    });
+    assert_eq!(made, 0);
 }

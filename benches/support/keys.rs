@@ -1,7 +1,7 @@
 //! The contestants on many keys, all on the same quota, keys and order.
 
 use crate::buckets::{FloatBucket, FloatRate};
-use crate::harness::{Case, Contestant, Expect, Goal, Kind, Turn};
+use crate::harness::{Case, Contestant, Expect, Goal, Kind, Run, Turn};
 use dashmap::DashMap;
 use sluicegate::{KeyedLimiter, Quota};
 use std::borrow::Borrow;
@@ -228,6 +228,61 @@ impl Many {
         let (name, pace) = ("keyed str apart", Pace::Apart);
         let shape = Shape { name, about, keys: self.0, goal: None, pace };
         case::<String, str>(shape, text, threads, turn)
+    }
+}
+
+/// A slice of keys at a time.
+struct InBlocks<const BLOCK: usize> {
+    limiter: Arc<KeyedLimiter<u64>>,
+    order: Arc<[u64]>,
+}
+
+impl<const BLOCK: usize> Run for InBlocks<BLOCK> {
+    #[inline(never)]
+    fn run(&self, start: u64, ops: u64) -> u64 {
+        let (mut answers, mut admitted) = (Vec::with_capacity(BLOCK), 0);
+        let (mut call, end) = (start, start + ops);
+        while call < end {
+            let from = call as usize % VISITS;
+            let until = (from + BLOCK.min((end - call) as usize)).min(VISITS);
+            self.limiter.check_many(black_box(&self.order[from..until]), &mut answers);
+            admitted += answers.iter().filter(|answer| answer.is_ok()).count() as u64;
+            call += (until - from) as u64;
+        }
+        admitted
+    }
+}
+
+/// One limiter's `check` and its `check_many`.
+pub(crate) fn many_at_once(keys: u64, threads: usize, turn: Turn) -> Case {
+    let visits = Visits::to(keys, mix, Pace::BackToBack);
+    let quota = Quota::per_second(COUNT.into()).burst(BURST.into());
+    let limiter = Arc::new(KeyedLimiter::<u64>::new(quota, keys as usize));
+    let order = visits.order.clone();
+    let check = {
+        let limiter = limiter.clone();
+        visits.enter("check", Kind::Ours, move |key| limiter.check(black_box(key)).is_ok())
+    };
+    let [a, b, c] = [(); 3].map(|()| (limiter.clone(), order.clone()));
+    let in_blocks =
+        |name, run: Box<dyn Run>| Contestant { name, kind: Kind::Ours, run, threads: None };
+    Case {
+        name: "keyed many",
+        about: format!("{keys} keys, all known, in random order, every call admitted;"),
+        contestants: vec![
+            check,
+            in_blocks("check_many of 8", Box::new(InBlocks::<8> { limiter: a.0, order: a.1 })),
+            in_blocks("check_many of 64", Box::new(InBlocks::<64> { limiter: b.0, order: b.1 })),
+            in_blocks(
+                "check_many of 1024",
+                Box::new(InBlocks::<1024> { limiter: c.0, order: c.1 }),
+            ),
+        ],
+        expect: Expect::AllAdmitted,
+        threads,
+        turn,
+        baseline: "check",
+        goals: vec![Goal { row: "check_many of 64", most: 0.5, against: "check" }],
     }
 }
 

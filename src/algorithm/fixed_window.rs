@@ -80,12 +80,17 @@ impl FixedWindow {
 
     pub(super) fn until_full(&self, state: u64, now: u64) -> u64 {
         let (index, count) = self.at(state, now);
-        if count == 0 { 0 } else { ((index + 1) << self.fraction) - now }
+        if count == 0 { 0 } else { self.end(index).saturating_sub(now) }
     }
 
     pub(super) fn until(&self, state: u64, now: u64, n: u64) -> u64 {
         let (index, count) = self.at(state, now);
-        if count.saturating_add(n) <= self.limit { 0 } else { ((index + 1) << self.fraction) - now }
+        if count.saturating_add(n) <= self.limit { 0 } else { self.end(index).saturating_sub(now) }
+    }
+
+    /// Where the window ends. No index of a clock's overflows, but one of a corrupt file may.
+    fn end(&self, index: u64) -> u64 {
+        (index + 1) << self.fraction
     }
 }
 

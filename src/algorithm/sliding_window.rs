@@ -128,8 +128,8 @@ impl SlidingWindow {
         let end = (at.index + 1) << self.fraction;
         match (at.previous, at.current) {
             (0, 0) => 0,
-            (_, 0) => end - now,
-            _ => end - now + self.window(),
+            (_, 0) => end.saturating_sub(now),
+            _ => end.saturating_sub(now).saturating_add(self.window()),
         }
     }
 
@@ -139,17 +139,18 @@ impl SlidingWindow {
         if self.fits(at, n) {
             return 0;
         }
-        let end = (at.index + 1) << self.fraction;
+        // Of a corrupt file's index it may be anywhere.
+        let rest = ((at.index + 1) << self.fraction).saturating_sub(now);
         if let Some(room) = self.limit.checked_sub(at.current.saturating_add(n)) {
             // The most that may be left of the window: previous * left <= room * window.
-            return (end - now) - self.most_left(room, at.previous);
+            return rest.saturating_sub(self.most_left(room, at.previous));
         }
         // In the next window all that was admitted in this one is the previous.
         let room = self.limit - n;
         if at.current <= room {
-            return end - now;
+            return rest;
         }
-        end - now + self.window() - self.most_left(room, at.current)
+        (rest + self.window()).saturating_sub(self.most_left(room, at.current))
     }
 
     /// The largest part of a window with `weighed * part <= room * window`.

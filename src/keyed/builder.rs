@@ -1,11 +1,10 @@
 //! Choices for a keyed limiter.
 
-use super::KeyedLimiter;
 use super::hash::Seed;
 use super::table::Table;
+use super::{KeyedLimiter, slots};
 use crate::algorithm::{Algorithm, Terms};
 use crate::basis::Basis;
-use crate::cell::Cell;
 use crate::clock::{Clock, Source, Timer};
 use crate::error::QuotaError;
 use crate::quota::Quota;
@@ -13,7 +12,6 @@ use crate::word;
 use core::fmt;
 use core::hash::Hash;
 use core::marker::PhantomData;
-use crossbeam_utils::CachePadded;
 
 /// What a new key gets when its eight slots are taken by buckets that are not full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,13 +31,13 @@ pub enum WhenFull {
 /// Choices for a [`KeyedLimiter`], from [`KeyedLimiter::builder`].
 #[must_use = "a builder does nothing until it is built"]
 pub struct KeyedBuilder<K: ?Sized> {
-    quota: Quota,
-    capacity: usize,
-    algorithm: Algorithm,
-    when_full: WhenFull,
-    source: Option<Source>,
-    seed: Option<Seed>,
-    keys: PhantomData<fn(&K)>,
+    pub(super) quota: Quota,
+    pub(super) capacity: usize,
+    pub(super) algorithm: Algorithm,
+    pub(super) when_full: WhenFull,
+    pub(super) source: Option<Source>,
+    pub(super) seed: Option<Seed>,
+    pub(super) keys: PhantomData<fn(&K)>,
 }
 
 impl<K: ?Sized> fmt::Debug for KeyedBuilder<K> {
@@ -121,18 +119,14 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     /// - no clock or no seed, where the build has no default one.
     pub fn build(self) -> Result<KeyedLimiter<K>, QuotaError> {
         let Self { quota, capacity, algorithm, when_full, source, seed, keys } = self;
-        if capacity == 0 || capacity as u64 > 1 << 40 {
-            return Err(QuotaError::CAPACITY);
-        }
+        let slots = slots(capacity)?;
         let terms = Terms::new(quota, algorithm, word::VALUE_BITS)?;
         #[cfg(feature = "std")]
         let seed = seed.unwrap_or_else(Seed::random);
         #[cfg(not(feature = "std"))]
         let seed = seed.ok_or(QuotaError::SEED)?;
         let basis = Basis::new(terms, Timer::with(source)?);
-        // Three slots for two keys: 24 bytes a key.
-        let table = Table::new(capacity + capacity.div_ceil(2));
-        let overflow = CachePadded::new(Cell::new(0));
-        Ok(KeyedLimiter { table, basis, quota, capacity, seed, when_full, overflow, keys })
+        let table = Table::new(slots);
+        Ok(KeyedLimiter { table, basis, quota, capacity, seed, when_full, keys })
     }
 }

@@ -3,6 +3,10 @@
 mod builder;
 mod evict;
 mod hash;
+mod lines;
+mod many;
+#[cfg(all(unix, feature = "shared"))]
+mod shared;
 mod slot;
 pub(crate) mod table;
 
@@ -10,15 +14,14 @@ pub use builder::{KeyedBuilder, WhenFull};
 
 use crate::algorithm::{self, Algorithm, Mark, Rule};
 use crate::basis::{Basis, Now};
-use crate::cell::{Cell, Step};
-use crate::error::Denied;
+use crate::cell::Step;
+use crate::error::{Denied, QuotaError};
 use crate::figures::Grant;
 use crate::quota::Quota;
 use core::fmt;
 use core::hash::Hash;
 use core::marker::PhantomData;
 use core::time::Duration;
-use crossbeam_utils::CachePadded;
 use hash::Seed;
 use table::{Buckets, Change, Full, Room, Table};
 
@@ -61,10 +64,16 @@ pub struct KeyedLimiter<K: ?Sized> {
     capacity: usize,
     seed: Seed,
     when_full: WhenFull,
-    /// The bucket that keys without a slot share, with [`WhenFull::Share`].
-    overflow: CachePadded<Cell>,
     /// Keys are only ever borrowed.
     keys: PhantomData<fn(&K)>,
+}
+
+/// Three slots for two keys: 24 bytes a key.
+fn slots(capacity: usize) -> Result<usize, QuotaError> {
+    if capacity == 0 || capacity as u64 > 1 << 40 {
+        return Err(QuotaError::CAPACITY);
+    }
+    Ok(capacity + capacity.div_ceil(2))
 }
 
 impl Buckets for Basis {
@@ -340,7 +349,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
 
     fn on_overflow<R>(&self, op: impl Fn(u64, Now) -> Change<R>) -> R {
         let now = self.basis.now();
-        self.overflow.update(|state| match op(state, now) {
+        self.table.lines.common().overflow.update(|state| match op(state, now) {
             Change::Grow(value, answer) | Change::Shrink(value, answer) => Step::Put(value, answer),
             Change::Keep(answer) => Step::Keep(answer),
         })
@@ -376,6 +385,13 @@ impl<K: ?Sized> KeyedLimiter<K> {
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.table.evictions()
+    }
+
+    /// How many slots of a shared table had been left by killed processes, and are free again. 0 of a
+    /// table in this process's memory.
+    #[must_use]
+    pub fn reclaimed(&self) -> u64 {
+        self.table.reclaimed()
     }
 
     /// The quota of each key.

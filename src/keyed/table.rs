@@ -22,28 +22,13 @@
 //! acquire or release does. Weakening each is caught by a model in `loom-tests/`, where it is named.
 
 use super::evict::{self, Choice};
+use super::lines::{Lines, Pair, Place};
 use super::slot::{self, FREE, LIVE, PENDING};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{AtomicU64, fence};
-use alloc::boxed::Box;
-use crossbeam_utils::CachePadded;
-
-/// Slots in a cache line. Loom checks the protocol on lines of one, shuttle on whole ones.
-pub(super) const WAYS: usize = if cfg!(sluicegate_loom) { 1 } else { 4 };
-
-/// A key's candidate slots.
-pub(super) const CANDIDATES: usize = 2 * WAYS;
 
 /// How often a first touch that finds all its slots in other threads' hands looks again.
 const PATIENCE: u32 = if cfg!(sluicegate_loom) { 1 } else { 64 };
-
-/// One cache line of slots.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Line {
-    tags: [AtomicU64; WAYS],
-    words: [AtomicU64; WAYS],
-}
 
 /// What an operation makes of a bucket.
 #[derive(Clone, Copy, Debug)]
@@ -88,60 +73,13 @@ pub(crate) struct Full {
 /// The slots.
 #[derive(Debug)]
 pub(crate) struct Table {
-    lines: Box<[Line]>,
-    evictions: CachePadded<AtomicU64>,
-}
-
-/// A slot's place: a key's candidate number is not part of it.
-type Place<'a> = (&'a AtomicU64, &'a AtomicU64);
-
-/// The two lines of a key.
-#[derive(Clone, Copy)]
-struct Pair<'a>([&'a Line; 2]);
-
-impl<'a> Pair<'a> {
-    /// Tag and word of candidate `i`.
-    #[inline(always)]
-    fn slot(self, i: usize) -> Place<'a> {
-        let line = self.0[i / WAYS];
-        (&line.tags[i % WAYS], &line.words[i % WAYS])
-    }
-
-    /// The candidates that bear the tag, a bit each.
-    ///
-    /// Looks at all of them, without a branch: both lines are then fetched at once, and a key in the
-    /// second line costs no wrong guess. Trying the first line first was slower by a fifth.
-    ///
-    /// Used where several may bear it; a hit wants [`first_bearing`](Self::first_bearing).
-    #[inline(always)]
-    fn bearing(self, tag: u64) -> u32 {
-        let mut mask = 0;
-        for i in 0..CANDIDATES {
-            mask |= u32::from(self.slot(i).0.load(Acquire) == tag) << i;
-        }
-        mask
-    }
-
-    /// The first of them. A register is all that it needs, which is a third of the instructions.
-    #[inline(always)]
-    fn first_bearing(self, tag: u64) -> Option<usize> {
-        let mut first = CANDIDATES;
-        for i in (0..CANDIDATES).rev() {
-            first = if self.slot(i).0.load(Acquire) == tag { i } else { first };
-        }
-        (first < CANDIDATES).then_some(first)
-    }
+    pub(super) lines: Lines,
 }
 
 impl Table {
     /// A table of at least `slots` slots, rounded up to whole lines.
     pub(crate) fn new(slots: usize) -> Self {
-        let lines = slots.div_ceil(WAYS).max(2);
-        let zero = || core::array::from_fn(|_| AtomicU64::new(0));
-        Self {
-            lines: (0..lines).map(|_| Line { tags: zero(), words: zero() }).collect(),
-            evictions: CachePadded::new(AtomicU64::new(0)),
-        }
+        Self { lines: Lines::new(slots) }
     }
 
     /// Bytes of slots.
@@ -151,7 +89,12 @@ impl Table {
 
     /// Buckets forgotten before they were full.
     pub(crate) fn evictions(&self) -> u64 {
-        self.evictions.load(Relaxed)
+        self.lines.common().evictions.load(Relaxed)
+    }
+
+    /// Slots that killed processes had left reserved.
+    pub(crate) fn reclaimed(&self) -> u64 {
+        self.lines.common().reclaimed.load(Relaxed)
     }
 
     /// Live buckets that are not full. Looks at every slot.
@@ -167,36 +110,11 @@ impl Table {
 
     /// Whether a first touch of the key would find a free slot; else the value that will be full first.
     pub(crate) fn room<B: Buckets>(&self, buckets: &B, hash: u64) -> Result<(), Full> {
-        let pair = self.pair(hash);
+        let pair = self.lines.pair(hash);
         match evict::choose(buckets, buckets.now(), |i| pair.slot(i).1.load(Acquire)) {
             Choice::Usable(..) => Ok(()),
             Choice::NearestFull(_, word) => Err(Full { soonest: Some(slot::value(word)) }),
             Choice::Nothing => Err(Full { soonest: None }),
-        }
-    }
-
-    /// The lines of a key: the first by the hash's upper bits, the second among the 63 others of the
-    /// same 4 KiB by its lower ones, so that both stand in one page of the address translation.
-    #[inline(always)]
-    fn pair(&self, hash: u64) -> Pair<'_> {
-        const BLOCK: usize = 64;
-        let count = self.lines.len();
-        let first = ((u128::from(hash) * count as u128) >> 64) as usize;
-        // 1 to 63: flips at least one bit, and none above those of the block.
-        let step = 1 + ((hash as u32 as u64 * (BLOCK as u64 - 1)) >> 32) as usize;
-        let second = first ^ step;
-        let second = if second < count { second } else { Self::in_last_block(count, first, step) };
-        Pair([&self.lines[first], &self.lines[second]])
-    }
-
-    /// The second line where the last block of lines is not a whole one.
-    #[cold]
-    fn in_last_block(count: usize, first: usize, step: usize) -> usize {
-        let start = first & !63;
-        match count - start {
-            // A block of one borrows from the one before.
-            1 => start - 1 - step % 32,
-            size => start + (first - start + 1 + step % (size - 1)) % size,
         }
     }
 
@@ -211,7 +129,7 @@ impl Table {
         room: Option<Room>,
         mut op: impl FnMut(u64, B::Now) -> Change<R>,
     ) -> Result<Option<R>, Full> {
-        let (tag, pair) = (Self::tag(hash), self.pair(hash));
+        let (tag, pair) = (Self::tag(hash), self.lines.pair(hash));
         let mut patience = PATIENCE;
         loop {
             if let Some((i, word)) = Self::search(pair, tag) {
@@ -251,12 +169,23 @@ impl Table {
         &self,
         buckets: &B,
         hash: u64,
-        mut op: impl FnMut(u64, B::Now) -> Change<R>,
+        op: impl FnMut(u64, B::Now) -> Change<R>,
     ) -> Option<R> {
-        let (tag, pair) = (Self::tag(hash), self.pair(hash));
+        self.update_live_by(|| buckets.now(), hash, op)
+    }
+
+    /// The same at a moment that may have been read for several keys.
+    #[inline(always)]
+    pub(crate) fn update_live_by<N: Copy, R>(
+        &self,
+        now: impl FnOnce() -> N,
+        hash: u64,
+        mut op: impl FnMut(u64, N) -> Change<R>,
+    ) -> Option<R> {
+        let (tag, pair) = (Self::tag(hash), self.lines.pair(hash));
         let first = pair.first_bearing(tag);
         // The clock after the loads: they are on their way while it is read.
-        let now = buckets.now();
+        let now = now();
         let place = pair.slot(first?);
         let word = place.1.load(Acquire);
         // The tag again, as in `search`.
@@ -358,7 +287,7 @@ impl Table {
             return Ok(None);
         }
         if matches!(choice, Choice::NearestFull(..)) {
-            self.evictions.fetch_add(1, Relaxed);
+            self.lines.common().evictions.fetch_add(1, Relaxed);
         }
         // Exclusive until PENDING is seen.
         tags.store(tag, Release);

@@ -1,0 +1,193 @@
+//! Where slots lie: lines of them, a key's two lines, and what all keys have in common.
+
+use crate::cell::Cell;
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::Acquire;
+use alloc::boxed::Box;
+use core::ops::Deref;
+
+/// Slots in a cache line. Loom checks the protocol on lines of one, shuttle on whole ones.
+pub(super) const WAYS: usize = if cfg!(sluicegate_loom) { 1 } else { 4 };
+
+/// A key's candidate slots.
+pub(super) const CANDIDATES: usize = 2 * WAYS;
+
+/// One cache line of slots.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(super) struct Line {
+    pub(super) tags: [AtomicU64; WAYS],
+    pub(super) words: [AtomicU64; WAYS],
+}
+
+/// On lines of its own, and laid out the same by every compiler and library version.
+#[derive(Debug)]
+#[repr(C, align(128))]
+pub(super) struct Apart<T>(T);
+
+impl<T> Deref for Apart<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// What belongs to no key.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Common {
+    /// Buckets forgotten before they were full.
+    pub(super) evictions: Apart<AtomicU64>,
+    /// Slots that killed processes had left reserved.
+    pub(super) reclaimed: Apart<AtomicU64>,
+    /// The bucket that keys without a slot share.
+    pub(super) overflow: Apart<Cell>,
+}
+
+impl Common {
+    fn new() -> Self {
+        Self {
+            evictions: Apart(AtomicU64::new(0)),
+            reclaimed: Apart(AtomicU64::new(0)),
+            overflow: Apart(Cell::new(0)),
+        }
+    }
+}
+
+/// The lines of a table, in this process's memory or in a file's.
+#[derive(Debug)]
+pub(super) enum Lines {
+    Own(Box<[Line]>, Box<Common>),
+    #[cfg(all(unix, feature = "shared"))]
+    Mapped(super::shared::Mapping),
+}
+
+impl Deref for Lines {
+    type Target = [Line];
+
+    #[inline(always)]
+    fn deref(&self) -> &[Line] {
+        match self {
+            Self::Own(lines, _) => lines,
+            #[cfg(all(unix, feature = "shared"))]
+            Self::Mapped(mapping) => mapping.lines(),
+        }
+    }
+}
+
+impl Lines {
+    /// As many lines as `slots` slots take.
+    pub(super) fn count(slots: usize) -> usize {
+        slots.div_ceil(WAYS).max(2)
+    }
+
+    /// Empty lines in this process's memory.
+    pub(super) fn new(slots: usize) -> Self {
+        let zero = || core::array::from_fn(|_| AtomicU64::new(0));
+        let line = |_| Line { tags: zero(), words: zero() };
+        Self::Own((0..Self::count(slots)).map(line).collect(), Box::new(Common::new()))
+    }
+
+    pub(super) fn common(&self) -> &Common {
+        match self {
+            Self::Own(_, common) => common,
+            #[cfg(all(unix, feature = "shared"))]
+            Self::Mapped(mapping) => mapping.common(),
+        }
+    }
+
+    /// The lines of a key: the first by the hash's upper bits, the second among the 63 others of the
+    /// same 4 KiB by its lower ones, so that both stand in one page of the address translation.
+    #[inline(always)]
+    pub(super) fn pair(&self, hash: u64) -> Pair<'_> {
+        const BLOCK: usize = 64;
+        let lines = &**self;
+        let count = lines.len();
+        let first = ((u128::from(hash) * count as u128) >> 64) as usize;
+        // 1 to 63: flips at least one bit, and none above those of the block.
+        let step = 1 + ((hash as u32 as u64 * (BLOCK as u64 - 1)) >> 32) as usize;
+        let second = first ^ step;
+        let second = if second < count { second } else { Self::in_last_block(count, first, step) };
+        Pair([&lines[first], &lines[second]])
+    }
+
+    /// The second line where the last block of lines is not a whole one.
+    #[cold]
+    fn in_last_block(count: usize, first: usize, step: usize) -> usize {
+        let start = first & !63;
+        match count - start {
+            // A block of one borrows from the one before.
+            1 => start - 1 - step % 32,
+            size => start + (first - start + 1 + step % (size - 1)) % size,
+        }
+    }
+
+    /// Asks for the lines of a key that will be looked up soon.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, hash: u64) {
+        for line in self.pair(hash).0 {
+            prefetch(line);
+        }
+    }
+}
+
+/// A slot's place: a key's candidate number is not part of it.
+pub(super) type Place<'a> = (&'a AtomicU64, &'a AtomicU64);
+
+/// The two lines of a key.
+#[derive(Clone, Copy)]
+pub(super) struct Pair<'a>([&'a Line; 2]);
+
+impl<'a> Pair<'a> {
+    /// Tag and word of candidate `i`.
+    #[inline(always)]
+    pub(super) fn slot(self, i: usize) -> Place<'a> {
+        let line = self.0[i / WAYS];
+        (&line.tags[i % WAYS], &line.words[i % WAYS])
+    }
+
+    /// The candidates that bear the tag, a bit each.
+    ///
+    /// Looks at all of them, without a branch: both lines are then fetched at once, and a key in the
+    /// second line costs no wrong guess. Trying the first line first was slower by a fifth.
+    ///
+    /// Used where several may bear it; a hit wants [`first_bearing`](Self::first_bearing).
+    #[inline(always)]
+    pub(super) fn bearing(self, tag: u64) -> u32 {
+        let mut mask = 0;
+        for i in 0..CANDIDATES {
+            mask |= u32::from(self.slot(i).0.load(Acquire) == tag) << i;
+        }
+        mask
+    }
+
+    /// The first of them. A register is all that it needs, which is a third of the instructions.
+    #[inline(always)]
+    pub(super) fn first_bearing(self, tag: u64) -> Option<usize> {
+        let mut first = CANDIDATES;
+        for i in (0..CANDIDATES).rev() {
+            first = if self.slot(i).0.load(Acquire) == tag { i } else { first };
+        }
+        (first < CANDIDATES).then_some(first)
+    }
+}
+
+/// Asks for a line that will be needed soon, without waiting for it.
+#[inline(always)]
+fn prefetch(line: &Line) {
+    #[cfg(all(target_arch = "x86_64", not(any(sluicegate_loom, sluicegate_shuttle))))]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: it reads nothing that the program could see, and the line is there anyway.
+        #[expect(unsafe_code, reason = "there is no safe way to this instruction")]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(line).cast());
+        }
+    }
+    // Elsewhere a load does nearly as well: nothing uses it, so nothing waits for it.
+    #[cfg(all(not(target_arch = "x86_64"), not(any(sluicegate_loom, sluicegate_shuttle))))]
+    core::hint::black_box(line.tags[0].load(Acquire));
+    #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
+    let _ = line;
+}

@@ -1,0 +1,210 @@
+//! The file's header: what it is, and of what.
+//!
+//! ```text
+//!   word  0  magic            1  layout     2  lines      3  capacity
+//!         4  algorithm        5  count      6  period     7  burst
+//!         8  hash seed (2)   10  boot (2)  12  epoch     13  checksum of 1 to 12
+//! ```
+
+use super::super::hash::Seed;
+use super::mapping::bytes;
+use crate::algorithm::Algorithm;
+use crate::clock::{Clock, MonotonicClock};
+use crate::error::SharedError;
+use crate::quota::Quota;
+use core::hash::Hasher;
+use siphasher::sip::SipHasher13;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+/// Words set aside for the header.
+pub(super) const HEADER_WORDS: usize = 64;
+const FIELDS: usize = 14;
+
+const MAGIC: u64 = u64::from_ne_bytes(*b"SLUICEGT");
+/// A table whose maker has not got to its end.
+const UNFINISHED: u64 = u64::from_ne_bytes(*b"SLUICEG.");
+/// Changes with every change of the header, the lines, the word, or the fingerprint.
+const LAYOUT: u64 = 1;
+
+/// What a table must be to be the one that is wanted.
+#[derive(Clone, Debug)]
+pub(super) struct Kind {
+    pub(super) quota: Quota,
+    pub(super) algorithm: Algorithm,
+    pub(super) capacity: usize,
+    pub(super) lines: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Header {
+    kind: Kind,
+    pub(super) seed: [u64; 2],
+    boot: [u64; 2],
+    /// The monotonic clock's nanoseconds at token time zero.
+    pub(super) epoch: u64,
+}
+
+impl Header {
+    /// The header of a whole table; `None` of one that is not made yet.
+    pub(super) fn read(file: &File) -> Result<Option<Self>, SharedError> {
+        let (words, read) = read(file).map_err(|error| io_error("read", error))?;
+        match words[0] {
+            _ if read == 0 => return Ok(None),
+            UNFINISHED => return Ok(None),
+            MAGIC => {}
+            _ => return Err(SharedError::NotATable),
+        }
+        let length = length(file)?;
+        if read < 8 * FIELDS {
+            return Err(SharedError::Truncated { bytes: length, expected: bytes(2) });
+        }
+        if words[1] != LAYOUT {
+            return Err(SharedError::Layout { found: words[1], known: LAYOUT });
+        }
+        if words[13] != checksum(&words[1..13]) {
+            return Err(SharedError::Corrupt);
+        }
+        let quota = Quota::new(words[5], Duration::from_nanos(words[6]));
+        let quota = quota.and_then(|quota| quota.try_burst(words[7]));
+        let Some(algorithm) = algorithm(words[4]) else { return Err(SharedError::Corrupt) };
+        let Ok(quota) = quota else { return Err(SharedError::Corrupt) };
+        let (Ok(lines), Ok(capacity)) = (usize::try_from(words[2]), usize::try_from(words[3]))
+        else {
+            return Err(SharedError::Corrupt);
+        };
+        let kind = Kind { quota, algorithm, capacity, lines };
+        let (seed, boot) = ([words[8], words[9]], [words[10], words[11]]);
+        Ok(Some(Self { kind, seed, boot, epoch: words[12] }))
+    }
+
+    /// Whether the table is the one that is wanted, and all there.
+    pub(super) fn expect(&self, wanted: &Kind, file: &File) -> Result<(), SharedError> {
+        let found = &self.kind;
+        if found.algorithm != wanted.algorithm {
+            return Err(SharedError::Algorithm { found: found.algorithm });
+        }
+        if found.quota != wanted.quota {
+            return Err(SharedError::OtherQuota { found: found.quota });
+        }
+        if found.capacity != wanted.capacity || found.lines != wanted.lines {
+            return Err(SharedError::Capacity { found: found.capacity });
+        }
+        let (length, expected) = (length(file)?, bytes(wanted.lines));
+        if length < expected {
+            return Err(SharedError::Truncated { bytes: length, expected });
+        }
+        Ok(())
+    }
+
+    /// Whether the epoch is one of the clock that runs now.
+    pub(super) fn is_of_this_boot(&self) -> bool {
+        self.boot == boot() && self.epoch <= MonotonicClock::new().nanos()
+    }
+
+    /// Makes an empty table of the file. The caller has the exclusive lock.
+    pub(super) fn create(file: &File, kind: &Kind) -> Result<Self, SharedError> {
+        let kind = kind.clone();
+        let epoch = MonotonicClock::new().nanos();
+        let header = Self { kind, seed: Seed::random().0, boot: boot(), epoch };
+        header.write(file).map_err(|error| io_error("make a table of", error))?;
+        Ok(header)
+    }
+
+    /// Each step leaves a file that [`read`](Self::read) takes for unfinished, but for the last.
+    fn write(&self, file: &File) -> io::Result<()> {
+        let Self { kind, seed, boot, epoch } = self;
+        file.set_len(0)?;
+        file.write_all_at(&UNFINISHED.to_ne_bytes(), 0)?;
+        allocate(file, bytes(kind.lines))?;
+        let mut words = [
+            UNFINISHED,
+            LAYOUT,
+            kind.lines as u64,
+            kind.capacity as u64,
+            code(kind.algorithm),
+            kind.quota.count(),
+            kind.quota.period_ns(),
+            kind.quota.burst_size(),
+            seed[0],
+            seed[1],
+            boot[0],
+            boot[1],
+            *epoch,
+            0,
+        ];
+        words[13] = checksum(&words[1..13]);
+        file.write_all_at(words.map(u64::to_ne_bytes).as_flattened(), 0)?;
+        file.write_all_at(&MAGIC.to_ne_bytes(), 0)
+    }
+}
+
+/// The header's words, as far as the file goes, and its bytes up to there.
+fn read(file: &File) -> io::Result<([u64; FIELDS], usize)> {
+    let mut bytes = [0; 8 * FIELDS];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(&mut bytes[filled..], filled as u64) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut words = [0; FIELDS];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u64::from_ne_bytes(*bytes);
+    }
+    Ok((words, filled))
+}
+
+/// The file's bytes, with room for them: a disk that fills up later would kill whoever touches a page.
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    file.set_len(bytes)?;
+    #[cfg(target_os = "linux")]
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+fn length(file: &File) -> Result<u64, SharedError> {
+    file.metadata().map(|meta| meta.len()).map_err(|error| io_error("look at", error))
+}
+
+fn io_error(action: &'static str, error: io::Error) -> SharedError {
+    SharedError::Io { action, error }
+}
+
+fn checksum(words: &[u64]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    words.iter().for_each(|word| hasher.write_u64(*word));
+    hasher.finish()
+}
+
+/// What differs between two boots of a machine. Where the system says nothing, zero: then only a clock that
+/// has not come to the epoch yet gives a reboot away.
+fn boot() -> [u64; 2] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits = text.chars().filter_map(|c| c.to_digit(16));
+    let number = digits.fold(0, |number: u128, digit| number << 4 | u128::from(digit));
+    [(number >> 64) as u64, number as u64]
+}
+
+const CODES: [Algorithm; 4] = [
+    Algorithm::TokenBucket,
+    Algorithm::LeakyBucket,
+    Algorithm::FixedWindow,
+    Algorithm::SlidingWindow,
+];
+
+fn code(algorithm: Algorithm) -> u64 {
+    CODES.iter().position(|known| *known == algorithm).unwrap_or(CODES.len()) as u64
+}
+
+fn algorithm(code: u64) -> Option<Algorithm> {
+    CODES.get(usize::try_from(code).ok()?).copied()
+}

@@ -1,0 +1,82 @@
+//! The file in memory: the one place that turns its bytes into the table's types.
+
+use super::super::lines::{Common, Line};
+use super::super::slot::{self, FREE, PENDING, RESERVED};
+use super::header::HEADER_WORDS;
+use crate::error::SharedError;
+use crate::sync::AtomicU64;
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
+use memmap2::{MmapOptions, MmapRaw};
+use std::fs::File;
+
+/// The file's first page.
+#[derive(Debug)]
+#[repr(C, align(4096))]
+struct Page {
+    header: [AtomicU64; HEADER_WORDS],
+    common: Common,
+}
+
+/// Bytes before the lines.
+const PAGE: usize = size_of::<Page>();
+
+/// Bytes of a file of so many lines.
+pub(super) fn bytes(lines: usize) -> u64 {
+    (PAGE + lines * size_of::<Line>()) as u64
+}
+
+/// A mapped table. Keeps the file open, and with it the lock that says that somebody is in.
+#[derive(Debug)]
+pub(in super::super) struct Mapping {
+    map: MmapRaw,
+    lines: usize,
+    _lock: Option<File>,
+}
+
+impl Mapping {
+    /// Maps the file, which has at least the bytes of so many lines.
+    pub(super) fn new(file: &File, lines: usize) -> Result<Self, SharedError> {
+        let length = bytes(lines) as usize;
+        let map = MmapOptions::new().len(length).map_raw(file);
+        let map = map.map_err(|error| SharedError::Io { action: "map", error })?;
+        Ok(Self { map, lines, _lock: None })
+    }
+
+    pub(super) fn keep(self, file: File) -> Self {
+        Self { _lock: Some(file), ..self }
+    }
+
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "bytes of a file become a slice")]
+    pub(in super::super) fn lines(&self) -> &[Line] {
+        // SAFETY: the mapping is `PAGE` bytes and `lines` lines long and lives as long as `self`; it begins at
+        // a page, so the lines are aligned. A line is made of atomics, for which all bytes are
+        // values and which anybody may change at any time.
+        unsafe {
+            let first = self.map.as_ptr().add(PAGE).cast::<Line>();
+            core::slice::from_raw_parts(first, self.lines)
+        }
+    }
+
+    #[expect(unsafe_code, reason = "bytes of a file become a struct")]
+    pub(in super::super) fn common(&self) -> &Common {
+        // SAFETY: as above; the page comes first, and is made of atomics.
+        unsafe { &(*self.map.as_ptr().cast::<Page>()).common }
+    }
+
+    /// Frees the slots that killed threads left in their hands. With nobody else in the table, they are
+    /// in nobody's.
+    pub(super) fn reclaim(&self) {
+        let words = self.lines().iter().flat_map(|line| &line.words);
+        let mut reclaimed = 0;
+        for word in words {
+            let seen = word.load(Acquire);
+            if matches!(slot::state(seen), RESERVED | PENDING) {
+                let free = slot::with_state(seen, FREE);
+                let freed = word.compare_exchange(seen, free, AcqRel, Relaxed);
+                reclaimed += u64::from(freed.is_ok());
+            }
+        }
+        self.common().reclaimed.fetch_add(reclaimed, Relaxed);
+    }
+}

@@ -1,0 +1,198 @@
+//! One table for all processes of a machine: the same lines, in a file that each of them maps.
+//!
+//! A check does what it does in memory of its own: no lock, no server, no system call but the clock's. Only
+//! opening takes a lock of the file, which the system lifts from whoever dies:
+//!
+//! ```text
+//!   exclusive lock to be had: nobody else is in.   empty, or left half made -> make it
+//!                                                  made before the last boot -> make it anew
+//!                                                  otherwise -> free what the killed left reserved
+//!   shared lock to be had:    others are in, so it is whole
+//! ```
+//!
+//! Whoever is in holds the shared lock until the limiter is dropped. A file under construction bears a magic
+//! number of its own, so that one whose maker was killed is known and made again.
+//!
+//! What a corrupt file can do: every figure that bounds an access is checked once at opening and kept in this
+//! process's memory; what lies in the lines are plain numbers, and every number is some bucket's state.
+
+mod header;
+mod mapping;
+
+pub(super) use mapping::Mapping;
+
+use super::builder::KeyedBuilder;
+use super::hash::Seed;
+use super::lines::Lines;
+use super::table::Table;
+use super::{KeyedLimiter, slots};
+use crate::algorithm::Terms;
+use crate::basis::Basis;
+use crate::clock::{Clock, MonotonicClock, Timer};
+use crate::error::SharedError;
+use crate::quota::Quota;
+use crate::word;
+use core::hash::Hash;
+use header::{Header, Kind};
+use rustix::fs::{FlockOperation, OFlags};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+/// Between two tries for the lock, and how many of them: five seconds.
+const PAUSE: Duration = Duration::from_millis(5);
+const TRIES: u32 = 1_000;
+
+impl<K: Hash + ?Sized> KeyedLimiter<K> {
+    /// Opens, or makes, the table in the file at `path`: one limit for all processes of the machine that
+    /// open it with the same quota and capacity. Token buckets; see
+    /// [`KeyedBuilder::open_shared`] for other algorithms and all that there is to know.
+    ///
+    /// ```
+    /// use sluicegate::{KeyedLimiter, Quota};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("api.limits");
+    /// let quota = Quota::per_second(10);
+    /// let worker = KeyedLimiter::<str>::open_shared(&path, quota, 100_000)?;
+    /// let another = KeyedLimiter::<str>::open_shared(&path, quota, 100_000)?;
+    /// assert!(worker.check_n("alice", 10).is_ok());
+    /// assert!(another.check("alice").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyedBuilder::open_shared`].
+    pub fn open_shared(
+        path: impl AsRef<Path>,
+        quota: Quota,
+        capacity: usize,
+    ) -> Result<Self, SharedError> {
+        Self::builder(quota, capacity).open_shared(path)
+    }
+}
+
+impl<K: Hash + ?Sized> KeyedBuilder<K> {
+    /// Opens, or makes, the table in the file at `path`, with these choices.
+    ///
+    /// **The file** is made with mode 0600, 24 bytes for each key of the capacity, and only its owner may open it.
+    /// A memory file system (`/dev/shm`, `/run`) is the place for it. Of processes that race to make it
+    /// one wins, and all use it. The hash key is made with the file, so the same key has the same bucket in
+    /// every process. After a reboot the table starts afresh.
+    ///
+    /// **Processes** may be killed at any instruction: no other ever waits for them. What a thread was killed
+    /// over is at most one slot, which is free again when the table is next opened with nobody
+    /// else in it ([`reclaimed`](KeyedLimiter::reclaimed) counts). A process may fork with
+    /// the limiter open.
+    ///
+    /// **The clock** is the machine's monotonic clock, the same for all processes of one time namespace.
+    ///
+    /// **Damage** to the file's bytes while it is open leads to wrong answers at worst, for the keys
+    /// whose slots are hit. Don't shorten the file while it is open: the system then kills whoever touches
+    /// the missing part (`SIGBUS`).
+    ///
+    /// # Errors
+    ///
+    /// [`SharedError`] says which: the file is somebody else's, a symbolic link, no table, a table of another layout, quota,
+    /// algorithm or capacity, shortened or corrupt: such a file is left as it is. Or the system's reason;
+    /// or another process has been making the table for five seconds.
+    pub fn open_shared(self, path: impl AsRef<Path>) -> Result<KeyedLimiter<K>, SharedError> {
+        if self.source.is_some() {
+            return Err(SharedError::Option("clock"));
+        }
+        if self.seed.is_some() {
+            return Err(SharedError::Option("seed"));
+        }
+        let Self { quota, capacity, algorithm, when_full, keys, .. } = self;
+        let slots = slots(capacity).map_err(SharedError::Quota)?;
+        let terms = Terms::new(quota, algorithm, word::VALUE_BITS).map_err(SharedError::Quota)?;
+        let wanted = Kind { quota, algorithm, capacity, lines: Lines::count(slots) };
+        let (mapping, header) = open(path.as_ref(), &wanted)?;
+        let table = Table { lines: Lines::Mapped(mapping) };
+        let timer = Timer::since(MonotonicClock::new().into_source(), header.epoch);
+        let (basis, seed) = (Basis::new(terms, timer), Seed(header.seed));
+        Ok(KeyedLimiter { table, basis, quota, capacity, seed, when_full, keys })
+    }
+}
+
+/// Opens the file and maps the table, made if need be.
+fn open(path: &Path, wanted: &Kind) -> Result<(Mapping, Header), SharedError> {
+    let file = open_file(path)?;
+    for turn in 0..TRIES {
+        if turn > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        if lock(&file, FlockOperation::NonBlockingLockExclusive)? {
+            let header = match Header::read(&file)? {
+                None => Header::create(&file, wanted)?,
+                Some(header) => {
+                    header.expect(wanted, &file)?;
+                    if header.is_of_this_boot() { header } else { Header::create(&file, wanted)? }
+                }
+            };
+            let mapping = Mapping::new(&file, wanted.lines)?;
+            mapping.reclaim();
+            // Others may slip in between: they find the table whole, and nobody at work in it.
+            if !lock(&file, FlockOperation::NonBlockingLockShared)? {
+                continue;
+            }
+            return Ok((mapping.keep(file), header));
+        }
+        if lock(&file, FlockOperation::NonBlockingLockShared)? {
+            // Unless its maker was killed between both tries.
+            if let Some(header) = Header::read(&file)? {
+                header.expect(wanted, &file)?;
+                if !header.is_of_this_boot() {
+                    return Err(SharedError::Busy);
+                }
+                return Ok((Mapping::new(&file, wanted.lines)?.keep(file), header));
+            }
+            lock(&file, FlockOperation::NonBlockingUnlock)?;
+        }
+    }
+    Err(SharedError::Busy)
+}
+
+/// A regular file of one's own that nobody else may write to, and not by way of a link.
+fn open_file(path: &Path) -> Result<File, SharedError> {
+    // Not to hang on a pipe that somebody has put there.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(flags.bits() as i32)
+        .open(path);
+    let file = opened.map_err(|error| {
+        let why = rustix::io::Errno::from_io_error(&error);
+        match why {
+            Some(rustix::io::Errno::LOOP | rustix::io::Errno::ISDIR | rustix::io::Errno::NXIO) => {
+                SharedError::NotAFile
+            }
+            _ => SharedError::Io { action: "open", error },
+        }
+    })?;
+    let meta = file.metadata().map_err(|error| SharedError::Io { action: "look at", error })?;
+    if !meta.is_file() {
+        return Err(SharedError::NotAFile);
+    }
+    let mine = meta.uid() == rustix::process::geteuid().as_raw();
+    if !mine || meta.nlink() != 1 || meta.mode() & 0o022 != 0 {
+        return Err(SharedError::NotOwned);
+    }
+    Ok(file)
+}
+
+/// Whether the lock was to be had at once.
+fn lock(file: &File, operation: FlockOperation) -> Result<bool, SharedError> {
+    match rustix::fs::flock(file, operation) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(SharedError::Io { action: "lock", error: io::Error::from(error) }),
+    }
+}
