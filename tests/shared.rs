@@ -215,7 +215,7 @@ fn what_cannot_be_is_said() {
         let none = error(KeyedLimiter::open_shared(path, QUOTA, 0));
         assert_eq!(none.to_string(), "capacity must be from 1 to 2^40 keys");
         assert!(!path.exists(), "no file is made for a limit that cannot be");
-        let error = error(open(&path.join("not/there")).map(|limiter| limiter));
+        let error = error(open(&path.join("not/there")));
         assert!(error.to_string().starts_with("cannot open the file: "), "{error}");
         assert!(std::error::Error::source(&error).is_some());
     });

@@ -58,18 +58,18 @@ pub(super) fn with_state(word: u64, state: u64) -> u64 {
     word & !(!0 << STATE_SHIFT) | state << STATE_SHIFT
 }
 
-/// The same state and epoch with another value.
+/// The same state and epoch with another value. What a corrupt file's value grows to may exceed the
+/// field, and must not reach the others.
 #[inline(always)]
 pub(super) fn with_value(word: u64, value: u64) -> u64 {
-    debug_assert!(word::value(value) == value);
-    word & !0 << VALUE_BITS | value
+    word & !0 << VALUE_BITS | word::value(value)
 }
 
 /// The same state with another value, in the next epoch.
 #[inline(always)]
 pub(super) fn next_epoch(word: u64, value: u64) -> u64 {
     let epoch = (word >> VALUE_BITS).wrapping_add(1) & EPOCH_MASK;
-    with_state(epoch << VALUE_BITS | value, state(word))
+    with_state(epoch << VALUE_BITS | word::value(value), state(word))
 }
 
 /// A claimed slot's word: the value grows to `fresh`, or the epoch does.
