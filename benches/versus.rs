@@ -11,6 +11,8 @@ mod harness;
 mod hashing;
 #[path = "support/keys.rs"]
 mod keys;
+#[path = "support/large.rs"]
+mod large;
 #[path = "support/limiters.rs"]
 mod limiters;
 #[path = "support/memory.rs"]
@@ -95,7 +97,7 @@ fn main() -> ExitCode {
         threads.dedup();
         threads
     };
-    let cases: [(&str, &[usize], Build<'_>); 14] = [
+    let cases: Vec<(&str, &[usize], Build<'_>)> = vec![
         ("direct admit", &args.threads, Box::new(|threads| limiters::admit(threads, turn))),
         ("direct scaling", single, Box::new(|_| limiters::scaling(&all_threads, turn))),
         ("direct denied", &args.threads, Box::new(|threads| limiters::denied(threads, turn))),
@@ -114,7 +116,11 @@ fn main() -> ExitCode {
             single,
             Box::new(|threads| keys::Many(keys).of_str_apart(threads, many)),
         ),
-        ("keyed many", single, Box::new(|t| keys::many_at_once(4 * keys, t, many))),
+        ("keyed many", single, Box::new(|t| large::many_at_once(4 * keys, t, many))),
+        ("keyed largest", single, Box::new(|t| large::largest(10 * keys, t, many))),
+        #[cfg(unix)]
+        ("keyed shared", single, Box::new(|t| large::shared(keys, t, many))),
+        ("keyed one", &args.threads, Box::new(|threads| keys::one(threads, turn))),
         ("keyed hot", &args.threads, Box::new(|threads| keys::hot(threads, turn))),
         ("hashing u64", single, Box::new(|threads| hashing::of_u64(threads, turn))),
         ("hashing str", single, Box::new(|threads| hashing::of_str(threads, turn))),

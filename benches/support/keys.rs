@@ -1,7 +1,7 @@
 //! The contestants on many keys, all on the same quota, keys and order.
 
 use crate::buckets::{FloatBucket, FloatRate};
-use crate::harness::{Case, Contestant, Expect, Goal, Kind, Run, Turn};
+use crate::harness::{Case, Contestant, Expect, Goal, Kind, Turn};
 use dashmap::DashMap;
 use sluicegate::{KeyedLimiter, Quota};
 use std::borrow::Borrow;
@@ -14,6 +14,10 @@ use std::time::Instant;
 /// A quota that admits a billion calls of each key.
 const COUNT: u32 = 100;
 const BURST: u32 = 1_000_000_000;
+
+pub(crate) fn quota() -> Quota {
+    Quota::per_second(COUNT.into()).burst(BURST.into())
+}
 
 pub(crate) fn governor_quota() -> governor::Quota {
     let [count, burst] = [COUNT, BURST].map(|n| NonZeroU32::new(n).expect("over 0"));
@@ -39,18 +43,18 @@ pub(crate) fn text(number: u64) -> String {
 /// has its request's key at hand, and what is measured is the limiter. Every key comes once in as
 /// many visits as there are keys, shuffled anew each time.
 #[derive(Clone)]
-struct Visits<K> {
-    order: Arc<[K]>,
+pub(crate) struct Visits<K> {
+    pub(crate) order: Arc<[K]>,
     keys: u64,
     key: fn(u64) -> K,
     pace: Pace,
 }
 
 /// At least so many visits, for few keys too.
-const VISITS: usize = 1 << 20;
+pub(crate) const VISITS: usize = 1 << 20;
 
 impl<K> Visits<K> {
-    fn to(keys: u64, key: fn(u64) -> K, pace: Pace) -> Self {
+    pub(crate) fn to(keys: u64, key: fn(u64) -> K, pace: Pace) -> Self {
         let mut order: Vec<u64> = (0..keys).collect();
         let mut draws = 0;
         let mut visits = Vec::with_capacity(VISITS);
@@ -67,7 +71,7 @@ impl<K> Visits<K> {
     }
 
     /// A contestant that knows every key already.
-    fn enter(
+    pub(crate) fn enter(
         &self,
         name: &'static str,
         kind: Kind,
@@ -94,7 +98,7 @@ impl<K> Visits<K> {
 
 /// Whether a processor may begin a call while it still waits for the memory of the one before.
 #[derive(Clone, Copy)]
-enum Pace {
+pub(crate) enum Pace {
     /// It may: what a loop over many keys sees. The fewer instructions a call has, the more calls
     /// overlap.
     BackToBack,
@@ -122,8 +126,7 @@ fn finish() {
 fn sluicegate<K: Borrow<Q>, Q: Hash + ?Sized + 'static>(
     keys: u64,
 ) -> impl Fn(&K) -> bool + Send + Sync {
-    let quota = Quota::per_second(COUNT.into()).burst(BURST.into());
-    let limiter = KeyedLimiter::<Q>::new(quota, keys as usize);
+    let limiter = KeyedLimiter::<Q>::new(quota(), keys as usize);
     move |key| black_box(&limiter).check(black_box(key.borrow())).is_ok()
 }
 
@@ -231,64 +234,32 @@ impl Many {
     }
 }
 
-/// A slice of keys at a time.
-struct InBlocks<const BLOCK: usize> {
-    limiter: Arc<KeyedLimiter<u64>>,
-    order: Arc<[u64]>,
-}
-
-impl<const BLOCK: usize> Run for InBlocks<BLOCK> {
-    #[inline(never)]
-    fn run(&self, start: u64, ops: u64) -> u64 {
-        let (mut answers, mut admitted) = (Vec::with_capacity(BLOCK), 0);
-        let (mut call, end) = (start, start + ops);
-        while call < end {
-            let from = call as usize % VISITS;
-            let until = (from + BLOCK.min((end - call) as usize)).min(VISITS);
-            self.limiter.check_many(black_box(&self.order[from..until]), &mut answers);
-            admitted += answers.iter().filter(|answer| answer.is_ok()).count() as u64;
-            call += (until - from) as u64;
-        }
-        admitted
-    }
-}
-
-/// One limiter's `check` and its `check_many`.
-pub(crate) fn many_at_once(keys: u64, threads: usize, turn: Turn) -> Case {
-    let visits = Visits::to(keys, mix, Pace::BackToBack);
-    let quota = Quota::per_second(COUNT.into()).burst(BURST.into());
-    let limiter = Arc::new(KeyedLimiter::<u64>::new(quota, keys as usize));
-    let order = visits.order.clone();
-    let check = {
-        let limiter = limiter.clone();
-        visits.enter("check", Kind::Ours, move |key| limiter.check(black_box(key)).is_ok())
-    };
-    let [a, b, c] = [(); 3].map(|()| (limiter.clone(), order.clone()));
-    let in_blocks =
-        |name, run: Box<dyn Run>| Contestant { name, kind: Kind::Ours, run, threads: None };
-    Case {
-        name: "keyed many",
-        about: format!("{keys} keys, all known, in random order, every call admitted;"),
-        contestants: vec![
-            check,
-            in_blocks("check_many of 8", Box::new(InBlocks::<8> { limiter: a.0, order: a.1 })),
-            in_blocks("check_many of 64", Box::new(InBlocks::<64> { limiter: b.0, order: b.1 })),
-            in_blocks(
-                "check_many of 1024",
-                Box::new(InBlocks::<1024> { limiter: c.0, order: c.1 }),
-            ),
-        ],
-        expect: Expect::AllAdmitted,
-        threads,
-        turn,
-        baseline: "check",
-        goals: vec![Goal { row: "check_many of 64", most: 0.5, against: "check" }],
-    }
-}
-
 pub(crate) fn hot(threads: usize, turn: Turn) -> Case {
     let about = "1,000 keys, all known and in the caches, in random order, every call admitted;";
     let (name, pace) = ("keyed hot", Pace::BackToBack);
     let shape = Shape { name, about: about.into(), keys: 1_000, goal: None, pace };
     case::<u64, u64>(shape, mix, threads, turn)
+}
+
+/// One key alone, and what a limiter of its own would make of it.
+pub(crate) fn one(threads: usize, turn: Turn) -> Case {
+    let visits = Visits::to(1, mix, Pace::BackToBack);
+    let striped = sluicegate::RateLimiter::builder(quota()).striped().build();
+    let striped = striped.expect("a bucket");
+    Case {
+        name: "keyed one",
+        about: "One key of 1,000, every call admitted;".into(),
+        contestants: vec![
+            visits.enter("sluicegate", Kind::Ours, sluicegate::<u64, u64>(1_000)),
+            visits.enter("governor, DashMap", Kind::Peer, governor(std::hash::RandomState::new())),
+            visits.enter("a striped limiter of its own", Kind::Ours, move |_| {
+                black_box(&striped).check().is_ok()
+            }),
+        ],
+        expect: Expect::AllAdmitted,
+        threads,
+        turn,
+        baseline: "governor, DashMap",
+        goals: Vec::new(),
+    }
 }
