@@ -1,0 +1,125 @@
+//! What a limit would have done to yesterday's traffic: replays an access log through the real limiter.
+//!
+//! ```sh
+//! cargo run --release --example replay -- access.log --limit 10/minute --burst 20 --key ip
+//! cargo run --release --example replay -- access.log.gz --limit 10/minute --compare --plot out.svg
+//! ```
+//!
+//! Reads the common and the combined log format, plain or gzip, from a file or from standard input
+//! (`-`), and replays it on its own timestamps, in order of time.
+
+mod log;
+mod plot;
+mod report;
+mod run;
+
+use clap::{Parser, ValueEnum};
+use log::Log;
+use sluicegate::{Algorithm, Quota};
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Shows what a limit would have done to the requests of an access log.
+#[derive(Debug, Parser)]
+struct Flags {
+    /// The log, in common or combined format, plain or gzip; - is standard input.
+    log: PathBuf,
+    /// The limit of each key, as in "10/minute" or "100/hour burst 20".
+    #[arg(long)]
+    limit: Quota,
+    /// The burst, if not the limit's own. Windows have none.
+    #[arg(long)]
+    burst: Option<u64>,
+    /// Who is limited.
+    #[arg(long, value_enum, default_value_t = Key::Ip)]
+    key: Key,
+    /// token, leaky, fixed or sliding.
+    #[arg(long, default_value = "token-bucket")]
+    algorithm: Algorithm,
+    /// All four algorithms, side by side.
+    #[arg(long)]
+    compare: bool,
+    /// How many of the worst clients to name.
+    #[arg(long, default_value_t = 10)]
+    top: usize,
+    /// Draws allowed and denied over time, and the worst clients, as SVG.
+    #[arg(long)]
+    plot: Option<PathBuf>,
+}
+
+/// What of a request is the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Key {
+    /// The address.
+    Ip,
+    /// The user that the server has authenticated; the address of requests without one.
+    User,
+    /// The path, without its query.
+    Path,
+    /// The user agent.
+    Agent,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ip => "ip",
+            Self::User => "user",
+            Self::Path => "path",
+            Self::Agent => "agent",
+        })
+    }
+}
+
+const ALL: [Algorithm; 4] = [
+    Algorithm::TokenBucket,
+    Algorithm::LeakyBucket,
+    Algorithm::FixedWindow,
+    Algorithm::SlidingWindow,
+];
+
+fn main() -> ExitCode {
+    match replay(&Flags::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn replay(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
+    let limit = match flags.burst {
+        Some(burst) => flags.limit.try_burst(burst)?,
+        None => flags.limit,
+    };
+    if flags.burst.is_some() && run::is_window(flags.algorithm) && !flags.compare {
+        return Err(format!("a {} has no burst: leave out --burst", flags.algorithm).into());
+    }
+    // What cannot be is said before a long log is read.
+    run::limiter(limit, flags.algorithm, 1)?;
+    let log = Log::read(&flags.log, flags.key)?;
+    print!("{}", report::about(&log, flags.key));
+    let outcome = run::replay(&log, limit, flags.algorithm)?;
+    if flags.compare {
+        let mut rows = Vec::new();
+        for algorithm in ALL {
+            let outcome = run::replay(&log, limit, algorithm)?;
+            rows.push((algorithm, outcome, run::tightest_count(&log, limit, algorithm)?));
+        }
+        print!("{}", report::compared(&log, limit, &rows));
+    } else {
+        print!("{}", report::outcome(&log, limit, flags.algorithm, &outcome, flags.top));
+        let burst = run::tightest_burst(&log, limit, flags.algorithm)?;
+        let count = run::tightest_count(&log, limit, flags.algorithm)?;
+        print!("{}", report::tightest(limit, flags.algorithm, burst, count));
+    }
+    if let Some(file) = &flags.plot {
+        let title = format!("{} by {}, for each {}", limit, flags.algorithm, flags.key);
+        plot::draw(file, &log, &outcome, &title)
+            .map_err(|why| format!("cannot draw {}: {why}", file.display()))?;
+        println!("\ndrawn: {}", file.display());
+    }
+    Ok(())
+}

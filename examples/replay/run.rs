@@ -1,0 +1,115 @@
+//! The replay: the real limiter, on a clock that follows the log.
+
+use crate::log::Log;
+use sluicegate::{Algorithm, KeyedLimiter, ManualClock, Quota, QuotaError, WhenFull};
+use std::time::Duration;
+
+/// What became of the requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    /// Requests and denials of each key.
+    pub(crate) clients: Vec<(u64, u64)>,
+    pub(crate) denied: u64,
+    /// Of each request, in order.
+    pub(crate) admitted: Vec<bool>,
+}
+
+pub(crate) fn is_window(algorithm: Algorithm) -> bool {
+    matches!(algorithm, Algorithm::FixedWindow | Algorithm::SlidingWindow)
+}
+
+/// The quota as the algorithm takes it: a window admits its count, and has no burst.
+fn for_algorithm(limit: Quota, algorithm: Algorithm) -> Result<Quota, QuotaError> {
+    if is_window(algorithm) { limit.try_burst(limit.count()) } else { Ok(limit) }
+}
+
+pub(crate) fn limiter(
+    limit: Quota,
+    algorithm: Algorithm,
+    keys: usize,
+) -> Result<(ManualClock, KeyedLimiter<u32>), QuotaError> {
+    let clock = ManualClock::new();
+    // Room for every key, twice over: the replay of a log forgets nobody.
+    let builder = KeyedLimiter::builder(for_algorithm(limit, algorithm)?, 2 * keys.max(64));
+    let builder = builder.algorithm(algorithm).when_full(WhenFull::Deny).clock(clock.clone());
+    Ok((clock, builder.build()?))
+}
+
+/// Replays the log through a limiter of its own.
+pub(crate) fn replay(log: &Log, limit: Quota, algorithm: Algorithm) -> Result<Outcome, QuotaError> {
+    let (clock, limiter) = limiter(limit, algorithm, log.keys.len())?;
+    let mut clients = vec![(0, 0); log.keys.len()];
+    let origin = origin(log, limit);
+    let admit = |(at, key): &(i64, u32)| {
+        clock.set(Duration::from_secs((at - origin).unsigned_abs()));
+        let admitted = limiter.check(key).is_ok();
+        let client = &mut clients[*key as usize];
+        client.0 += 1;
+        client.1 += u64::from(!admitted);
+        admitted
+    };
+    let admitted: Vec<bool> = log.requests.iter().map(admit).collect();
+    let denied = clients.iter().map(|(_, denied)| denied).sum();
+    Ok(Outcome { clients, denied, admitted })
+}
+
+/// The clock's zero, at or before the first request: a multiple of the period since 1970, so that windows
+/// begin at whole minutes, hours and days of UTC.
+fn origin(log: &Log, limit: Quota) -> i64 {
+    let first = log.requests.first().map_or(0, |(at, _)| *at);
+    let period = i64::try_from(limit.period().as_secs()).unwrap_or(i64::MAX).max(1);
+    first - first.rem_euclid(period)
+}
+
+/// The smallest burst, at the limit's rate, that would have denied nobody. Of buckets.
+pub(crate) fn tightest_burst(
+    log: &Log,
+    limit: Quota,
+    algorithm: Algorithm,
+) -> Result<Option<u64>, QuotaError> {
+    if is_window(algorithm) {
+        return Ok(None);
+    }
+    smallest(most_requests(log), |burst| {
+        Ok(replay(log, limit.try_burst(burst)?, algorithm)?.denied == 0)
+    })
+}
+
+/// The smallest count in the limit's period, with its burst, that would have denied nobody. `None` if the
+/// burst is too small for any.
+pub(crate) fn tightest_count(
+    log: &Log,
+    limit: Quota,
+    algorithm: Algorithm,
+) -> Result<Option<u64>, QuotaError> {
+    // Between two seconds of the log all of a burst must be able to come back.
+    let within = if is_window(algorithm) { 1 } else { limit.period().as_secs().max(1) };
+    smallest(most_requests(log).saturating_mul(within), |count| {
+        let quota = Quota::new(count, limit.period())?;
+        let quota =
+            if is_window(algorithm) { quota } else { quota.try_burst(limit.burst_size())? };
+        Ok(replay(log, quota, algorithm)?.denied == 0)
+    })
+}
+
+fn most_requests(log: &Log) -> u64 {
+    let mut requests = vec![0; log.keys.len()];
+    log.requests.iter().for_each(|(_, key)| requests[*key as usize] += 1);
+    requests.into_iter().max().unwrap_or(1)
+}
+
+/// The smallest number from 1 to `most` that is enough, if any is; whatever is above it is enough as well.
+fn smallest(
+    most: u64,
+    mut enough: impl FnMut(u64) -> Result<bool, QuotaError>,
+) -> Result<Option<u64>, QuotaError> {
+    if !enough(most)? {
+        return Ok(None);
+    }
+    let (mut low, mut high) = (0, most);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if enough(middle)? { high = middle } else { low = middle }
+    }
+    Ok(Some(high))
+}

@@ -1,0 +1,312 @@
+//! The replay example, as its user runs it: totals equal a count of this test's own, and bad input gets a
+//! clear message.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const LOG: &str = include_str!("data/access.log");
+
+fn program() -> PathBuf {
+    let mut folder = std::env::current_exe().unwrap();
+    folder.pop();
+    if folder.ends_with("deps") {
+        folder.pop();
+    }
+    let program = folder.join("examples").join("replay");
+    assert!(program.exists(), "run `cargo build --examples` first: no {}", program.display());
+    program
+}
+
+/// Runs it with these bytes on its standard input.
+fn run_on(bytes: &[u8], flags: &[&str]) -> Output {
+    let mut child = Command::new(program())
+        .arg("-")
+        .args(flags)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may have given up before it has read all.
+    let _ = child.stdin.take().unwrap().write_all(bytes);
+    child.wait_with_output().unwrap()
+}
+
+/// What it printed about the synthetic log.
+fn said(flags: &[&str]) -> String {
+    let output = run_on(LOG.as_bytes(), flags);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn complaint(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Seconds and addresses, read by this test's own few lines, in order of time.
+fn requests() -> Vec<(i64, &'static str)> {
+    let read = |line: &'static str| {
+        let (head, rest) = line.split_once(" [01/Jan/2026:").unwrap();
+        let (time, zone) = rest.split_once(']').unwrap().0.split_once(' ').unwrap();
+        let number = |text: &str| text.parse::<i64>().unwrap();
+        let hms: Vec<i64> = time.split(':').map(number).collect();
+        let offset = number(&zone[..3]) * 3_600 + number(&zone[3..]) * 60;
+        (hms[0] * 3_600 + hms[1] * 60 + hms[2] - offset, head.split(' ').next().unwrap())
+    };
+    let mut requests: Vec<_> = LOG.lines().map(read).collect();
+    requests.sort_by_key(|(at, _)| *at);
+    requests
+}
+
+/// Denials of each address by exact arithmetic on whole seconds: `count` in `period` seconds.
+fn denials(algorithm: &str, count: i64, period: i64, burst: i64) -> HashMap<&'static str, u64> {
+    /// When last seen, and what there was: tokens times the period, or two windows' counts.
+    #[derive(Clone, Copy)]
+    struct State(i64, i64, i64);
+    let mut states: HashMap<&str, State> = HashMap::new();
+    let mut denied = HashMap::new();
+    for (at, who) in requests() {
+        let admitted = match algorithm {
+            "token" | "leaky" => {
+                let state = states.entry(who).or_insert(State(at, burst * period, 0));
+                let tokens = (state.1 + (at - state.0) * count).min(burst * period);
+                let admitted = tokens >= period;
+                *state = State(at, if admitted { tokens - period } else { tokens }, 0);
+                admitted
+            }
+            _ => {
+                let window = at / period;
+                let state = states.entry(who).or_insert(State(window, 0, 0));
+                *state = match window - state.0 {
+                    0 => *state,
+                    1 => State(window, state.2, 0),
+                    _ => State(window, 0, 0),
+                };
+                let before = if algorithm == "sliding" { state.1 } else { 0 };
+                let left = period - at % period;
+                let admitted = before * left + (state.2 + 1) * period <= count * period;
+                state.2 += i64::from(admitted);
+                admitted
+            }
+        };
+        *denied.entry(who).or_insert(0) += u64::from(!admitted);
+    }
+    denied
+}
+
+/// "341 allowed, 16 denied" of a report.
+fn totals(text: &str) -> (u64, u64) {
+    let line = text.lines().find(|line| line.contains(" allowed, ")).unwrap();
+    let number = |word: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let place = words.iter().position(|found| found.trim_end_matches(',') == word).unwrap();
+        words[place - 1].parse().unwrap()
+    };
+    (number("allowed"), number("denied"))
+}
+
+#[test]
+fn totals_equal_an_independent_count() {
+    for (count, period, name) in [
+        (10, 60, "minute"),
+        (1, 1, "second"),
+        (3, 10, "10 s"),
+        (47, 3_600, "hour"),
+        (7, 64, "64 s"),
+    ] {
+        for burst in [1, 5, 20] {
+            for algorithm in ["token", "leaky", "fixed", "sliding"] {
+                let window = algorithm == "fixed" || algorithm == "sliding";
+                let limit = format!("{count}/{name}");
+                let mut flags = vec!["--limit", &limit, "--algorithm", algorithm, "--top", "999"];
+                let text = burst.to_string();
+                if !window {
+                    flags.extend(["--burst", &text]);
+                }
+                let expected = denials(algorithm, count, period, burst);
+                let report = said(&flags);
+                let denied: u64 = expected.values().sum();
+                let all = requests().len() as u64;
+                assert_eq!(totals(&report), (all - denied, denied), "{flags:?}");
+                // Client by client.
+                for (who, denied) in expected {
+                    let line = report.lines().find(|line| line.split(' ').next() == Some(who));
+                    let told = line.map_or(0, |line| {
+                        line.split_whitespace().nth(2).unwrap().parse::<u64>().unwrap()
+                    });
+                    assert_eq!(told, denied, "{who}, {flags:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The tightest limits that a report names deny nobody, and one less denies somebody.
+#[test]
+fn tightest_limits_are_tight() {
+    let denied =
+        |limit: &str, algorithm| totals(&said(&["--limit", limit, "--algorithm", algorithm])).1;
+    for (limit, algorithm) in [
+        ("10/minute burst 20", "token"),
+        ("4/minute burst 12", "leaky"),
+        ("10/minute", "fixed"),
+        ("3/10 s", "sliding"),
+    ] {
+        let report = said(&["--limit", limit, "--algorithm", algorithm]);
+        let (_, found) = report.split_once("would have denied nobody:\n").unwrap();
+        let limits: Vec<&str> =
+            found.lines().map(|line| line.rsplit(": ").next().unwrap().trim()).collect();
+        assert_eq!(limits.len(), if algorithm == "token" || algorithm == "leaky" { 2 } else { 1 });
+        for (i, tightest) in limits.into_iter().enumerate() {
+            assert_eq!(denied(tightest, algorithm), 0, "{tightest}");
+            // The burst is the first of two, and comes last in the text; the count comes first.
+            let less = if i == 0 && tightest.contains("burst") {
+                let (rate, burst) = tightest.rsplit_once(' ').unwrap();
+                format!("{rate} {}", burst.parse::<u64>().unwrap() - 1)
+            } else {
+                let (count, rest) = tightest.split_once('/').unwrap();
+                format!("{}/{rest}", count.parse::<u64>().unwrap() - 1)
+            };
+            assert!(denied(&less, algorithm) > 0, "{less}");
+        }
+    }
+}
+
+#[test]
+fn comparison_says_what_each_algorithm_alone_says() {
+    let table = said(&["--limit", "10/minute burst 20", "--compare"]);
+    for algorithm in ["token", "leaky", "fixed", "sliding"] {
+        let window = algorithm == "fixed" || algorithm == "sliding";
+        let limit = if window { "10/minute" } else { "10/minute burst 20" };
+        let (allowed, denied) = totals(&said(&["--limit", limit, "--algorithm", algorithm]));
+        let row = table.lines().find(|line| line.starts_with(algorithm)).unwrap();
+        let figures: Vec<&str> = row.split_whitespace().collect();
+        assert_eq!(figures[1..3], [allowed.to_string(), denied.to_string()], "{algorithm}");
+    }
+    assert!(table.contains("A window has no burst: it admits 10 a minute."), "{table}");
+}
+
+fn packed(text: &str) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::default());
+    packer.write_all(text.as_bytes()).unwrap();
+    packer.finish().unwrap()
+}
+
+#[test]
+fn files_gzip_and_standard_input_say_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--limit", "10/minute", "--key", "user"];
+    let of = |path: &Path| Command::new(program()).arg(path).args(flags).output().unwrap().stdout;
+    let expected = run_on(LOG.as_bytes(), &flags).stdout;
+    let (plain, gzip) = (folder.path().join("a.log"), folder.path().join("no-gz-in-its-name"));
+    fs::write(&plain, LOG).unwrap();
+    fs::write(&gzip, packed(LOG)).unwrap();
+    assert_eq!(of(&plain), expected);
+    assert_eq!(of(&gzip), expected);
+    assert_eq!(run_on(&packed(LOG), &flags).stdout, expected);
+    // As logs that have been rotated and joined are.
+    let (a, b) = LOG.split_at(LOG.lines().take(100).map(|line| line.len() + 1).sum());
+    assert_eq!(run_on(&[packed(a), packed(b)].concat(), &flags).stdout, expected);
+}
+
+#[test]
+fn lines_that_do_not_parse_are_named_and_counted() {
+    let good = LOG.lines().next().unwrap();
+    let long = "x".repeat(70_000);
+    let mut bytes = Vec::new();
+    for line in [good, "nonsense", good, "", &long, "198.51.100.1 - - [99/Foo/2026] oops", good] {
+        bytes.extend(line.as_bytes());
+        bytes.push(b'\n');
+    }
+    bytes.extend(b"\xff\xfe not text\n");
+    for _ in 0..7 {
+        bytes.extend(b"more\n");
+    }
+    let output = run_on(&bytes, &["--limit", "10/minute"]);
+    assert!(output.status.success());
+    let expected = "line 2: not in common or combined format\n\
+                    line 5: longer than 65536 bytes\n\
+                    line 6: not in common or combined format\n\
+                    line 8: not UTF-8\n\
+                    line 9: not in common or combined format\n\
+                    ... and 6 lines more that don't parse\n";
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("3 requests of 1 addresses"), "{text}");
+    assert!(text.contains("11 of 15 lines don't parse, and were left out"), "{text}");
+}
+
+#[test]
+fn bad_input_gets_one_clear_line() {
+    let flags = ["--limit", "10/minute"];
+    let of = |bytes: &[u8]| complaint(&run_on(bytes, &flags));
+    assert_eq!(of(b""), "error: no requests in standard input: it is empty\n");
+    let none = of(b"a\nb\n");
+    assert!(none.ends_with("error: no requests in standard input: none of its 2 lines parses\n"));
+    let whole = packed(&LOG.repeat(40));
+    let cut = of(&whole[..whole.len() / 2]);
+    let told =
+        cut.strip_prefix("error: standard input ends in the middle of its gzip data, after ");
+    let lines: u64 = told.unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(lines > 1_000 && lines < 40 * 357, "{cut}");
+    assert!(of(b"\x1f\x8bno gzip after all").starts_with("error: "), "no panic");
+    let of_path =
+        |path: &str| complaint(&Command::new(program()).arg(path).args(flags).output().unwrap());
+    assert!(of_path("/no/such/log").starts_with("error: cannot read /no/such/log: No such file"));
+    assert_eq!(of_path("/"), "error: cannot read /: it is a folder\n");
+    let usage = |flags: &[&str]| run_on(LOG.as_bytes(), flags);
+    assert_eq!(usage(&["--limit", "ten"]).status.code(), Some(2));
+    assert_eq!(usage(&[]).status.code(), Some(2));
+    let windows = usage(&["--limit", "10/minute", "--burst", "3", "--algorithm", "fixed"]);
+    assert_eq!(complaint(&windows), "error: a fixed-window has no burst: leave out --burst\n");
+}
+
+#[test]
+fn unsorted_logs_are_replayed_in_order_of_time() {
+    let mut lines: Vec<&str> = LOG.lines().collect();
+    let sorted = said(&["--limit", "10/minute burst 20"]);
+    lines.reverse();
+    let output = run_on(lines.join("\n").as_bytes(), &["--limit", "10/minute burst 20"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("lines were out of order, by up to 14 min 56 s; replayed in order of time")
+    );
+    assert_eq!(totals(&text), totals(&sorted));
+}
+
+/// A log is not to be trusted: what clients sent must not reach the terminal as it is.
+#[test]
+fn control_characters_are_escaped() {
+    let line = "203.0.113.9 - - [01/Jan/2026:12:03:00 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"\u{1b}[2J\u{7}\"\n";
+    let output = run_on(line.repeat(3).as_bytes(), &["--limit", "1/hour", "--key", "agent"]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("\\u{1b}[2J\\u{7}") && !text.contains('\u{1b}'), "{text:?}");
+}
+
+#[test]
+fn picture_is_drawn_and_names_the_worst() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("out.svg");
+    let path = file.to_str().unwrap();
+    let report = said(&["--limit", "10/minute", "--plot", path]);
+    assert!(report.ends_with(&format!("drawn: {path}\n")), "{report}");
+    let svg = fs::read_to_string(&file).unwrap();
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+    for text in ["203.0.113.9", "203.0.113.80", "30 denied", "10/minute by token-bucket"] {
+        assert!(svg.contains(text), "no {text}");
+    }
+    // Nobody denied: no panel for the worst.
+    said(&["--limit", "10000/minute", "--plot", path]);
+    assert!(!fs::read_to_string(&file).unwrap().contains("the worst clients"));
+    let nowhere = run_on(LOG.as_bytes(), &["--limit", "1/s", "--plot", "/no/such/folder/x.svg"]);
+    assert!(complaint(&nowhere).contains("error: cannot draw /no/such/folder/x.svg: "));
+}
