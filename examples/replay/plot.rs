@@ -11,7 +11,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use std::error::Error;
 use std::path::Path;
 
-const SIZE: (u32, u32) = (960, 760);
+const WIDTH: u32 = 960;
+/// Of the panel over time, with the title; of the other panel without its rows; of a row.
+const HEIGHTS: (u32, u32, u32) = (400, 92, 24);
 /// Columns over time, at most.
 const COLUMNS: i64 = 120;
 const CLIENTS: usize = 12;
@@ -44,6 +46,9 @@ const FAINT: RGBColor = RGBColor(0xdd, 0xdd, 0xd6);
 const ALLOWED: RGBColor = RGBColor(0x2f, 0x7f, 0xb5);
 const DENIED: RGBColor = RGBColor(0xd1, 0x49, 0x2e);
 
+/// Between text and line, which SVG would else leave out.
+const SPACE: &str = "\u{a0}\u{a0}";
+
 /// Text stands with its left end's middle at its place.
 const MIDDLE: Pos = Pos { h_pos: HPos::Left, v_pos: VPos::Center };
 
@@ -53,15 +58,17 @@ type Done = Result<(), Box<dyn Error>>;
 pub(crate) fn draw(file: &Path, log: &Log, outcome: &Outcome, title: &str) -> Done {
     // In memory first: a file that cannot be written is then not left half drawn.
     let mut svg = String::new();
+    let clients = worst(outcome, CLIENTS);
+    let (upper, lower, row) = HEIGHTS;
+    let height = upper + if clients.is_empty() { 0 } else { lower + row * clients.len() as u32 };
     {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let root = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
         root.fill(&PAPER)?;
         let root = root.titled(title, ("sans-serif", 20).into_font().color(&INK))?;
-        let clients = worst(outcome, CLIENTS);
         if clients.is_empty() {
             over_time(&root, log, outcome)?;
         } else {
-            let (upper, lower) = root.split_vertically(400);
+            let (upper, lower) = root.split_vertically(upper - 30);
             over_time(&upper, log, outcome)?;
             worst_clients(&lower, log, outcome, &clients)?;
         }
@@ -91,7 +98,7 @@ fn over_time(area: &Area<'_>, log: &Log, outcome: &Outcome) -> Done {
         .margin_right(48)
         .x_label_area_size(36)
         .y_label_area_size(56)
-        .build_cartesian_2d(first..end, 0..most + most / 10 + 1)?;
+        .build_cartesian_2d(first..end, 0..most + most / 4 + 1)?;
     // Days apart need dates; hours within one day need times.
     let format = if end - first > 86_400 { "%d %b %H:%M" } else { "%H:%M:%S" };
     chart
@@ -156,7 +163,7 @@ fn worst_clients(area: &Area<'_>, log: &Log, outcome: &Outcome, clients: &[usize
         .y_label_formatter(&|row| match row {
             SegmentValue::CenterOf(row) | SegmentValue::Exact(row) => {
                 let key = usize::try_from(rows - 1 - row).ok().and_then(|row| clients.get(row));
-                key.map_or_else(String::new, |key| shown(&log.keys[*key]))
+                key.map_or_else(String::new, |key| format!("{}{SPACE}", shown(&log.keys[*key])))
             }
             SegmentValue::Last => String::new(),
         })
@@ -173,7 +180,7 @@ fn worst_clients(area: &Area<'_>, log: &Log, outcome: &Outcome, clients: &[usize
         bar(0, requests - denied, ALLOWED)?;
         bar(requests - denied, requests, DENIED)?;
         let label = Text::new(
-            format!(" {denied} denied"),
+            format!("{SPACE}{denied} denied"),
             (requests, SegmentValue::CenterOf(row)),
             ("sans-serif", 13).into_font().color(&INK).pos(MIDDLE),
         );
