@@ -46,9 +46,6 @@ const FAINT: RGBColor = RGBColor(0xdd, 0xdd, 0xd6);
 const ALLOWED: RGBColor = RGBColor(0x2f, 0x7f, 0xb5);
 const DENIED: RGBColor = RGBColor(0xd1, 0x49, 0x2e);
 
-/// Between text and line, which SVG would else leave out.
-const SPACE: &str = "\u{a0}\u{a0}";
-
 /// Text stands with its left end's middle at its place.
 const MIDDLE: Pos = Pos { h_pos: HPos::Left, v_pos: VPos::Center };
 
@@ -158,12 +155,12 @@ fn worst_clients(area: &Area<'_>, log: &Log, outcome: &Outcome, clients: &[usize
         .axis_style(INK)
         .x_labels(8)
         .y_labels(clients.len())
-        .set_tick_mark_size(LabelAreaPosition::Left, 0)
+        .set_tick_mark_size(LabelAreaPosition::Left, 4)
         .label_style(("sans-serif", 13, &INK))
         .y_label_formatter(&|row| match row {
             SegmentValue::CenterOf(row) | SegmentValue::Exact(row) => {
                 let key = usize::try_from(rows - 1 - row).ok().and_then(|row| clients.get(row));
-                key.map_or_else(String::new, |key| format!("{}{SPACE}", shown(&log.keys[*key])))
+                key.map_or_else(String::new, |key| shown(&log.keys[*key]))
             }
             SegmentValue::Last => String::new(),
         })
@@ -180,8 +177,8 @@ fn worst_clients(area: &Area<'_>, log: &Log, outcome: &Outcome, clients: &[usize
         bar(0, requests - denied, ALLOWED)?;
         bar(requests - denied, requests, DENIED)?;
         let label = Text::new(
-            format!("{SPACE}{denied} denied"),
-            (requests, SegmentValue::CenterOf(row)),
+            format!("{denied} denied"),
+            (requests + most / 100 + 1, SegmentValue::CenterOf(row)),
             ("sans-serif", 13).into_font().color(&INK).pos(MIDDLE),
         );
         chart.draw_series([label])?;
