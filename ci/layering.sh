@@ -18,9 +18,10 @@ may_import() {
         error) echo "algorithm figures quota" ;;
         basis) echo "algorithm clock error figures time" ;;
         striped) echo "algorithm basis cell quota sync" ;;
+        live) echo "algorithm clock error figures quota sync time" ;;
         limiter) echo "algorithm basis cell clock error figures quota striped word" ;;
-        keyed) echo "algorithm basis cell clock error figures quota sync word" ;;
-        model) echo "algorithm cell keyed quota striped" ;;
+        keyed) echo "algorithm cell clock error figures live quota sync word" ;;
+        model) echo "algorithm cell clock keyed live quota striped sync" ;;
         lib) echo "algorithm clock error figures keyed limiter quota" ;;
         *) return 1 ;;
     esac

@@ -17,7 +17,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CELL, TABLE, SLOT = "src/cell.rs", "src/keyed/table.rs", "src/keyed/slot.rs"
 BATCH, LIMITER = "src/algorithm/batch.rs", "src/limiter.rs"
-STRIPED = "src/striped.rs"
+STRIPED, LIVE_QUOTA = "src/striped.rs", "src/live.rs"
 
 # Name, file, the line as it is, the line broken, the model that must fail.
 MUTANTS = [
@@ -126,6 +126,24 @@ MUTANTS = [
      "match self.spare(full, now, rest).and_then(|_| self.bucket.take(full, now, rest)) {",
      "match Some(self.bucket.charge(full, now, rest)) {",
      "gather_against_a_take_of_the_rest"),
+    ("a reading does not look at the generation again", LIVE_QUOTA,
+     "let still = announced.generation.load(Relaxed) == seen.generation;", "let still = true;",
+     "reading_against_two_changes"),
+    ("a reading after a change does not look at the generation again", LIVE_QUOTA,
+     """            fence(Acquire);
+            if announced.generation.load(Relaxed) == generation {""", "            if true {",
+     "reading_against_two_changes"),
+    ("a line is meant before it is written", LIVE_QUOTA,
+     """        fence(Release);
+        let places""", "        self.generation.store(next, Release);\n        let places",
+     "reading_against_two_changes"),
+    ("a cached line is said to be whole before it is", LIVE_QUOTA,
+     """        fence(Release);
+        let Slope {""", "        self.generation.store(generation, Release);\n        let Slope {",
+     "two_readings_against_a_change"),
+    ("the time of a change is not settled at the old rate", LIVE_QUOTA,
+     "let ticks = now.line.ticks.wrapping_add(now.since);", "let ticks = now.line.ticks;",
+     "reading_against_two_changes"),
 ]
 
 

@@ -106,6 +106,23 @@ enum Reading {
     #[cfg(feature = "std")]
     Monotonic(MonotonicClock),
     Other(Held),
+    /// Not held: what holds it is no part of a model.
+    #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
+    Bare(Box<dyn Clock>),
+}
+
+#[cfg(any(sluicegate_loom, sluicegate_shuttle))]
+impl Source {
+    pub(crate) fn bare(clock: impl Clock + 'static) -> Self {
+        Self(Reading::Bare(Box::new(clock)))
+    }
+}
+
+#[cfg(any(sluicegate_loom, sluicegate_shuttle))]
+impl fmt::Debug for dyn Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
 }
 
 /// Somebody's clock, held at the latest time seen.
@@ -209,6 +226,8 @@ impl Timer {
             #[cfg(feature = "std")]
             Reading::Monotonic(clock) => clock.nanos(),
             Reading::Other(held) => held.nanos(),
+            #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
+            Reading::Bare(clock) => clock.nanos(),
         }
     }
 

@@ -131,6 +131,19 @@ impl QuotaError {
         Self::range("initial", "initial must be left out: a window starts empty");
     pub(crate) const BATCH_WINDOW: Self =
         Self::range("batch", "batch must be left out: a window has no tokens to draw ahead");
+    pub(crate) const HORIZON: Self = Self::range(
+        "count",
+        "count must be lower: at this rate the limiter's token time would end within a year (it is made for 30 \
+         years at the rate that the limiter was built with)",
+    );
+    pub(crate) const LATER_BURST: Self = Self::range(
+        "burst",
+        "burst must be lower: the limiter's words were laid out for a much smaller one",
+    );
+    pub(crate) const CHANGING: Self = Self::range(
+        "quota",
+        "quota is being changed by somebody else, who does not come to an end",
+    );
     pub(crate) const STRIPED_WINDOW: Self =
         Self::range("striped", "striped must be left out: a window has no tokens to lease");
     pub(crate) const STRIPED_BATCH: Self =
@@ -163,7 +176,7 @@ impl QuotaError {
     }
 
     /// Which number is at fault: `count`, `period`, `burst`, `initial`, `batch`, `striped`, `capacity`,
-    /// `seed`, `clock`, or `text` where the text form does not parse.
+    /// `seed`, `clock`, `quota` where another change is under way, or `text` where the text form does not parse.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field

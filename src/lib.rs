@@ -37,6 +37,7 @@ mod error;
 mod figures;
 mod keyed;
 mod limiter;
+mod live;
 #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
 #[doc(hidden)]
 pub mod model;

@@ -3,7 +3,9 @@
 
 use crate::algorithm::{Algorithm, Rule, Terms};
 use crate::cell::Cell;
+use crate::clock::Timer;
 use crate::keyed::table::{Buckets, Change, Room, Table};
+use crate::live::{Announced, Live};
 use crate::quota::Quota;
 use crate::striped::{Striped, Timed};
 
@@ -76,8 +78,11 @@ impl Caller<'_> {
     /// slot, or a live one if `evict`.
     #[must_use]
     pub fn take(&self, n: u64, evict: bool) -> Answer {
-        let short =
-            self.keyed.table.update_live(self, self.hash, |state, now| self.decide(state, now, n));
+        let short = self.keyed.table.update_live(
+            || Some(self.now()),
+            self.hash,
+            |state, now| self.decide(state, now, n),
+        );
         short.unwrap_or_else(|| self.take_by_search(n, evict))
     }
 
@@ -226,5 +231,59 @@ impl Leases {
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.striped.limit()
+    }
+}
+
+/// A quota that changes, on a clock by hand.
+#[derive(Debug)]
+pub struct Changing {
+    live: Live,
+    announced: Announced,
+    clock: Ticks,
+}
+
+/// A clock that a model's threads may be interrupted at, and may see late.
+#[derive(Clone, Debug)]
+struct Ticks(alloc::sync::Arc<crate::sync::AtomicU64>);
+
+impl crate::clock::Clock for Ticks {
+    fn nanos(&self) -> u64 {
+        // ORDERING: Acquire, with the Release of `pass`: who reads a later time sees what was stored before it, as
+        // between cores it is, to within the nanoseconds that a store takes.
+        self.0.load(crate::sync::Ordering::Acquire)
+    }
+}
+
+impl Changing {
+    /// So many tokens a second, and at once.
+    ///
+    /// # Panics
+    ///
+    /// Never: a clock is given.
+    #[must_use]
+    pub fn new(quota: Quota) -> Self {
+        let clock = Ticks(alloc::sync::Arc::new(crate::sync::AtomicU64::new(0)));
+        let terms = Terms::bucket(quota, Algorithm::TokenBucket, 56);
+        let timer = Timer::new(crate::clock::Source::bare(clock.clone()));
+        Self { live: Live::new(terms, timer), announced: Announced::new(), clock }
+    }
+
+    /// Lets so many nanoseconds pass.
+    pub fn pass(&self, nanos: u64) {
+        // ORDERING: Release, see above.
+        self.clock.0.fetch_add(nanos, crate::sync::Ordering::AcqRel);
+    }
+
+    /// Another quota; whether it is in force.
+    #[must_use]
+    pub fn change(&self, quota: Quota) -> bool {
+        self.live.change(&self.announced, quota).is_ok()
+    }
+
+    /// The quota that a call sees, and the token time that it reads, in units.
+    #[must_use]
+    pub fn now(&self) -> (Quota, u64) {
+        let now = self.live.now(&self.announced);
+        (now.quota(), now.units)
     }
 }

@@ -27,7 +27,9 @@
 use crate::quota::Quota;
 
 /// How long token time must last: 30 years of 365.25 days, in nanoseconds.
-pub(crate) const HORIZON_NS: u128 = 30 * 31_557_600 * 1_000_000_000;
+pub(crate) const HORIZON_NS: u128 = 30 * YEAR_NS;
+/// A year, likewise.
+pub(crate) const YEAR_NS: u128 = 31_557_600 * 1_000_000_000;
 
 /// Where a 56-bit line stops: three quarters of the field. The last quarter is for debt.
 pub(crate) const NARROW_END: u64 = 3 << 54;
@@ -46,6 +48,17 @@ pub(crate) struct Ratio {
 impl Ratio {
     /// One to one.
     pub(crate) const ONE: Self = Self { multiplier: 1 << 63, shift: 63 };
+
+    /// What [`parts`](Self::parts) returned.
+    #[inline(always)]
+    pub(crate) fn from_parts(multiplier: u64, shift: u64) -> Self {
+        Self { multiplier, shift: shift as u32 & 127 }
+    }
+
+    /// Multiplier and shift, for a place that holds numbers only.
+    pub(crate) fn parts(self) -> (u64, u64) {
+        (self.multiplier, self.shift.into())
+    }
 
     /// `numerator / denominator`, both in `1..2^127`, the quotient under 2^64.
     pub(crate) fn new(numerator: u128, denominator: u128) -> Self {
@@ -187,11 +200,9 @@ pub(crate) struct TokenTime {
 }
 
 impl TokenTime {
-    /// `per_period` units flow in `period_ns`; a tick lasts `tick` nanoseconds; time stops at `end`
-    /// (`u64::MAX`: it wraps).
-    pub(crate) fn new(per_period: u128, period_ns: u64, tick: Ratio, end: u64) -> Self {
-        let per_ns = Ratio::new(per_period, u128::from(period_ns));
-        Self { ratio: tick.then(per_ns), end }
+    /// A tick is so many units; time stops at `end` (`u64::MAX`: it wraps).
+    pub(crate) fn new(ratio: Ratio, end: u64) -> Self {
+        Self { ratio, end }
     }
 
     /// Units since the epoch. One multiply.

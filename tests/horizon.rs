@@ -109,50 +109,55 @@ fn flows(limiters: &Limiters, from: u64, times: impl Iterator<Item = u64>) -> Ve
     times.map(ask).collect()
 }
 
-/// Across the very end: exact until there, never more than flowed, and then nothing for ever.
+/// Across the very end: exact until there, never more than flowed, and then nothing for ever. A keyed
+/// limiter's line may end sooner than a direct one's, since it begins later.
 #[test]
 fn line_of_56_bits_is_exact_until_its_end_and_never_generous() {
     for quota in NARROW {
-        let (count, period, burst) = quota;
-        let flowed = |ns: u64| (u128::from(ns) * u128::from(count) / u128::from(period)) as u64;
-        // The time of at least two tokens, and of two units.
-        let pace = 2 * period.div_ceil(count) + 100;
+        for of in [|flow: (u64, u64)| flow.0, |flow: (u64, u64)| flow.1] {
+            exact_until_the_end(quota, of);
+        }
         let limiters = limiters(quota);
-        // Whether anything flows shortly before: of new limiters, since no clock goes back.
-        let alive = |at: u64| {
-            let fresh = self::limiters(quota);
-            let flow = flows(&fresh, at - pace, [at].into_iter())[0];
-            flow.0 > 0 || flow.1 > 0
-        };
-        let (mut before, mut after) =
-            ((30 * YEAR).as_nanos() as u64, (100 * YEAR).as_nanos() as u64);
-        assert!(alive(before) && !alive(after), "{quota:?}");
-        while after - before > 1 {
-            let middle = before + (after - before) / 2;
-            if alive(middle) { before = middle } else { after = middle }
-        }
-        // From about twenty tokens before the end to twenty after, in fifths.
-        let from = after - 11 * pace;
-        let asked = (0..220).map(|i| from + i * (pace / 10));
-        let mut admitted = (0, 0);
-        for (at, (direct, keyed)) in asked.clone().zip(flows(&limiters, from, asked)) {
-            admitted = (admitted.0 + direct, admitted.1 + keyed);
-            // But for a unit of time, of up to 35 ns.
-            let most = flowed(at - from + 35).min(flowed(after - from + 35));
-            let least =
-                flowed((at - from).saturating_sub(35)).min(flowed(after - pace - from - 35));
-            for admitted in [admitted.0, admitted.1] {
-                assert!((least..=most).contains(&admitted), "{admitted} at {at} ns, {quota:?}");
-            }
-        }
-        let (.., keyed) = &limiters;
-        for years in [100, 200, 300, 400, 500, 584] {
-            limiters.0.set(years * YEAR);
-            assert_eq!(drain(&limiters), (0, 0), "{quota:?} after {years} years");
-        }
+        let (_, _, keyed) = &limiters;
+        limiters.0.set(100 * YEAR);
         // A key that nobody has seen has its burst, once.
-        assert_eq!(keyed.check_up_to(&8, u64::MAX).map_or(0, |grant| grant.granted()), burst);
+        let first = keyed.check_up_to(&8, u64::MAX).map_or(0, |grant| grant.granted());
+        assert_eq!(first, quota.2);
         assert!(keyed.check(&8).is_err(), "{quota:?}");
+    }
+}
+
+fn exact_until_the_end(quota: (u64, u64, u64), of: fn((u64, u64)) -> u64) {
+    let (count, period, _) = quota;
+    let flowed = |ns: u64| (u128::from(ns) * u128::from(count) / u128::from(period)) as u64;
+    // The time of at least two tokens, and of two units.
+    let pace = 2 * period.div_ceil(count) + 100;
+    let limiters = limiters(quota);
+    // Whether anything flows shortly before: of new limiters, since no clock goes back.
+    let alive = |at: u64| {
+        let fresh = self::limiters(quota);
+        of(flows(&fresh, at - pace, [at].into_iter())[0]) > 0
+    };
+    let (mut before, mut after) = ((30 * YEAR).as_nanos() as u64, (100 * YEAR).as_nanos() as u64);
+    assert!(alive(before) && !alive(after), "{quota:?}");
+    while after - before > 1 {
+        let middle = before + (after - before) / 2;
+        if alive(middle) { before = middle } else { after = middle }
+    }
+    // From about twenty tokens before the end to twenty after, in fifths.
+    let from = after - 11 * pace;
+    let asked = (0..220).map(|i| from + i * (pace / 10));
+    let mut admitted = 0;
+    for (at, flow) in asked.clone().zip(flows(&limiters, from, asked)) {
+        admitted += of(flow);
+        // But for a unit of time, of up to 35 ns.
+        let most = flowed(at - from + 35).min(flowed(after - from + 35));
+        let least = flowed((at - from).saturating_sub(35)).min(flowed(after - pace - from - 35));
+        assert!((least..=most).contains(&admitted), "{admitted} at {at} ns, {quota:?}");
+    }
+    for years in [100, 200, 300, 400, 500, 584] {
+        limiters.0.set(years * YEAR);
+        assert_eq!(of(drain(&limiters)), 0, "{quota:?} after {years} years");
     }
 }
 

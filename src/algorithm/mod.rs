@@ -21,7 +21,7 @@ pub(crate) use token_bucket::TokenBucket;
 
 use crate::error::QuotaError;
 use crate::quota::Quota;
-use crate::time::{NARROW_END, Pace, Ratio, Scale, TokenTime};
+use crate::time::{HORIZON_NS, NARROW_END, Pace, Ratio, Scale, TokenTime, YEAR_NS};
 use crate::word;
 use core::fmt;
 use core::str::FromStr;
@@ -122,6 +122,12 @@ impl Terms {
         Self { quota, algorithm, fraction, count_bits: 0, wide, mark: Mark::Plain }
     }
 
+    /// The same layout for another quota that it [`admits`](Self::admits).
+    #[inline(always)]
+    pub(crate) fn with(self, quota: Quota) -> Self {
+        Self { quota, ..self }
+    }
+
     pub(crate) fn is_window(&self) -> bool {
         matches!(self.algorithm, Algorithm::FixedWindow | Algorithm::SlidingWindow)
     }
@@ -132,21 +138,80 @@ impl Terms {
 
     /// The line from ticks of a clock to units: of tokens, or of windows.
     pub(crate) fn time(&self, tick: Ratio) -> TokenTime {
-        let period = self.quota.period_ns();
+        TokenTime::new(self.ratio(tick), self.end())
+    }
+
+    /// The units of a tick.
+    pub(crate) fn ratio(&self, tick: Ratio) -> Ratio {
+        let period = u128::from(self.quota.period_ns());
         if self.is_window() {
-            // The beginning of the last window, so that a denial there says to wait for a whole one.
-            let end = ((1 << window_bits(&self.quota)) - 1) << self.fraction;
-            return TokenTime::new(1 << self.fraction, period, tick, end);
+            return tick.then(Ratio::new(1 << self.fraction, period));
         }
         let count = u128::from(self.quota.count());
-        let end = if self.wide { u64::MAX } else { NARROW_END };
         if self.fraction >= 0 {
-            TokenTime::new(count << self.fraction, period, tick, end)
+            tick.then(Ratio::new(count << self.fraction, period))
         } else {
-            // Units of several tokens: the period grows instead, since the count need not divide.
+            // Units of several tokens: the tick shrinks instead, since the count need not divide.
             let unit = Ratio::new(1, 1 << -self.fraction);
-            TokenTime::new(count, period, tick.then(unit), end)
+            tick.then(unit).then(Ratio::new(count, period))
         }
+    }
+
+    /// Where the line stops.
+    pub(crate) fn end(&self) -> u64 {
+        if self.is_window() {
+            // The beginning of the last window, so that a denial there says to wait for a whole one.
+            ((1 << window_bits(&self.quota)) - 1) << self.fraction
+        } else if self.wide {
+            u64::MAX
+        } else {
+            NARROW_END
+        }
+    }
+
+    /// What a bucket's line may be shifted by when the burst changes; a window's never is.
+    pub(crate) fn burst_units(&self) -> u64 {
+        if self.is_window() { 0 } else { self.scale().units(self.quota.burst_size()) }
+    }
+
+    /// Where a line begins that may be shifted back later: as far on as leaves 30 years, and at most by the
+    /// largest burst that there may be.
+    pub(crate) fn head_start(&self) -> u64 {
+        if self.is_window() || self.wide {
+            return 0;
+        }
+        let period = u128::from(self.quota.period_ns());
+        let tokens = (HORIZON_NS * u128::from(self.quota.count())).div_ceil(period);
+        let fraction = i32::from(self.fraction);
+        let flow = if fraction >= 0 { tokens << fraction } else { tokens.div_ceil(1 << -fraction) };
+        let rest = u128::from(NARROW_END).saturating_sub(flow);
+        rest.min(u128::from(NARROW_END / 6)) as u64
+    }
+
+    /// Whether another quota fits the states and the time that were laid out for this one.
+    pub(crate) fn admits(&self, quota: &Quota) -> Result<(), QuotaError> {
+        if self.is_window() {
+            if quota.burst_size() != quota.count() {
+                return Err(QuotaError::WINDOW_BURST);
+            }
+            let most = (1 << self.count_bits) - 1;
+            return if quota.count() > most { Err(QuotaError::window_count(most)) } else { Ok(()) };
+        }
+        // Half of what is set aside for debt, as at construction.
+        let most = u128::from(NARROW_END / 6);
+        let units =
+            (u128::from(quota.burst_size()) << self.fraction.max(0)) >> (-self.fraction).max(0);
+        if units > most { Err(QuotaError::LATER_BURST) } else { Ok(()) }
+    }
+
+    /// Whether a year's flow is at most so many units.
+    pub(crate) fn lasts_a_year(&self, units: u64) -> bool {
+        let flows = if self.is_window() { 1 } else { u128::from(self.quota.count()) };
+        let tokens = (flows * YEAR_NS).div_ceil(u128::from(self.quota.period_ns()));
+        let fraction = i32::from(self.fraction);
+        let needed =
+            if fraction >= 0 { tokens.saturating_mul(1 << fraction) } else { tokens >> -fraction };
+        needed <= u128::from(units)
     }
 
     /// The way back, from units to nanoseconds.
@@ -173,7 +238,7 @@ impl Terms {
 
 /// Bits for a window's index: 30 years of windows.
 fn window_bits(quota: &Quota) -> u32 {
-    let windows = crate::time::HORIZON_NS.div_ceil(u128::from(quota.period_ns()));
+    let windows = HORIZON_NS.div_ceil(u128::from(quota.period_ns()));
     u128::BITS - windows.leading_zeros()
 }
 

@@ -4,9 +4,9 @@ use super::hash::Seed;
 use super::table::Table;
 use super::{KeyedLimiter, slots};
 use crate::algorithm::{Algorithm, Terms};
-use crate::basis::Basis;
 use crate::clock::{Clock, Source, Timer};
 use crate::error::QuotaError;
+use crate::live::Live;
 use crate::quota::Quota;
 use crate::word;
 use core::fmt;
@@ -125,8 +125,8 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let seed = seed.unwrap_or_else(Seed::random);
         #[cfg(not(feature = "std"))]
         let seed = seed.ok_or(QuotaError::SEED)?;
-        let basis = Basis::new(terms, Timer::with(source)?);
+        let live = Live::new(terms, Timer::with(source)?);
         let table = Table::new(slots);
-        Ok(KeyedLimiter { table, basis, quota, capacity, seed, when_full, keys })
+        Ok(KeyedLimiter { table, live, capacity, seed, when_full, keys })
     }
 }

@@ -1,6 +1,8 @@
 //! Where slots lie: lines of them, a key's two lines, and what all keys have in common.
 
 use crate::cell::Cell;
+use crate::error::QuotaError;
+use crate::live::Announced;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Acquire;
 use alloc::boxed::Box;
@@ -41,6 +43,8 @@ pub(super) struct Common {
     pub(super) evictions: Apart<AtomicU64>,
     /// Slots that killed processes had left reserved.
     pub(super) reclaimed: Apart<AtomicU64>,
+    /// The quota in force.
+    pub(super) announced: Apart<Announced>,
     /// The bucket that keys without a slot share.
     pub(super) overflow: Apart<Cell>,
 }
@@ -50,6 +54,7 @@ impl Common {
         Self {
             evictions: Apart(AtomicU64::new(0)),
             reclaimed: Apart(AtomicU64::new(0)),
+            announced: Apart(Announced::new()),
             overflow: Apart(Cell::new(0)),
         }
     }
@@ -87,6 +92,18 @@ impl Lines {
         let zero = || core::array::from_fn(|_| AtomicU64::new(0));
         let line = |_| Line { tags: zero(), words: zero() };
         Self::Own((0..Self::count(slots)).map(line).collect(), Box::new(Common::new()))
+    }
+
+    /// Runs `change` while no other process does.
+    pub(super) fn alone(
+        &self,
+        change: impl FnOnce() -> Result<(), QuotaError>,
+    ) -> Result<(), QuotaError> {
+        match self {
+            Self::Own(..) => change(),
+            #[cfg(all(unix, feature = "shared"))]
+            Self::Mapped(mapping) => mapping.alone(change),
+        }
     }
 
     pub(super) fn common(&self) -> &Common {

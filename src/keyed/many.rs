@@ -6,7 +6,6 @@
 
 use super::KeyedLimiter;
 use super::table::Change;
-use crate::algorithm::Rule;
 use crate::error::Denied;
 use crate::figures::Grant;
 use alloc::vec::Vec;
@@ -44,20 +43,26 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
                 *hash = self.seed.fingerprint(key.borrow());
                 self.table.lines.prefetch(*hash);
             }
-            let now = self.basis.now();
+            let read = self.in_force().and_then(|quota| {
+                let announced = &self.table.lines.common().announced;
+                let reading = self.live.read(announced, &quota)?;
+                Some((self.live.bucket(&quota)?, quota, reading))
+            });
             out.extend(hashes.iter().map(|hash| {
-                let Rule::Bucket(rule) = &self.basis.rule else { return self.take(*hash, 1) };
-                let taken = self.table.update_live_by(
-                    || now,
+                // After a change of the quota, and for windows.
+                let Some((rule, quota, now)) = &read else { return self.take(*hash, 1) };
+                let taken = self.table.update_live(
+                    || Some(*now),
                     *hash,
                     |state, now| match rule.take(state, now.units, 1) {
                         Some(taken) => Change::Grow(taken, Ok(taken)),
                         None => Change::Keep(Err(state)),
                     },
                 );
+                let now = || self.live.moment(quota.slope, *now);
                 match taken {
-                    Some(Ok(taken)) => Ok(self.basis.grant(1, taken, now)),
-                    Some(Err(state)) => Err(self.basis.denied(1, state, now)),
+                    Some(Ok(taken)) => Ok(now().grant(1, taken)),
+                    Some(Err(state)) => Err(now().denied(1, state)),
                     None => self.take(*hash, 1),
                 }
             }));

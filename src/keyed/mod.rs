@@ -1,6 +1,7 @@
 //! `KeyedLimiter`: one quota, a bucket for each key, in a table of fixed memory.
 
 mod builder;
+mod change;
 mod evict;
 mod hash;
 mod lines;
@@ -13,10 +14,10 @@ pub(crate) mod table;
 pub use builder::{KeyedBuilder, WhenFull};
 
 use crate::algorithm::{self, Algorithm, Mark, Rule};
-use crate::basis::{Basis, Now};
 use crate::cell::Step;
 use crate::error::{Denied, QuotaError};
 use crate::figures::Grant;
+use crate::live::{InForce, Live, Moment, Reading};
 use crate::quota::Quota;
 use core::fmt;
 use core::hash::Hash;
@@ -59,8 +60,7 @@ use table::{Buckets, Change, Full, Room, Table};
 /// [`evictions`](Self::evictions) counts it.
 pub struct KeyedLimiter<K: ?Sized> {
     table: Table,
-    basis: Basis,
-    quota: Quota,
+    live: Live,
     capacity: usize,
     seed: Seed,
     when_full: WhenFull,
@@ -76,25 +76,25 @@ fn slots(capacity: usize) -> Result<usize, QuotaError> {
     Ok(capacity + capacity.div_ceil(2))
 }
 
-impl Buckets for Basis {
-    type Now = Now;
+impl<K: ?Sized> Buckets for KeyedLimiter<K> {
+    type Now = Moment;
 
     #[inline(always)]
-    fn now(&self) -> Now {
-        self.now()
+    fn now(&self) -> Moment {
+        self.live.now(&self.table.lines.common().announced)
     }
 
-    fn fresh(&self, now: Now) -> u64 {
-        self.rule.fresh(now.units)
+    fn fresh(&self, now: Moment) -> u64 {
+        now.rule().fresh(now.units)
     }
 
-    fn not_before(&self, now: Now, fresh: u64) -> Now {
-        Now { units: now.units.max(self.rule.began(fresh)), ..now }
+    fn not_before(&self, now: Moment, fresh: u64) -> Moment {
+        now.not_before(now.rule().began(fresh))
     }
 
     #[inline]
-    fn until_full(&self, value: u64, now: Now) -> u64 {
-        self.rule.until_full(value, now.units)
+    fn until_full(&self, value: u64, now: Moment) -> u64 {
+        now.rule().until_full(value, now.units)
     }
 }
 
@@ -137,24 +137,47 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     #[inline]
     pub fn check_n(&self, key: &K, n: u64) -> Result<Grant, Denied> {
         let hash = self.seed.fingerprint(key);
-        match self.take_live(hash, n) {
+        match self.take_unchanged(hash, n) {
             // The answer is put together here, where the compiler sees what is not used.
-            Some((Ok(taken), now)) => Ok(self.basis.grant(n, taken, now)),
-            Some((Err(state), now)) => Err(self.basis.denied(n, state, now)),
+            Some((Ok(taken), read)) => Ok(self.live.unchanged_moment(read).grant(n, taken)),
+            Some((Err(state), read)) => Err(self.live.unchanged_moment(read).denied(n, state)),
             None => self.take(hash, n),
         }
     }
 
-    /// The common case of a check: a bucket that is in the table, and the decision of a token bucket on
-    /// it. The state that was left, or that was too empty, and the moment.
+    /// The common case of a check: a quota that has never changed, a bucket that is in the table, and the
+    /// decision of a token bucket on it. The state that was left, or that was too empty, and when.
     #[inline]
-    fn take_live(&self, hash: u64, n: u64) -> Option<(Result<u64, u64>, Now)> {
-        let Rule::Bucket(rule) = &self.basis.rule else { return None };
+    fn take_unchanged(&self, hash: u64, n: u64) -> Option<(Result<u64, u64>, Reading)> {
+        let announced = &self.table.lines.common().announced;
+        let Rule::Bucket(rule) = self.live.unchanged(announced)? else { return None };
         // One comparison for both ends: 0 wraps to the top.
         if n.wrapping_sub(1) >= rule.limit() {
             return None;
         }
-        self.table.update_live(&self.basis, hash, |state, now: Now| {
+        let read = || self.live.read_unchanged(announced);
+        self.table.update_live(read, hash, |state, now| match rule.take(state, now.units, n) {
+            Some(taken) => Change::Grow(taken, (Ok(taken), now)),
+            None => Change::Keep((Err(state), now)),
+        })
+    }
+
+    #[inline(always)]
+    fn in_force(&self) -> Option<InForce> {
+        self.live.in_force(&self.table.lines.common().announced)
+    }
+
+    /// The same by a quota that has changed.
+    #[inline(always)]
+    fn take_live(&self, hash: u64, n: u64, quota: &InForce) -> Option<(Result<u64, u64>, Reading)> {
+        // One comparison for both ends: 0 wraps to the top.
+        if n.wrapping_sub(1) >= quota.limit() {
+            return None;
+        }
+        let rule = self.live.bucket(quota)?;
+        let announced = &self.table.lines.common().announced;
+        let read = || self.live.read(announced, quota);
+        self.table.update_live(read, hash, |state, now: Reading| {
             match rule.take(state, now.units, n) {
                 Some(taken) => Change::Grow(taken, (Ok(taken), now)),
                 None => Change::Keep((Err(state), now)),
@@ -165,15 +188,29 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// [`check_n`](Self::check_n) of any algorithm and any `n`, with and without a slot.
     #[inline(never)]
     fn take(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
-        let rule = &self.basis.rule;
-        if n.wrapping_sub(1) >= rule.limit() {
-            return self.look(hash, n);
+        if n == 0 {
+            return self.look(hash, 0);
         }
-        let take = |state, now: Now| match rule.take(state, now.units, n) {
-            Some(taken) => Change::Grow(taken, Ok(self.basis.grant(n, taken, now))),
-            None => Change::Keep(Err(self.basis.denied(n, state, now))),
+        if let Some(quota) = self.in_force()
+            && let Some((taken, read)) = self.take_live(hash, n, &quota)
+        {
+            let now = self.live.moment(quota.slope, read);
+            return match taken {
+                Ok(taken) => Ok(now.grant(n, taken)),
+                Err(state) => Err(now.denied(n, state)),
+            };
+        }
+        let take = |state, now: Moment| {
+            let rule = now.rule();
+            match if n <= rule.limit() { rule.take(state, now.units, n) } else { None } {
+                Some(taken) => Change::Grow(taken, Ok(now.grant(n, taken))),
+                None => Change::Keep(Err(now.denied(n, state))),
+            }
         };
-        match self.table.update(&self.basis, hash, self.room(), take) {
+        // What exceeds the limit makes no bucket.
+        let fits = n == 1 || n <= self.now().rule().limit();
+        let room = if fits { self.room() } else { None };
+        match self.table.update(self, hash, room, take) {
             Ok(Some(answer)) => answer,
             Ok(None) => self.look(hash, n),
             Err(full) => self.without_slot(full, n, take).unwrap_or_else(Err),
@@ -190,15 +227,15 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         if n == 0 {
             return self.peek(key, 0);
         }
-        let rule = &self.basis.rule;
-        let take = |state, now: Now| {
+        let take = |state, now: Moment| {
+            let rule = now.rule();
             let n = n.min(rule.balance(state, now.units).max(0) as u64);
             match if n > 0 { rule.take(state, now.units, n) } else { None } {
-                Some(taken) => Change::Grow(taken, Ok(self.basis.grant(n, taken, now))),
-                None => Change::Keep(Err(self.basis.denied(1, state, now))),
+                Some(taken) => Change::Grow(taken, Ok(now.grant(n, taken))),
+                None => Change::Keep(Err(now.denied(1, state))),
             }
         };
-        match self.table.update(&self.basis, self.seed.fingerprint(key), self.room(), take) {
+        match self.table.update(self, self.seed.fingerprint(key), self.room(), take) {
             Ok(Some(answer)) => answer,
             Ok(None) => self.peek(key, 1),
             Err(full) => self.without_slot(full, 1, take).unwrap_or_else(Err),
@@ -215,27 +252,26 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     }
 
     fn look(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
-        let basis = &self.basis;
-        let answer = |state, now: Now| {
+        let answer = |state, now: Moment| {
             if n == 0 {
-                return Ok(basis.grant(0, state, now));
+                return Ok(now.grant(0, state));
             }
-            let fits = n <= basis.rule.limit();
-            match if fits { basis.rule.take(state, now.units, n) } else { None } {
-                Some(taken) => Ok(basis.grant(n, taken, now)),
-                None => Err(basis.denied(n, state, now)),
+            let rule = now.rule();
+            match if n <= rule.limit() { rule.take(state, now.units, n) } else { None } {
+                Some(taken) => Ok(now.grant(n, taken)),
+                None => Err(now.denied(n, state)),
             }
         };
         let look = |state, now| Change::Keep(answer(state, now));
-        if let Ok(Some(answer)) = self.table.update(basis, hash, None, look) {
+        if let Ok(Some(answer)) = self.table.update(self, hash, None, look) {
             return answer;
         }
-        let now = basis.now();
-        let untouched = || answer(basis.rule.fresh(now.units), now);
-        if self.when_full == WhenFull::Evict || n == 0 || n > basis.rule.limit() {
+        let now = self.now();
+        let untouched = || answer(now.rule().fresh(now.units), now);
+        if self.when_full == WhenFull::Evict || n == 0 || n > now.rule().limit() {
             return untouched();
         }
-        match self.table.room(basis, hash) {
+        match self.table.room(self, hash) {
             Ok(()) => untouched(),
             Err(full) => self.without_slot(full, n, look).unwrap_or_else(Err),
         }
@@ -250,13 +286,12 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         if n == 0 {
             return self.debt(key);
         }
-        let rule = &self.basis.rule;
-        let charge = |state, now: Now| {
-            let charged = rule.charge(state, now.units, n);
-            Change::Grow(charged, self.basis.figures(charged, now))
+        let charge = |state, now: Moment| {
+            let charged = now.rule().charge(state, now.units, n);
+            Change::Grow(charged, now.figures(charged))
         };
         let hash = self.seed.fingerprint(key);
-        let figures = match self.table.update(&self.basis, hash, self.room(), charge) {
+        let figures = match self.table.update(self, hash, self.room(), charge) {
             Ok(Some(figures)) => figures,
             Ok(None) => return Duration::ZERO,
             Err(full) => match self.without_slot(full, n, charge) {
@@ -269,14 +304,14 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
 
     /// How long until the key owes nothing.
     fn debt(&self, key: &K) -> Duration {
-        let look = |state, now: Now| Change::Keep(self.basis.figures(state, now).retry_after(0));
-        let found = self.table.update(&self.basis, self.seed.fingerprint(key), None, look);
+        let look = |state, now: Moment| Change::Keep(now.figures(state).retry_after(0));
+        let found = self.table.update(self, self.seed.fingerprint(key), None, look);
         found.ok().flatten().flatten().unwrap_or_default()
     }
 
     /// Gives `n` tokens back, never above the burst. Of an untouched key, nothing is missing.
     pub fn refund(&self, key: &K, n: u64) {
-        let refund = |state, now: Now| match self.basis.rule.refund(state, now.units, n) {
+        let refund = |state, now: Moment| match now.rule().refund(state, now.units, n) {
             Some(refunded) => Change::Shrink(refunded, ()),
             None => Change::Keep(()),
         };
@@ -286,23 +321,23 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// Whole tokens there now, rounded down; negative in debt.
     #[must_use]
     pub fn available(&self, key: &K) -> i64 {
-        let look = |state, now: Now| Change::Keep(self.basis.rule.balance(state, now.units));
-        self.update_existing(key, look).unwrap_or(self.basis.rule.limit() as i64)
+        let look = |state, now: Moment| Change::Keep(now.rule().balance(state, now.units));
+        self.update_existing(key, look).unwrap_or_else(|| self.now().rule().limit() as i64)
     }
 
     /// How full the key's leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Of
     /// the other algorithms: what is missing from the limit.
     #[must_use]
     pub fn level(&self, key: &K) -> u64 {
-        let rule = &self.basis.rule;
-        let look = |state, now: Now| Change::Keep(algorithm::level(rule, state, now.units));
+        let look =
+            |state, now: Moment| Change::Keep(algorithm::level(&now.rule(), state, now.units));
         self.update_existing(key, look).unwrap_or(0)
     }
 
     /// Makes the key's bucket full again, as if nothing had ever been taken.
     pub fn reset(&self, key: &K) {
-        let rule = &self.basis.rule;
-        let reset = |state, now: Now| {
+        let reset = |state, now: Moment| {
+            let rule = now.rule();
             if rule.is_full(state, now.units) {
                 Change::Keep(())
             } else {
@@ -314,12 +349,12 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
 
     /// Applies `op` to the key's bucket if it has one, or to the shared one if keys without a slot
     /// have that.
-    fn update_existing<R>(&self, key: &K, op: impl Fn(u64, Now) -> Change<R>) -> Option<R> {
+    fn update_existing<R>(&self, key: &K, op: impl Fn(u64, Moment) -> Change<R>) -> Option<R> {
         let hash = self.seed.fingerprint(key);
-        if let Ok(Some(answer)) = self.table.update(&self.basis, hash, None, &op) {
+        if let Ok(Some(answer)) = self.table.update(self, hash, None, &op) {
             return Some(answer);
         }
-        if self.when_full == WhenFull::Share && self.table.room(&self.basis, hash).is_err() {
+        if self.when_full == WhenFull::Share && self.table.room(self, hash).is_err() {
             return Some(self.on_overflow(op));
         }
         None
@@ -335,20 +370,20 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         &self,
         full: Full,
         n: u64,
-        op: impl Fn(u64, Now) -> Change<R>,
+        op: impl Fn(u64, Moment) -> Change<R>,
     ) -> Result<R, Denied> {
         if self.when_full == WhenFull::Share {
             return Ok(self.on_overflow(op));
         }
-        let now = self.basis.now();
-        let soonest = full.soonest.unwrap_or_else(|| self.basis.rule.fresh(now.units));
-        let mut at = self.basis.figures(soonest, now);
+        let now = self.now();
+        let soonest = full.soonest.unwrap_or_else(|| now.rule().fresh(now.units));
+        let mut at = now.figures(soonest);
         at.terms.mark = Mark::TableFull;
         Err(Denied::new(n, at))
     }
 
-    fn on_overflow<R>(&self, op: impl Fn(u64, Now) -> Change<R>) -> R {
-        let now = self.basis.now();
+    fn on_overflow<R>(&self, op: impl Fn(u64, Moment) -> Change<R>) -> R {
+        let now = self.now();
         self.table.lines.common().overflow.update(|state| match op(state, now) {
             Change::Grow(value, answer) | Change::Shrink(value, answer) => Step::Put(value, answer),
             Change::Keep(answer) => Step::Keep(answer),
@@ -360,7 +395,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
     /// Keys whose buckets are not full: those that have been touched lately. Reads the whole table.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.table.len(&self.basis)
+        self.table.len(self)
     }
 
     /// Whether no key's bucket lacks anything. Reads the whole table.
@@ -397,20 +432,20 @@ impl<K: ?Sized> KeyedLimiter<K> {
     /// The quota of each key.
     #[must_use]
     pub fn quota(&self) -> Quota {
-        self.quota
+        self.now().quota()
     }
 
     /// The algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
-        self.basis.terms.algorithm
+        self.live.first().algorithm
     }
 }
 
 impl<K: ?Sized> fmt::Debug for KeyedLimiter<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedLimiter")
-            .field("quota", &self.quota)
+            .field("quota", &self.quota())
             .field("algorithm", &self.algorithm())
             .field("capacity", &self.capacity)
             .field("evictions", &self.evictions())

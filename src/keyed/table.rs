@@ -163,29 +163,19 @@ impl Table {
     }
 
     /// Applies `op` to the key's bucket if it is there and nobody is moving it: the common case of
-    /// [`update`](Self::update), in few instructions. `None`: it is for `update` to say.
-    #[inline]
-    pub(crate) fn update_live<B: Buckets, R>(
-        &self,
-        buckets: &B,
-        hash: u64,
-        op: impl FnMut(u64, B::Now) -> Change<R>,
-    ) -> Option<R> {
-        self.update_live_by(|| buckets.now(), hash, op)
-    }
-
-    /// The same at a moment that may have been read for several keys.
+    /// [`update`](Self::update), in few instructions, at a moment that may have been read for several keys.
+    /// `None`: it is for `update` to say.
     #[inline(always)]
-    pub(crate) fn update_live_by<N: Copy, R>(
+    pub(crate) fn update_live<N: Copy, R>(
         &self,
-        now: impl FnOnce() -> N,
+        now: impl FnOnce() -> Option<N>,
         hash: u64,
         mut op: impl FnMut(u64, N) -> Change<R>,
     ) -> Option<R> {
         let (tag, pair) = (Self::tag(hash), self.lines.pair(hash));
         let first = pair.first_bearing(tag);
         // The clock after the loads: they are on their way while it is read.
-        let now = now();
+        let now = now()?;
         let place = pair.slot(first?);
         let word = place.1.load(Acquire);
         // The tag again, as in `search`.

@@ -40,7 +40,7 @@ pub(super) struct Kind {
 
 #[derive(Clone, Debug)]
 pub(super) struct Header {
-    kind: Kind,
+    pub(super) kind: Kind,
     pub(super) seed: [u64; 2],
     boot: [u64; 2],
     /// The monotonic clock's nanoseconds at token time zero.
@@ -80,14 +80,12 @@ impl Header {
         Ok(Some(Self { kind, seed, boot, epoch: words[12] }))
     }
 
-    /// Whether the table is the one that is wanted, and all there.
+    /// Whether the table is the one that is wanted, and all there. Which quota is in force, its
+    /// lines say.
     pub(super) fn expect(&self, wanted: &Kind, file: &File) -> Result<(), SharedError> {
         let found = &self.kind;
         if found.algorithm != wanted.algorithm {
             return Err(SharedError::Algorithm { found: found.algorithm });
-        }
-        if found.quota != wanted.quota {
-            return Err(SharedError::OtherQuota { found: found.quota });
         }
         if found.capacity != wanted.capacity || found.lines != wanted.lines {
             return Err(SharedError::Capacity { found: found.capacity });

@@ -3,11 +3,13 @@
 use super::super::lines::{Common, Line};
 use super::super::slot::{self, FREE, PENDING, RESERVED};
 use super::header::HEADER_WORDS;
-use crate::error::SharedError;
+use crate::error::{QuotaError, SharedError};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
 use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{FlockOperation, fcntl_lock};
 use std::fs::File;
+use std::time::Duration;
 
 /// The file's first page.
 #[derive(Debug)]
@@ -16,6 +18,10 @@ struct Page {
     header: [AtomicU64; HEADER_WORDS],
     common: Common,
 }
+
+/// Between two tries for the lock of a change, and how many of them: 100 ms.
+const PAUSE: Duration = Duration::from_millis(1);
+const TRIES: u32 = 100;
 
 /// Bytes before the lines.
 const PAGE: usize = size_of::<Page>();
@@ -30,7 +36,7 @@ pub(super) fn bytes(lines: usize) -> u64 {
 pub(in super::super) struct Mapping {
     map: MmapRaw,
     lines: usize,
-    _lock: Option<File>,
+    file: Option<File>,
 }
 
 impl Mapping {
@@ -39,11 +45,11 @@ impl Mapping {
         let length = bytes(lines) as usize;
         let map = MmapOptions::new().len(length).map_raw(file);
         let map = map.map_err(|error| SharedError::Io { action: "map", error })?;
-        Ok(Self { map, lines, _lock: None })
+        Ok(Self { map, lines, file: None })
     }
 
     pub(super) fn keep(self, file: File) -> Self {
-        Self { _lock: Some(file), ..self }
+        Self { file: Some(file), ..self }
     }
 
     #[inline(always)]
@@ -62,6 +68,25 @@ impl Mapping {
     pub(in super::super) fn common(&self) -> &Common {
         // SAFETY: as above; the page comes first, and is made of atomics.
         unsafe { &(*self.map.as_ptr().cast::<Page>()).common }
+    }
+
+    /// Runs `change` while no other process does: by a record lock, which is another one than that of who
+    /// is in, and which the system lifts from the dead as well.
+    pub(in super::super) fn alone(
+        &self,
+        change: impl FnOnce() -> Result<(), QuotaError>,
+    ) -> Result<(), QuotaError> {
+        let Some(file) = &self.file else { return change() };
+        for _ in 0..TRIES {
+            if fcntl_lock(file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                let done = change();
+                // It cannot fail: the lock is there.
+                let _ = fcntl_lock(file, FlockOperation::NonBlockingUnlock);
+                return done;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Err(QuotaError::CHANGING)
     }
 
     /// Frees the slots that killed threads left in their hands. With nobody else in the table, they are

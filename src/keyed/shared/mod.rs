@@ -27,9 +27,9 @@ use super::lines::Lines;
 use super::table::Table;
 use super::{KeyedLimiter, slots};
 use crate::algorithm::Terms;
-use crate::basis::Basis;
 use crate::clock::{Clock, MonotonicClock, Timer};
 use crate::error::SharedError;
+use crate::live::Live;
 use crate::quota::Quota;
 use crate::word;
 use core::hash::Hash;
@@ -108,13 +108,16 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         }
         let Self { quota, capacity, algorithm, when_full, keys, .. } = self;
         let slots = slots(capacity).map_err(SharedError::Quota)?;
-        let terms = Terms::new(quota, algorithm, word::VALUE_BITS).map_err(SharedError::Quota)?;
+        let terms = |quota| Terms::new(quota, algorithm, word::VALUE_BITS);
+        terms(quota).map_err(SharedError::Quota)?;
         let wanted = Kind { quota, algorithm, capacity, lines: Lines::count(slots) };
         let (mapping, header) = open(path.as_ref(), &wanted)?;
         let table = Table { lines: Lines::Mapped(mapping) };
         let timer = Timer::since(MonotonicClock::new().into_source(), header.epoch);
-        let (basis, seed) = (Basis::new(terms, timer), Seed(header.seed));
-        Ok(KeyedLimiter { table, basis, quota, capacity, seed, when_full, keys })
+        // The layout is that of the quota that the table was made with.
+        let terms = terms(header.kind.quota).map_err(SharedError::Quota)?;
+        let (live, seed) = (Live::new(terms, timer), Seed(header.seed));
+        Ok(KeyedLimiter { table, live, capacity, seed, when_full, keys })
     }
 }
 
@@ -134,6 +137,7 @@ fn open(path: &Path, wanted: &Kind) -> Result<(Mapping, Header), SharedError> {
                 }
             };
             let mapping = Mapping::new(&file, wanted.lines)?;
+            expect_quota(&mapping, &header, wanted)?;
             mapping.reclaim();
             // Others may slip in between: they find the table whole, and nobody at work in it.
             if !lock(&file, FlockOperation::NonBlockingLockShared)? {
@@ -148,12 +152,24 @@ fn open(path: &Path, wanted: &Kind) -> Result<(Mapping, Header), SharedError> {
                 if !header.is_of_this_boot() {
                     return Err(SharedError::Busy);
                 }
-                return Ok((Mapping::new(&file, wanted.lines)?.keep(file), header));
+                let mapping = Mapping::new(&file, wanted.lines)?;
+                expect_quota(&mapping, &header, wanted)?;
+                return Ok((mapping.keep(file), header));
             }
             lock(&file, FlockOperation::NonBlockingUnlock)?;
         }
     }
     Err(SharedError::Busy)
+}
+
+/// The quota that is asked for must be the one in force, or the one that the table was made with.
+fn expect_quota(mapping: &Mapping, header: &Header, wanted: &Kind) -> Result<(), SharedError> {
+    let first = header.kind.quota;
+    let found = mapping.common().announced.changed().unwrap_or(first);
+    if wanted.quota == first || wanted.quota == found {
+        return Ok(());
+    }
+    Err(SharedError::OtherQuota { found })
 }
 
 /// A regular file of one's own that nobody else may write to, and not by way of a link.

@@ -1,0 +1,435 @@
+//! A quota that changes while its limiter runs.
+//!
+//! Token time is a line over the clock: `base units + (ticks - base ticks) * rate`. A change gives it another
+//! slope from the moment of the change on, so what had flowed by then is settled at the old rate, and
+//! every word keeps its meaning. No word is rewritten. Where the burst changes, the line is shifted by the
+//! difference as well, so that what a bucket *has* stays what it is: nobody gets a fresh burst. Lest a shift
+//! back should lead to before the line's beginning, the first line does not begin at zero.
+//!
+//! ```text
+//!   announced, in the table's memory:   generation g      lines g and g - 1 (or g + 1, half written)
+//!   cached, in this process's:          lines g and g - 1, with their multipliers
+//! ```
+//!
+//! Which of two lines is meant, the generation's lowest bit says. A change writes the line that is not
+//! meant, then raises the generation: a process killed in between has changed nothing. A reader takes the
+//! generation, the line, the clock's reading, and the generation again: if that is the same, the
+//! clock was read while the line was in force, and the decision is wholly by one quota. That costs a
+//! check two loads. Nobody waits for anybody: who cannot cache a line, because another thread is just at it,
+//! computes it for itself.
+//!
+//! ORDERING: a generation is stored with Release after its line, and loaded with Acquire before it. A line is
+//! written after a Release fence, and the second look at the generation comes after an Acquire fence: who has
+//! read a word of a line that is being overwritten then sees a later generation, which the writer had seen.
+
+use crate::algorithm::{Rule, Terms, TokenBucket};
+use crate::clock::Timer;
+use crate::error::{Denied, QuotaError};
+use crate::figures::{Figures, Grant};
+use crate::quota::Quota;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::{AtomicU64, fence};
+use crate::time::Ratio;
+use core::time::Duration;
+use crossbeam_utils::CachePadded;
+
+/// How often a change of the quota tries while another one is under way.
+const TRIES: u32 = 10_000;
+/// No generation: a line that is not there, or that somebody is writing.
+const NONE: u64 = u64::MAX;
+
+/// A quota, and from when on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Line {
+    quota: Quota,
+    units: u64,
+    ticks: u64,
+}
+
+/// What all who use a table agree on. Made of atomics alone, since it may lie in a file.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Announced {
+    generation: AtomicU64,
+    lines: [[AtomicU64; 6]; 2],
+}
+
+impl Announced {
+    pub(crate) fn new() -> Self {
+        let zero = || core::array::from_fn(|_| AtomicU64::new(0));
+        Self { generation: AtomicU64::new(0), lines: [zero(), zero()] }
+    }
+
+    /// The quota in force, if it is not the first.
+    #[cfg(all(unix, feature = "shared"))]
+    pub(crate) fn changed(&self) -> Option<Quota> {
+        let generation = self.generation.load(Acquire);
+        if generation == 0 { None } else { self.read(generation).map(|line| line.quota) }
+    }
+
+    /// The line of a generation; `None` if it is not whole, because it is no longer meant, or corrupt.
+    fn read(&self, generation: u64) -> Option<Line> {
+        let words = &self.lines[(generation & 1) as usize];
+        let [count, period, burst, units, ticks, check] =
+            core::array::from_fn(|i| words[i].load(Relaxed));
+        if check != checksum(generation, [count, period, burst, units, ticks]) {
+            return None;
+        }
+        let quota = Quota::new(count, Duration::from_nanos(period));
+        let quota = quota.and_then(|quota| quota.try_burst(burst)).ok()?;
+        Some(Line { quota, units, ticks })
+    }
+
+    /// Writes the next generation's line and raises the generation. One caller at a time.
+    fn publish(&self, generation: u64, line: Line) {
+        let Line { quota, units, ticks } = line;
+        let words = [quota.count(), quota.period_ns(), quota.burst_size(), units, ticks];
+        let next = generation.wrapping_add(1);
+        fence(Release);
+        let places = &self.lines[(next & 1) as usize];
+        for (place, word) in places.iter().zip(words) {
+            place.store(word, Relaxed);
+        }
+        places[5].store(checksum(next, words), Relaxed);
+        self.generation.store(next, Release);
+    }
+}
+
+/// Tells a line that is whole from one that two writers, or chance, have made.
+fn checksum(generation: u64, words: [u64; 5]) -> u64 {
+    use core::hash::Hasher;
+    let mut hasher = siphasher::sip::SipHasher13::new();
+    hasher.write_u64(generation);
+    words.iter().for_each(|word| hasher.write_u64(*word));
+    hasher.finish()
+}
+
+/// A line with its multiplier, on a cache line of its own.
+#[derive(Debug)]
+struct Slot {
+    generation: AtomicU64,
+    words: [AtomicU64; 7],
+}
+
+/// A line as it is computed with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slope {
+    ratio: Ratio,
+    line: Line,
+}
+
+impl Slot {
+    fn empty() -> Self {
+        let words = core::array::from_fn(|_| AtomicU64::new(0));
+        Self { generation: AtomicU64::new(NONE), words }
+    }
+
+    #[inline(always)]
+    fn load(&self) -> Slope {
+        let word = |i: usize| self.words[i].load(Relaxed);
+        let quota = Quota::from_parts(word(4), word(5), word(6));
+        let line = Line { quota, units: word(2), ticks: word(3) };
+        Slope { ratio: Ratio::from_parts(word(0), word(1)), line }
+    }
+
+    /// Caches the slope, unless somebody else is at it.
+    fn store(&self, generation: u64, slope: Slope) {
+        let seen = self.generation.load(Relaxed);
+        let busy = generation | 1 << 63;
+        if seen == generation || seen >> 63 == 1 && seen != NONE {
+            return;
+        }
+        if self.generation.compare_exchange(seen, busy, Acquire, Relaxed).is_err() {
+            return;
+        }
+        fence(Release);
+        let Slope { ratio, line: Line { quota, units, ticks } } = slope;
+        let (multiplier, shift) = ratio.parts();
+        let quota = [quota.count(), quota.period_ns(), quota.burst_size()];
+        for (place, word) in
+            self.words.iter().zip([multiplier, shift, units, ticks].into_iter().chain(quota))
+        {
+            place.store(word, Relaxed);
+        }
+        self.generation.store(generation, Release);
+    }
+}
+
+/// A quota that was found to be in force.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InForce {
+    generation: u64,
+    pub(crate) slope: Slope,
+}
+
+impl InForce {
+    /// The burst, or a window's count.
+    #[inline(always)]
+    pub(crate) fn limit(&self) -> u64 {
+        self.slope.line.quota.burst_size()
+    }
+}
+
+/// A reading of the clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// Token time.
+    pub(crate) units: u64,
+    /// The clock's ticks since the quota came into force.
+    since: u64,
+}
+
+/// A reading, and the quota that was in force.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// Token time.
+    pub(crate) units: u64,
+    since: u64,
+    line: Line,
+    terms: Terms,
+    tick: Ratio,
+}
+
+impl Moment {
+    /// The decisions under the quota.
+    #[inline(always)]
+    pub(crate) fn rule(&self) -> Rule {
+        self.terms.rule()
+    }
+
+    pub(crate) fn quota(&self) -> Quota {
+        self.terms.quota
+    }
+
+    /// The same, but not before the time of `units`.
+    pub(crate) fn not_before(self, units: u64) -> Self {
+        Self { units: self.units.max(units), ..self }
+    }
+
+    /// `state` as an answer's figures.
+    #[inline(always)]
+    pub(crate) fn figures(&self, state: u64) -> Figures {
+        let Line { units, ticks, .. } = self.line;
+        // From the moment of the change on, where a bucket's line is that of a new limiter. A
+        // window's state bears its number, and stays.
+        let (from, before) = if self.terms.is_window() { (0, ticks) } else { (units, 0) };
+        Figures {
+            state: state.wrapping_sub(from),
+            now: self.units.wrapping_sub(from),
+            nanos: self.tick.of(self.since.wrapping_add(before)),
+            terms: self.terms,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn grant(&self, granted: u64, state: u64) -> Grant {
+        Grant::new(granted, self.figures(state))
+    }
+
+    #[inline(always)]
+    pub(crate) fn denied(&self, asked: u64, state: u64) -> Denied {
+        Denied::new(asked, self.figures(state))
+    }
+}
+
+/// A clock, and the line that a table's users agree on.
+#[derive(Debug)]
+pub(crate) struct Live {
+    timer: Timer,
+    tick: Ratio,
+    /// The first quota's, which the word's layout was chosen for.
+    first: Terms,
+    end: u64,
+    /// The first quota's slope, which needs no cache: most limiters never get another.
+    initial: Slope,
+    rule: Rule,
+    slots: [CachePadded<Slot>; 2],
+    /// Whether a thread of this process is changing the quota.
+    changing: AtomicU64,
+}
+
+impl Live {
+    pub(crate) fn new(terms: Terms, timer: Timer) -> Self {
+        let tick = timer.tick();
+        let slots = [CachePadded::new(Slot::empty()), CachePadded::new(Slot::empty())];
+        let changing = AtomicU64::new(0);
+        let line = Line { quota: terms.quota, units: terms.head_start(), ticks: 0 };
+        let initial = Slope { ratio: terms.ratio(tick), line };
+        Self {
+            tick,
+            end: terms.end(),
+            first: terms,
+            initial,
+            rule: terms.rule(),
+            timer,
+            slots,
+            changing,
+        }
+    }
+
+    /// The terms of the first quota: algorithm and layout are those of every later one.
+    #[inline(always)]
+    pub(crate) fn first(&self) -> &Terms {
+        &self.first
+    }
+
+    /// The first quota's decisions, and a way to read the clock by it: no more than a limiter needs whose
+    /// quota never changes. `None` if it has changed.
+    #[inline(always)]
+    pub(crate) fn unchanged(&self, announced: &Announced) -> Option<&Rule> {
+        (announced.generation.load(Acquire) == 0).then_some(&self.rule)
+    }
+
+    /// Reads the clock once by the first quota. `None`: by then it was no longer in force.
+    #[inline(always)]
+    pub(crate) fn read_unchanged(&self, announced: &Announced) -> Option<Reading> {
+        let ticks = self.timer.ticks();
+        fence(Acquire);
+        if announced.generation.load(Relaxed) != 0 {
+            return None;
+        }
+        let units = self.initial.ratio.of(ticks).wrapping_add(self.initial.line.units);
+        Some(Reading { units: if units > self.end { self.ended() } else { units }, since: ticks })
+    }
+
+    /// A reading by the first quota, with that.
+    #[inline(always)]
+    pub(crate) fn unchanged_moment(&self, reading: Reading) -> Moment {
+        self.moment(self.initial, reading)
+    }
+
+    /// The quota in force, if this process has computed with it before.
+    #[inline(always)]
+    pub(crate) fn in_force(&self, announced: &Announced) -> Option<InForce> {
+        let generation = announced.generation.load(Acquire);
+        let slot = &self.slots[(generation & 1) as usize];
+        let cached = slot.generation.load(Acquire) == generation;
+        cached.then(|| InForce { generation, slope: slot.load() })
+    }
+
+    /// The decisions of a token or leaky bucket under that quota; `None` of a window.
+    #[inline(always)]
+    pub(crate) fn bucket(&self, seen: &InForce) -> Option<TokenBucket> {
+        match self.first.with(seen.slope.line.quota).rule() {
+            Rule::Bucket(bucket) => Some(bucket),
+            _ => None,
+        }
+    }
+
+    /// Reads the clock once. `None`: by then the quota was no longer in force.
+    #[inline(always)]
+    pub(crate) fn read(&self, announced: &Announced, seen: &InForce) -> Option<Reading> {
+        let ticks = self.timer.ticks();
+        fence(Acquire);
+        let still = announced.generation.load(Relaxed) == seen.generation;
+        still.then(|| self.reading(&seen.slope, ticks))
+    }
+
+    #[inline(always)]
+    fn reading(&self, slope: &Slope, ticks: u64) -> Reading {
+        // A clock of another core may be a little behind the change.
+        let since = ticks.saturating_sub(slope.line.ticks);
+        let units = slope.line.units.wrapping_add(slope.ratio.of(since));
+        Reading { units: if units > self.end { self.ended() } else { units }, since }
+    }
+
+    /// A call, so that there is a branch, which is guessed, and nothing to wait for.
+    #[cold]
+    #[inline(never)]
+    fn ended(&self) -> u64 {
+        self.end
+    }
+
+    /// A reading with the quota that was in force.
+    #[inline(always)]
+    pub(crate) fn moment(&self, slope: Slope, reading: Reading) -> Moment {
+        let Reading { units, since } = reading;
+        Moment {
+            units,
+            since,
+            line: slope.line,
+            terms: self.first.with(slope.line.quota),
+            tick: self.tick,
+        }
+    }
+
+    /// Reads the clock once, by the quota that is in force.
+    #[inline(always)]
+    pub(crate) fn now(&self, announced: &Announced) -> Moment {
+        if let Some(seen) = self.in_force(announced)
+            && let Some(reading) = self.read(announced, &seen)
+        {
+            return self.moment(seen.slope, reading);
+        }
+        self.now_slowly(announced)
+    }
+
+    /// After a change: computes the line, and caches it.
+    #[cold]
+    #[inline(never)]
+    fn now_slowly(&self, announced: &Announced) -> Moment {
+        loop {
+            let generation = announced.generation.load(Acquire);
+            let slope = self.slope(announced, generation);
+            if let Some(slope) = slope {
+                self.slots[(generation & 1) as usize].store(generation, slope);
+            }
+            let ticks = self.timer.ticks();
+            fence(Acquire);
+            if announced.generation.load(Relaxed) == generation {
+                // A corrupt line is no line: the first quota is in force again.
+                let slope = slope.unwrap_or(self.initial);
+                return self.moment(slope, self.reading(&slope, ticks));
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    /// The slope of a generation.
+    fn slope(&self, announced: &Announced, generation: u64) -> Option<Slope> {
+        if generation == 0 {
+            return Some(self.initial);
+        }
+        let line = announced.read(generation)?;
+        self.first.admits(&line.quota).ok()?;
+        Some(self.slope_of(Line { units: line.units.min(self.end), ..line }))
+    }
+
+    fn slope_of(&self, line: Line) -> Slope {
+        let terms = self.first.with(line.quota);
+        Slope { ratio: terms.ratio(self.tick), line }
+    }
+
+    /// Puts another quota in force. The caller sees to it that no other process does so meanwhile.
+    pub(crate) fn change(&self, announced: &Announced, quota: Quota) -> Result<(), QuotaError> {
+        self.first.admits(&quota)?;
+        for _ in 0..TRIES {
+            if self.changing.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {
+                let done = self.change_alone(announced, quota);
+                self.changing.store(0, Release);
+                return done;
+            }
+            #[cfg(feature = "std")]
+            std::thread::yield_now();
+            core::hint::spin_loop();
+        }
+        Err(QuotaError::CHANGING)
+    }
+
+    fn change_alone(&self, announced: &Announced, quota: Quota) -> Result<(), QuotaError> {
+        let generation = announced.generation.load(Acquire);
+        let now = self.now(announced);
+        let next = self.first.with(quota);
+        // A larger burst would be as much more in everybody's bucket, were the line not shifted back.
+        let (before, after) = (now.terms.burst_units(), next.burst_units());
+        let units = (now.units + before).checked_sub(after).ok_or(QuotaError::LATER_BURST)?;
+        if units > self.end || !next.lasts_a_year(self.end - units) {
+            return Err(QuotaError::HORIZON);
+        }
+        if quota != now.quota() {
+            let ticks = now.line.ticks.wrapping_add(now.since);
+            announced.publish(generation, Line { quota, units, ticks });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! Another quota while a keyed limiter runs: what had flowed is settled at the old rate, nobody gets a
+//! fresh burst, and no call sees half of each.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+#[path = "support/windows_law.rs"]
+mod windows_law;
+
+use num_bigint::BigInt;
+use num_rational::BigRational;
+use proptest::prelude::*;
+use sluicegate::{Algorithm, KeyedLimiter, ManualClock, Quota};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use windows_law::{Admission, worst_window};
+
+fn limiter(quota: Quota) -> (ManualClock, KeyedLimiter<u64>) {
+    let clock = ManualClock::new();
+    let limiter = KeyedLimiter::builder(quota, 100).clock(clock.clone()).build().unwrap();
+    (clock, limiter)
+}
+
+/// bucket4j's figures, in seconds: 3 of 3 in 5, at 3 replaced by 60 of 60 in 1,000.
+#[test]
+fn balance_carries_over_as_it_is() {
+    let seconds = Duration::from_secs;
+    let (clock, limiter) = limiter(Quota::new(3, seconds(5)).unwrap());
+    assert!(limiter.check_n(&1, 3).is_ok());
+    clock.advance(seconds(3));
+    limiter.set_quota(Quota::new(60, seconds(1_000)).unwrap()).unwrap();
+    assert_eq!(limiter.available(&1), 1);
+    assert_eq!(limiter.available(&2), 60, "a key without a bucket has the new burst");
+}
+
+#[test]
+fn elapsed_time_is_settled_at_the_old_rate() {
+    let (clock, limiter) = limiter(Quota::per_second(10).burst(100));
+    assert!(limiter.check_n(&1, 100).is_ok());
+    clock.advance(Duration::from_secs(3));
+    limiter.set_quota(Quota::per_second(1).burst(100)).unwrap();
+    assert_eq!((limiter.available(&1), limiter.quota()), (30, Quota::per_second(1).burst(100)));
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(limiter.available(&1), 35);
+    limiter.set_quota(Quota::per_second(20).burst(100)).unwrap();
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(limiter.available(&1), 75);
+    let denied = limiter.check_n(&1, 80).unwrap_err();
+    assert_eq!(denied.retry_after(), Some(Duration::from_millis(250)));
+    clock.advance(Duration::from_millis(250) - Duration::from_nanos(1));
+    assert!(limiter.check_n(&1, 80).is_err());
+    clock.advance(Duration::from_nanos(1));
+    assert_eq!(limiter.check_n(&1, 80).unwrap().limit(), 100);
+}
+
+/// governor#273, #39: a changed limiter was a new one, and full.
+#[test]
+fn changing_back_and_forth_grants_nothing() {
+    let (low, high) = (Quota::per_hour(1).burst(10), Quota::per_hour(1).burst(1_000));
+    let (_, limiter) = limiter(low);
+    assert!(limiter.check_n(&1, 10).is_ok());
+    for quota in [high, low, high, high.burst(500), low].into_iter().cycle().take(1_000) {
+        limiter.set_quota(quota).unwrap();
+        assert!(limiter.check(&1).is_err());
+        assert_eq!(limiter.available(&1), 0);
+    }
+    // What a cut hides is there again if the burst is raised before anything is taken.
+    limiter.set_quota(high).unwrap();
+    assert!(limiter.check(&2).is_ok());
+    limiter.set_quota(low).unwrap();
+    assert_eq!(limiter.available(&2), 10);
+    limiter.set_quota(high).unwrap();
+    assert_eq!(limiter.available(&2), 999);
+    limiter.set_quota(low).unwrap();
+    assert!(limiter.check(&2).is_ok());
+    limiter.set_quota(high).unwrap();
+    assert_eq!(limiter.available(&2), 9);
+}
+
+/// Full for a while, a key has of a larger burst what would have flowed since, and no more.
+#[test]
+fn idle_time_counts_towards_a_larger_burst() {
+    let (clock, limiter) = limiter(Quota::per_second(10).burst(10));
+    assert!(limiter.check_n(&1, 10).is_ok());
+    clock.advance(Duration::from_secs(3));
+    assert_eq!(limiter.available(&1), 10);
+    limiter.set_quota(Quota::per_second(10).burst(100)).unwrap();
+    assert_eq!(limiter.available(&1), 30);
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(limiter.available(&1), 100);
+}
+
+#[test]
+fn windows_keep_what_they_admitted() {
+    for algorithm in [Algorithm::FixedWindow, Algorithm::SlidingWindow] {
+        let clock = ManualClock::new();
+        let builder = KeyedLimiter::<u64>::builder(Quota::per_second(10), 100);
+        let limiter = builder.algorithm(algorithm).clock(clock.clone()).build().unwrap();
+        assert!(limiter.check_n(&1, 7).is_ok());
+        clock.advance(Duration::from_millis(500));
+        limiter.set_quota(Quota::per_minute(20)).unwrap();
+        assert_eq!(limiter.available(&1), 13, "{algorithm}");
+        // Half of the window was left: half a minute.
+        clock.advance(Duration::from_millis(29_999));
+        assert_eq!(limiter.available(&1), 13, "{algorithm}");
+        clock.advance(Duration::from_millis(60_002));
+        assert_eq!(limiter.available(&1), 20, "{algorithm}");
+        let burst = limiter.set_quota(Quota::per_minute(20).burst(5)).unwrap_err();
+        assert_eq!(burst.field(), "burst");
+        let count = limiter.set_quota(Quota::per_minute(1 << 39)).unwrap_err();
+        assert_eq!(count.field(), "count");
+        assert_eq!(limiter.quota(), Quota::per_minute(20));
+    }
+}
+
+#[test]
+fn what_cannot_be_leaves_the_old_quota_in_force() {
+    let (_, limiter) = limiter(Quota::per_second(10));
+    let rate = limiter.set_quota(Quota::per_second(1_000_000)).unwrap_err();
+    assert!(rate.to_string().starts_with("count must be lower: at this rate"), "{rate}");
+    let burst = limiter.set_quota(Quota::per_second(10).burst(1 << 47)).unwrap_err();
+    assert_eq!(burst.field(), "burst");
+    assert_eq!(limiter.quota(), Quota::per_second(10));
+    assert!(limiter.check_n(&1, 10).is_ok() && limiter.check(&1).is_err());
+    // As far as the documentation promises.
+    limiter.set_quota(Quota::per_second(250)).unwrap();
+    assert_eq!(limiter.available(&1), 0);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Wait(u64),
+    Take(u64),
+    Change(u64, u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0..3_000_000_000_u64).prop_map(Step::Wait),
+        4 => (1..30_u64).prop_map(Step::Take),
+        1 => (1..200_u64, 1..60_u64).prop_map(|(rate, burst)| Step::Change(rate, burst)),
+    ]
+}
+
+proptest! {
+    /// Against a bucket in rational numbers, capped when it is looked at: each decision is the same, but within a unit of token time for
+    /// each change so far.
+    #[test]
+    fn decisions_equal_an_exact_bucket_across_changes(steps in prop::collection::vec(step(), 1..120)) {
+        let (clock, limiter) = limiter(Quota::per_second(20).burst(25));
+        let whole = |n: u64| BigRational::from_integer(BigInt::from(n));
+        let (mut rate, mut burst, mut balance) = (20, 25, whole(25));
+        // A unit is at most 35 ns of flow at the first rate, of which a change may lose one.
+        let mut slack = whole(0);
+        // Known from the first: a key without a bucket has each new burst whole.
+        prop_assert!(limiter.check_n(&1, 25).is_ok());
+        balance -= whole(25);
+        for step in steps {
+            match step {
+                Step::Wait(nanos) => {
+                    clock.advance(Duration::from_nanos(nanos));
+                    balance += whole(nanos) * whole(rate) / whole(1_000_000_000);
+                }
+                Step::Take(n) => {
+                    let there = balance.clone().min(whole(burst));
+                    let margin = &there - whole(n);
+                    let near = &margin * &margin <= &slack * &slack;
+                    let granted = limiter.check_n(&1, n).is_ok();
+                    if !near && n <= burst {
+                        prop_assert_eq!(granted, there >= whole(n), "{} of {}", n, there);
+                    }
+                    if granted {
+                        balance = there - whole(n);
+                    }
+                }
+                Step::Change(new_rate, new_burst) => {
+                    limiter.set_quota(Quota::per_second(new_rate).burst(new_burst)).unwrap();
+                    (rate, burst) = (new_rate, new_burst);
+                    slack += whole(2) / whole(1_000_000);
+                }
+            }
+        }
+    }
+}
+
+/// However often the quota changes under them, threads admit no more than the larger one would.
+#[test]
+fn law_1_while_the_quota_changes_under_threads() {
+    let (low, high) =
+        (Quota::per_second(100_000).burst(100), Quota::per_second(400_000).burst(200));
+    let limiter = KeyedLimiter::<u64>::new(low, 100);
+    let (start, done) = (Instant::now(), AtomicBool::new(false));
+    let time = Duration::from_millis(400);
+    let take = |_| {
+        let mut log = Vec::new();
+        loop {
+            let before = start.elapsed();
+            if before > time {
+                return log;
+            }
+            let granted = limiter.check(&7).map_or(0, |grant| grant.granted());
+            let after = start.elapsed().as_nanos() as u64;
+            if granted > 0 {
+                log.push(Admission { before: before.as_nanos() as u64, after, granted });
+            }
+        }
+    };
+    let (log, changes) = thread::scope(|scope| {
+        let changer = scope.spawn(|| {
+            let mut changes = 0_u64;
+            while !done.load(Ordering::Relaxed) {
+                limiter.set_quota(if changes.is_multiple_of(2) { high } else { low }).unwrap();
+                changes += 1;
+            }
+            changes
+        });
+        let take = &take;
+        let racers: Vec<_> = (0..3).map(|i| scope.spawn(move || take(i))).collect();
+        let log: Vec<_> = racers.into_iter().flat_map(|racer| racer.join().unwrap()).collect();
+        done.store(true, Ordering::Relaxed);
+        (log, changer.join().unwrap())
+    });
+    assert!(changes > 100, "{changes} changes");
+    let rate = 400_000.0 / 1e9;
+    let drift = rate * time.as_nanos() as f64 / 1_000.0;
+    let worst = worst_window(&log, rate);
+    assert!(worst <= 200.0 + drift + 1.0, "{worst} in a window, after {changes} changes");
+    let admitted: u64 = log.iter().map(|admission| admission.granted).sum();
+    assert!(admitted > 100, "{admitted} admitted");
+}
+
+#[cfg(all(unix, feature = "shared"))]
+#[test]
+fn change_reaches_everybody_in_a_shared_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("table");
+    let (first, second) = (Quota::per_hour(10), Quota::per_hour(25));
+    let open = |quota| KeyedLimiter::<u64>::open_shared(&path, quota, 100);
+    let (a, b) = (open(first).unwrap(), open(first).unwrap());
+    assert!(a.check_n(&1, 10).is_ok() && b.check(&1).is_err());
+    a.set_quota(second).unwrap();
+    assert_eq!((a.quota(), b.quota()), (second, second));
+    assert!(b.check(&1).is_err());
+    assert_eq!((b.available(&1), b.available(&2)), (0, 25));
+    assert!(b.check_n(&2, 25).is_ok() && a.check(&2).is_err());
+    // Who comes later may have the old or the new one in its configuration, and no other.
+    for quota in [first, second] {
+        assert_eq!(open(quota).unwrap().quota(), second);
+    }
+    let error = open(Quota::per_hour(11)).map(|_| ()).unwrap_err();
+    assert_eq!(error.to_string(), "the table's quota is 25/hour");
+    drop((a, b));
+    let alone = open(first).unwrap();
+    assert_eq!((alone.quota(), alone.available(&2)), (second, 0));
+}
