@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CELL, TABLE, SLOT = "src/cell.rs", "src/keyed/table.rs", "src/keyed/slot.rs"
 BATCH, LIMITER = "src/algorithm/batch.rs", "src/limiter.rs"
 STRIPED, LIVE_QUOTA = "src/striped.rs", "src/live.rs"
+ANNOUNCED, CACHED = "src/live/announced.rs", "src/live/cached.rs"
 
 # Name, file, the line as it is, the line broken, the model that must fail.
 MUTANTS = [
@@ -133,11 +134,11 @@ MUTANTS = [
      """            fence(Acquire);
             if announced.generation.load(Relaxed) == generation {""", "            if true {",
      "reading_against_two_changes"),
-    ("a line is meant before it is written", LIVE_QUOTA,
+    ("a line is meant before it is written", ANNOUNCED,
      """        fence(Release);
         let places""", "        self.generation.store(next, Release);\n        let places",
      "reading_against_two_changes"),
-    ("a cached line is said to be whole before it is", LIVE_QUOTA,
+    ("a cached line is said to be whole before it is", CACHED,
      """        fence(Release);
         let Slope {""", "        self.generation.store(generation, Release);\n        let Slope {",
      "two_readings_against_a_change"),

@@ -22,6 +22,12 @@
 //! written after a Release fence, and the second look at the generation comes after an Acquire fence: who has
 //! read a word of a line that is being overwritten then sees a later generation, which the writer had seen.
 
+mod announced;
+mod cached;
+
+pub(crate) use announced::Announced;
+pub(crate) use cached::Slope;
+
 use crate::algorithm::{Rule, Terms, TokenBucket};
 use crate::clock::Timer;
 use crate::error::{Denied, QuotaError};
@@ -30,129 +36,17 @@ use crate::quota::Quota;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicU64, fence};
 use crate::time::Ratio;
-use core::time::Duration;
+use cached::Slot;
 use crossbeam_utils::CachePadded;
 
 /// How often a change of the quota tries while another one is under way.
 const TRIES: u32 = 10_000;
-/// No generation: a line that is not there, or that somebody is writing.
-const NONE: u64 = u64::MAX;
-
 /// A quota, and from when on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Line {
     quota: Quota,
     units: u64,
     ticks: u64,
-}
-
-/// What all who use a table agree on. Made of atomics alone, since it may lie in a file.
-#[derive(Debug)]
-#[repr(C)]
-pub(crate) struct Announced {
-    generation: AtomicU64,
-    lines: [[AtomicU64; 6]; 2],
-}
-
-impl Announced {
-    pub(crate) fn new() -> Self {
-        let zero = || core::array::from_fn(|_| AtomicU64::new(0));
-        Self { generation: AtomicU64::new(0), lines: [zero(), zero()] }
-    }
-
-    /// The quota in force, if it is not the first.
-    #[cfg(all(unix, feature = "shared"))]
-    pub(crate) fn changed(&self) -> Option<Quota> {
-        let generation = self.generation.load(Acquire);
-        if generation == 0 { None } else { self.read(generation).map(|line| line.quota) }
-    }
-
-    /// The line of a generation; `None` if it is not whole, because it is no longer meant, or corrupt.
-    fn read(&self, generation: u64) -> Option<Line> {
-        let words = &self.lines[(generation & 1) as usize];
-        let [count, period, burst, units, ticks, check] =
-            core::array::from_fn(|i| words[i].load(Relaxed));
-        if check != checksum(generation, [count, period, burst, units, ticks]) {
-            return None;
-        }
-        let quota = Quota::new(count, Duration::from_nanos(period));
-        let quota = quota.and_then(|quota| quota.try_burst(burst)).ok()?;
-        Some(Line { quota, units, ticks })
-    }
-
-    /// Writes the next generation's line and raises the generation. One caller at a time.
-    fn publish(&self, generation: u64, line: Line) {
-        let Line { quota, units, ticks } = line;
-        let words = [quota.count(), quota.period_ns(), quota.burst_size(), units, ticks];
-        let next = generation.wrapping_add(1);
-        fence(Release);
-        let places = &self.lines[(next & 1) as usize];
-        for (place, word) in places.iter().zip(words) {
-            place.store(word, Relaxed);
-        }
-        places[5].store(checksum(next, words), Relaxed);
-        self.generation.store(next, Release);
-    }
-}
-
-/// Tells a line that is whole from one that two writers, or chance, have made.
-fn checksum(generation: u64, words: [u64; 5]) -> u64 {
-    use core::hash::Hasher;
-    let mut hasher = siphasher::sip::SipHasher13::new();
-    hasher.write_u64(generation);
-    words.iter().for_each(|word| hasher.write_u64(*word));
-    hasher.finish()
-}
-
-/// A line with its multiplier, on a cache line of its own.
-#[derive(Debug)]
-struct Slot {
-    generation: AtomicU64,
-    words: [AtomicU64; 7],
-}
-
-/// A line as it is computed with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Slope {
-    ratio: Ratio,
-    line: Line,
-}
-
-impl Slot {
-    fn empty() -> Self {
-        let words = core::array::from_fn(|_| AtomicU64::new(0));
-        Self { generation: AtomicU64::new(NONE), words }
-    }
-
-    #[inline(always)]
-    fn load(&self) -> Slope {
-        let word = |i: usize| self.words[i].load(Relaxed);
-        let quota = Quota::from_parts(word(4), word(5), word(6));
-        let line = Line { quota, units: word(2), ticks: word(3) };
-        Slope { ratio: Ratio::from_parts(word(0), word(1)), line }
-    }
-
-    /// Caches the slope, unless somebody else is at it.
-    fn store(&self, generation: u64, slope: Slope) {
-        let seen = self.generation.load(Relaxed);
-        let busy = generation | 1 << 63;
-        if seen == generation || seen >> 63 == 1 && seen != NONE {
-            return;
-        }
-        if self.generation.compare_exchange(seen, busy, Acquire, Relaxed).is_err() {
-            return;
-        }
-        fence(Release);
-        let Slope { ratio, line: Line { quota, units, ticks } } = slope;
-        let (multiplier, shift) = ratio.parts();
-        let quota = [quota.count(), quota.period_ns(), quota.burst_size()];
-        for (place, word) in
-            self.words.iter().zip([multiplier, shift, units, ticks].into_iter().chain(quota))
-        {
-            place.store(word, Relaxed);
-        }
-        self.generation.store(generation, Release);
-    }
 }
 
 /// A quota that was found to be in force.

@@ -19,8 +19,8 @@ impl<K: ?Sized> KeyedLimiter<K> {
     ///
     /// let users = KeyedLimiter::<str>::new(Quota::per_minute(10), 1_000);
     /// assert!(users.check_n("alice", 8).is_ok());
-    /// users.set_quota(Quota::per_minute(500))?;
-    /// assert_eq!((users.available("alice"), users.available("bob")), (2, 500));
+    /// users.set_quota(Quota::per_minute(250))?;
+    /// assert_eq!((users.available("alice"), users.available("bob")), (2, 250));
     /// # Ok::<(), sluicegate::QuotaError>(())
     /// ```
     ///

@@ -1,5 +1,6 @@
 //! `KeyedLimiter`: one quota, a bucket for each key, in a table of fixed memory.
 
+mod balance;
 mod builder;
 mod change;
 mod evict;
@@ -13,7 +14,7 @@ pub(crate) mod table;
 
 pub use builder::{KeyedBuilder, WhenFull};
 
-use crate::algorithm::{self, Algorithm, Mark, Rule};
+use crate::algorithm::{Algorithm, Mark, Rule};
 use crate::cell::Step;
 use crate::error::{Denied, QuotaError};
 use crate::figures::Grant;
@@ -22,7 +23,6 @@ use crate::quota::Quota;
 use core::fmt;
 use core::hash::Hash;
 use core::marker::PhantomData;
-use core::time::Duration;
 use hash::Seed;
 use table::{Buckets, Change, Full, Room, Table};
 
@@ -275,76 +275,6 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
             Ok(()) => untouched(),
             Err(full) => self.without_slot(full, n, look).unwrap_or_else(Err),
         }
-    }
-
-    /// Takes `n` tokens even if they are not there, and says how long until the debt is paid: zero if
-    /// there is none.
-    ///
-    /// With [`WhenFull::Deny`], a key that finds no slot is not charged, and the answer is how long
-    /// until there is one.
-    pub fn charge(&self, key: &K, n: u64) -> Duration {
-        if n == 0 {
-            return self.debt(key);
-        }
-        let charge = |state, now: Moment| {
-            let charged = now.rule().charge(state, now.units, n);
-            Change::Grow(charged, now.figures(charged))
-        };
-        let hash = self.seed.fingerprint(key);
-        let figures = match self.table.update(self, hash, self.room(), charge) {
-            Ok(Some(figures)) => figures,
-            Ok(None) => return Duration::ZERO,
-            Err(full) => match self.without_slot(full, n, charge) {
-                Ok(figures) => figures,
-                Err(denied) => return denied.reset_after(),
-            },
-        };
-        figures.retry_after(0).unwrap_or_default()
-    }
-
-    /// How long until the key owes nothing.
-    fn debt(&self, key: &K) -> Duration {
-        let look = |state, now: Moment| Change::Keep(now.figures(state).retry_after(0));
-        let found = self.table.update(self, self.seed.fingerprint(key), None, look);
-        found.ok().flatten().flatten().unwrap_or_default()
-    }
-
-    /// Gives `n` tokens back, never above the burst. Of an untouched key, nothing is missing.
-    pub fn refund(&self, key: &K, n: u64) {
-        let refund = |state, now: Moment| match now.rule().refund(state, now.units, n) {
-            Some(refunded) => Change::Shrink(refunded, ()),
-            None => Change::Keep(()),
-        };
-        self.update_existing(key, refund);
-    }
-
-    /// Whole tokens there now, rounded down; negative in debt.
-    #[must_use]
-    pub fn available(&self, key: &K) -> i64 {
-        let look = |state, now: Moment| Change::Keep(now.rule().balance(state, now.units));
-        self.update_existing(key, look).unwrap_or_else(|| self.now().rule().limit() as i64)
-    }
-
-    /// How full the key's leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Of
-    /// the other algorithms: what is missing from the limit.
-    #[must_use]
-    pub fn level(&self, key: &K) -> u64 {
-        let look =
-            |state, now: Moment| Change::Keep(algorithm::level(&now.rule(), state, now.units));
-        self.update_existing(key, look).unwrap_or(0)
-    }
-
-    /// Makes the key's bucket full again, as if nothing had ever been taken.
-    pub fn reset(&self, key: &K) {
-        let reset = |state, now: Moment| {
-            let rule = now.rule();
-            if rule.is_full(state, now.units) {
-                Change::Keep(())
-            } else {
-                Change::Shrink(rule.fresh(now.units), ())
-            }
-        };
-        self.update_existing(key, reset);
     }
 
     /// Applies `op` to the key's bucket if it has one, or to the shared one if keys without a slot
