@@ -11,7 +11,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// Takes `n` tokens even if they are not there, and says how long until the debt is paid: zero if
     /// there is none.
     ///
-    /// With [`WhenFull::Deny`], a key that finds no slot is not charged, and the answer is how long
+    /// With [`WhenFull::Deny`](crate::WhenFull::Deny), a key that finds no slot is not charged, and the answer is how long
     /// until there is one.
     pub fn charge(&self, key: &K, n: u64) -> Duration {
         if n == 0 {

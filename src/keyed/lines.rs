@@ -1,4 +1,6 @@
 //! Where slots lie: lines of them, a key's two lines, and what all keys have in common.
+//!
+//! ORDERING: tags are loaded with Acquire, for the reason that `table.rs` gives.
 
 use crate::cell::Cell;
 use crate::error::QuotaError;

@@ -1,4 +1,6 @@
 //! The lines that all who use a table agree on, and what tells one that is whole.
+//!
+//! ORDERING: see `live.rs`.
 
 use super::Line;
 use crate::quota::Quota;

@@ -1,4 +1,7 @@
 //! The lines as this process computes with them.
+//!
+//! ORDERING: a line is cached as it is announced, see `live.rs`; the swap that claims its place is Acquire, so
+//! that its words are not written before.
 
 use super::Line;
 use crate::quota::Quota;

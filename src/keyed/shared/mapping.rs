@@ -1,4 +1,7 @@
 //! The file in memory: the one place that turns its bytes into the table's types.
+//!
+//! ORDERING: words are loaded and swapped as in `table.rs`, although whoever frees them is alone: what the
+//! killed had stored is ordered by the system's lock.
 
 use super::super::lines::{Common, Line};
 use super::super::slot::{self, FREE, PENDING, RESERVED};
