@@ -41,6 +41,7 @@ use crossbeam_utils::CachePadded;
 
 /// How often a change of the quota tries while another one is under way.
 const TRIES: u32 = 10_000;
+
 /// A quota, and from when on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Line {
@@ -197,7 +198,8 @@ impl Live {
     pub(crate) fn in_force(&self, announced: &Announced) -> Option<InForce> {
         let generation = announced.generation.load(Acquire);
         let slot = &self.slots[(generation & 1) as usize];
-        let cached = slot.generation.load(Acquire) == generation;
+        // No change is the 2^63rd; a corrupt file's generation may look like a line that is not there.
+        let cached = slot.generation.load(Acquire) == generation && generation >> 63 == 0;
         cached.then(|| InForce { generation, slope: slot.load() })
     }
 

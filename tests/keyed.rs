@@ -180,7 +180,8 @@ fn memory_is_24_bytes_a_key_at_any_capacity() {
     for capacity in [1_000, 1_024, 99_991, 1_000_000, 1_500_000] {
         let (limiter, _) = keyed(Quota::per_hour(1), capacity, WhenFull::Evict);
         assert_eq!(limiter.capacity(), capacity);
-        let fixed = size_of::<KeyedLimiter<u64>>() + 64;
+        // Whatever the capacity: the limiter, what belongs to no key, and the last line's rest.
+        let fixed = 1_280;
         assert!(limiter.memory() <= 24 * capacity + fixed, "{capacity}: {}", limiter.memory());
     }
 }

@@ -105,6 +105,12 @@ fn windows_keep_what_they_admitted() {
         assert_eq!(limiter.available(&1), 13, "{algorithm}");
         clock.advance(Duration::from_millis(60_002));
         assert_eq!(limiter.available(&1), 20, "{algorithm}");
+        // Law 5 on the new line: waiting as long as it says is enough.
+        assert!(limiter.check_n(&1, 20).is_ok());
+        let wait = limiter.check(&1).unwrap_err().retry_after().unwrap();
+        assert!(wait > Duration::ZERO && wait <= Duration::from_secs(120), "{algorithm}: {wait:?}");
+        clock.advance(wait);
+        assert!(limiter.check(&1).is_ok(), "{algorithm}");
         let burst = limiter.set_quota(Quota::per_minute(20).burst(5)).unwrap_err();
         assert_eq!(burst.field(), "burst");
         let count = limiter.set_quota(Quota::per_minute(1 << 39)).unwrap_err();

@@ -200,6 +200,20 @@ fn packed(text: &str) -> Vec<u8> {
     packer.finish().unwrap()
 }
 
+/// `replay ... | head`: who reads has had enough, and that is no error.
+#[test]
+fn closed_pipe_ends_it_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.log");
+    fs::write(&file, LOG).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(program());
+    command.arg(&file).args(["--limit", "10/minute"]).stdout(writer).stderr(Stdio::piped());
+    let output = command.spawn().unwrap().wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
 #[test]
 fn files_gzip_and_standard_input_say_the_same() {
     let folder = tempfile::tempdir().unwrap();
@@ -232,16 +246,84 @@ fn lines_that_do_not_parse_are_named_and_counted() {
     }
     let output = run_on(&bytes, &["--limit", "10/minute"]);
     assert!(output.status.success());
-    let expected = "line 2: not in common or combined format\n\
+    let start = "it does not begin with a host, two names and [a time]";
+    let expected = format!(
+        "line 2: {start}\n\
                     line 5: longer than 65536 bytes\n\
-                    line 6: not in common or combined format\n\
+                    line 6: the time \"99/Foo/2026\" does not parse: input is out of range\n\
                     line 8: not UTF-8\n\
-                    line 9: not in common or combined format\n\
-                    ... and 6 lines more that don't parse\n";
+                    line 9: {start}\n\
+                    ... and 6 lines more that don't parse\n"
+    );
     assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.starts_with("3 requests of 1 addresses"), "{text}");
     assert!(text.contains("11 of 15 lines don't parse, and were left out"), "{text}");
+}
+
+/// What servers write that is easily taken for wrong: a parser crate rejected all of these.
+#[test]
+fn odd_lines_of_both_formats_parse() {
+    let mut text = String::new();
+    for line in [
+        r#"host.example - - [01/Jan/2026:12:03:00 +0000] "GET /a?b=c HTTP/1.1" 200 -"#,
+        r#"203.0.113.1 - John Doe [01/Jan/2026:12:03:00 +0000] "GET / HTTP/1.1" 200 1"#,
+        r#"fe80::1%eth0 - - [01/Jan/2026:12:03:00 +0000] "-" 408 0 "-" "-""#,
+        r#"203.0.113.2 - - [01/Jan/2026:12:03:00 +0000] "GET /\"x\" HTTP/1.1" 000 1 "not a uri" "odd \"agent\"""#,
+        r#"203.0.113.3 - - [01/Jan/2026:12:03:00 +0000] "\x16\x03\x01" 400 226 "-" "-" 0.001"#,
+    ] {
+        text += line;
+        text.push('\n');
+    }
+    let report = |key| {
+        let output = run_on(text.as_bytes(), &["--limit", "1/hour", "--key", key]);
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (key, first) in [
+        ("ip", "5 requests of 5 addresses"),
+        ("user", "5 requests of 5 users"),
+        ("path", "5 requests of 5 paths"),
+    ] {
+        let (said, complaints) = report(key);
+        assert!(said.starts_with(first) && complaints.is_empty(), "{key}: {said}{complaints}");
+    }
+    // The first two have no agent to be found by.
+    let (said, complaints) = report("agent");
+    assert!(said.starts_with("3 requests of 2 user agents"), "{said}");
+    assert_eq!(complaints.matches("no user agent: not in combined format").count(), 2);
+}
+
+/// Each part of a line that is missing is named.
+#[test]
+fn lines_that_end_early_say_what_is_missing() {
+    let head = "203.0.113.1 - - [01/Jan/2026:12:03:00 +0000]";
+    for (rest, why) in [
+        ("", "no request in quotes after the time"),
+        (r#" "GET /"#, "no request in quotes after the time"),
+        (r#" "GET / HTTP/1.1""#, "no status of three digits after the request"),
+        (r#" "GET / HTTP/1.1" 20"#, "no status of three digits after the request"),
+        (r#" "GET / HTTP/1.1" 200"#, "no number of bytes after the status"),
+    ] {
+        let told = complaint(&run_on(format!("{head}{rest}\n").as_bytes(), &["--limit", "1/s"]));
+        assert!(told.starts_with(&format!("line 1: {why}\n")), "{rest}: {told}");
+    }
+}
+
+/// A comparison goes on without an algorithm that cannot hold the count; a log longer than a limiter's
+/// time is refused.
+#[test]
+fn what_no_limiter_can_do_is_said() {
+    let table = said(&["--limit", "100000/second", "--compare"]);
+    let sliding = table.lines().find(|line| line.starts_with("sliding-window")).unwrap();
+    assert!(sliding.contains("count must fit a window's packing"), "{table}");
+    assert!(table.lines().any(|line| line.starts_with("token-bucket") && line.contains("357")));
+    let line =
+        |year| format!("203.0.113.1 - - [01/Jan/{year}:12:03:00 +0000] \"GET / HTTP/1.1\" 200 1\n");
+    let ages = line(1990) + &line(2026);
+    let told = complaint(&run_on(ages.as_bytes(), &["--limit", "1/s"]));
+    assert!(
+        told.ends_with("error: the log spans over 30 years, for which no limiter's time is made\n")
+    );
 }
 
 #[test]

@@ -22,8 +22,14 @@ enum Harm {
     Byte(u64, u8),
     /// A slot's word gets any state and value.
     Word(u64, u64),
+    /// A word of the first page gets any value.
+    Page(u64, u64),
     /// All of the lines become this byte.
     Fill(u8),
+}
+
+fn ends() -> impl Strategy<Value = u64> {
+    prop_oneof![0..4_u64, Just(u64::MAX), Just(1 << 63), Just((1 << 63) - 1), any::<u64>()]
 }
 
 fn harm() -> impl Strategy<Value = Harm> {
@@ -32,6 +38,9 @@ fn harm() -> impl Strategy<Value = Harm> {
         8 => (any::<u64>(), any::<u64>()).prop_map(|(at, word)| Harm::Word(at, word)),
         // The ends of every field.
         2 => (any::<u64>(), 0..4_u64).prop_map(|(at, state)| Harm::Word(at, state << 62 | !(3 << 62))),
+        4 => (any::<u64>(), any::<u64>()).prop_map(|(at, word)| Harm::Page(at, word)),
+        // The generation of the quota, and the lines that it chooses from.
+        4 => (96..110_u64, ends()).prop_map(|(at, word)| Harm::Page(at, word)),
         1 => any::<u8>().prop_map(Harm::Fill),
     ]
 }
@@ -65,6 +74,9 @@ fn use_it(limiter: &KeyedLimiter<u64>, keys: u64) {
     limiter.check_many(&(0..keys).collect::<Vec<_>>(), &mut answers);
     assert_eq!(answers.len() as u64, keys);
     let _ = (limiter.len(), limiter.evictions(), limiter.reclaimed());
+    // It may be refused, and must come to an end.
+    let quota = limiter.quota();
+    let _ = limiter.set_quota(quota.burst(quota.burst_size()));
 }
 
 proptest! {
@@ -94,6 +106,9 @@ proptest! {
                     let lines = (size - 4_096) / 64;
                     let at = 4_096 + at % lines * 64 + 32 + (at >> 32) % 4 * 8;
                     file.write_all_at(&word.to_ne_bytes(), at).unwrap();
+                }
+                Harm::Page(at, word) => {
+                    file.write_all_at(&word.to_ne_bytes(), at % 512 * 8).unwrap();
                 }
                 Harm::Fill(byte) => {
                     file.write_all_at(&vec![byte; size as usize - 4_096], 4_096).unwrap();

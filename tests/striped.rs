@@ -12,7 +12,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 use windows_law::{Admission, worst_window};
 
-const THREADS: u64 = 4;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn striped(quota: Quota, stripes: usize) -> (ManualClock, RateLimiter) {
@@ -23,6 +22,11 @@ fn striped(quota: Quota, stripes: usize) -> (ManualClock, RateLimiter) {
 
 fn limit(limiter: &RateLimiter) -> u64 {
     limiter.peek(0).unwrap().limit()
+}
+
+/// All cores, and at least as many threads as make some wait for a core.
+fn threads() -> u64 {
+    thread::available_parallelism().map_or(4, |cores| 4.max(cores.get() as u64))
 }
 
 /// Runs `take` once in each of several new threads, one after the other, so that leases are left in
@@ -139,7 +143,7 @@ fn stripes_are_for_buckets_alone() {
 fn exactly_the_limit_among_threads_while_the_clock_stands() {
     for (burst, stripes) in [(100, 2), (10_000, 4), (200_000, 4), (200_000, 1), (50_000, 64)] {
         let (_, limiter) = striped(Quota::per_second(1).burst(burst), stripes);
-        let barrier = Barrier::new(THREADS as usize);
+        let barrier = Barrier::new(threads() as usize);
         let take = || {
             barrier.wait();
             let mut admitted = 0;
@@ -155,7 +159,7 @@ fn exactly_the_limit_among_threads_while_the_clock_stands() {
             }
         };
         let admitted: u64 = thread::scope(|scope| {
-            let racers: Vec<_> = (0..THREADS).map(|_| scope.spawn(take)).collect();
+            let racers: Vec<_> = (0..threads()).map(|_| scope.spawn(take)).collect();
             racers.into_iter().map(|racer| racer.join().unwrap()).sum()
         });
         // A thread may be denied what another holds in its hand and gives back.
@@ -169,7 +173,7 @@ fn exactly_the_limit_among_threads_while_the_clock_stands() {
 fn charges_and_refunds_among_threads_lose_nothing() {
     let (_, limiter) = striped(Quota::per_second(1).burst(100_000), 4);
     thread::scope(|scope| {
-        for thread in 0..THREADS {
+        for thread in 0..threads() {
             let limiter = &limiter;
             scope.spawn(move || {
                 for turn in 0..20_000 {
@@ -222,7 +226,7 @@ fn law_1_striped_among_threads() {
         };
         let log: Vec<Admission> = thread::scope(|scope| {
             let take = &take;
-            let racers: Vec<_> = (0..THREADS).map(|i| scope.spawn(move || take(i))).collect();
+            let racers: Vec<_> = (0..threads()).map(|i| scope.spawn(move || take(i))).collect();
             racers.into_iter().flat_map(|racer| racer.join().unwrap()).collect()
         });
         let per_nano = rate as f64 / 1e9;

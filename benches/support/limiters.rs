@@ -269,7 +269,7 @@ pub(crate) fn scaling(threads: &[usize], turn: Turn) -> Case {
     let (mut contestants, mut goals) = (Vec::new(), Vec::new());
     // Rows are named by what they are; a bench's few names may live as long as it does.
     let name = |kind: &str, threads: usize| -> &'static str {
-        format!("{kind}, {threads} threads").leak()
+        format!("{kind}, {threads} thread{}", if threads == 1 { "" } else { "s" }).leak()
     };
     for threads in threads.iter().copied() {
         let rows = [

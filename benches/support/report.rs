@@ -48,7 +48,11 @@ pub(crate) fn print(case: &Case, measured: &Measured) -> Verdict {
     };
     let threads = if case.threads == 1 { "thread" } else { "threads" };
     let rounds = measured.nanos[0].len();
-    println!("### {}, {} {threads}\n", case.name, case.threads);
+    if case.contestants.iter().any(|contestant| contestant.threads.is_some()) {
+        println!("### {}\n", case.name);
+    } else {
+        println!("### {}, {} {threads}\n", case.name, case.threads);
+    }
     println!(
         "{} {rounds} rounds; each thread had {:.0} % of a processor, and {:.0} % of the turns were \
          disturbed by other processes.\n",

@@ -1,7 +1,7 @@
 //! From bytes to requests.
 
 use crate::Key;
-use access_log_parser::{LogEntry, LogType, RequestResult};
+use crate::line::Lines;
 use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::HashMap;
@@ -68,8 +68,17 @@ impl Log {
         Ok(log)
     }
 
+    /// Seconds from the first request to the last.
+    pub(crate) fn span(&self) -> u64 {
+        match &self.requests[..] {
+            [(first, _), .., (last, _)] => last.abs_diff(*first),
+            _ => 0,
+        }
+    }
+
     fn read_lines(&mut self, lines: &mut dyn BufRead, key: Key) -> io::Result<()> {
         let (mut line, mut numbers) = (Vec::new(), HashMap::new());
+        let parser = Lines::new(key).map_err(io::Error::other)?;
         let mut newest = i64::MIN;
         loop {
             line.clear();
@@ -90,7 +99,7 @@ impl Log {
             if text.is_empty() {
                 continue;
             }
-            match parse(text, key) {
+            match parser.parse(text) {
                 Ok((at, key)) => {
                     if at < newest {
                         self.late += 1;
@@ -146,33 +155,4 @@ fn unpacked(mut bytes: Box<dyn Read>) -> io::Result<Box<dyn BufRead>> {
     } else {
         Box::new(BufReader::new(bytes))
     })
-}
-
-/// The time and the key of a line.
-fn parse(line: &str, key: Key) -> Result<(i64, String), String> {
-    // A combined line is a common one and more; only its beginning need be right.
-    let common = entry(LogType::CommonLog, line)?;
-    let LogEntry::CommonLog(common) = &common else { return Err("no common log line".into()) };
-    let at = common.timestamp.timestamp();
-    let text = match key {
-        Key::Ip => common.ip.to_string(),
-        Key::User => common.user.map_or_else(|| common.ip.to_string(), str::to_owned),
-        Key::Path => match &common.request {
-            RequestResult::Valid(request) => request.uri().path().to_owned(),
-            RequestResult::InvalidPath(_, _) | RequestResult::InvalidRequest(_) => {
-                return Err("no path in the request".into());
-            }
-        },
-        Key::Agent => match entry(LogType::CombinedLog, line)? {
-            LogEntry::CombinedLog(combined) => {
-                combined.user_agent.ok_or("no user agent")?.to_owned()
-            }
-            _ => return Err("no combined log line".into()),
-        },
-    };
-    Ok((at, text))
-}
-
-fn entry(kind: LogType, line: &str) -> Result<LogEntry<'_>, String> {
-    access_log_parser::parse(kind, line).map_err(|_| "not in common or combined format".to_owned())
 }

@@ -8,6 +8,7 @@
 //! Reads the common and the combined log format, plain or gzip, from a file or from standard input
 //! (`-`), and replays it on its own timestamps, in order of time.
 
+mod line;
 mod log;
 mod plot;
 mod report;
@@ -16,7 +17,9 @@ mod run;
 use clap::{Parser, ValueEnum};
 use log::Log;
 use sluicegate::{Algorithm, Quota};
+use std::error::Error;
 use std::fmt;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,7 +54,7 @@ struct Flags {
 /// What of a request is the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Key {
-    /// The address.
+    /// The address, or the host's name where the server writes that.
     Ip,
     /// The user that the server has authenticated; the address of requests without one.
     User,
@@ -72,6 +75,9 @@ impl fmt::Display for Key {
     }
 }
 
+/// Thirty years, in seconds.
+const LONGEST: u64 = 30 * 31_557_600;
+
 const ALL: [Algorithm; 4] = [
     Algorithm::TokenBucket,
     Algorithm::LeakyBucket,
@@ -80,8 +86,10 @@ const ALL: [Algorithm; 4] = [
 ];
 
 fn main() -> ExitCode {
-    match replay(&Flags::parse()) {
+    match replay(&Flags::parse(), &mut std::io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
+        // Who reads, as `head`, has had enough.
+        Err(why) if is_closed_pipe(&*why) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("error: {why}");
             ExitCode::FAILURE
@@ -89,7 +97,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn replay(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
+fn is_closed_pipe(why: &(dyn Error + 'static)) -> bool {
+    why.downcast_ref::<io::Error>().is_some_and(|why| why.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn replay(flags: &Flags, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let limit = match flags.burst {
         Some(burst) => flags.limit.try_burst(burst)?,
         None => flags.limit,
@@ -100,26 +112,30 @@ fn replay(flags: &Flags) -> Result<(), Box<dyn std::error::Error>> {
     // What cannot be is said before a long log is read.
     run::limiter(limit, flags.algorithm, 1)?;
     let log = Log::read(&flags.log, flags.key)?;
-    print!("{}", report::about(&log, flags.key));
+    write!(out, "{}", report::about(&log, flags.key))?;
+    if log.span() > LONGEST {
+        return Err("the log spans over 30 years, for which no limiter's time is made".into());
+    }
     let outcome = run::replay(&log, limit, flags.algorithm)?;
     if flags.compare {
-        let mut rows = Vec::new();
-        for algorithm in ALL {
+        let row = |algorithm| {
             let outcome = run::replay(&log, limit, algorithm)?;
-            rows.push((algorithm, outcome, run::tightest_count(&log, limit, algorithm)?));
-        }
-        print!("{}", report::compared(&log, limit, &rows));
+            Ok((outcome, run::tightest_count(&log, limit, algorithm)?))
+        };
+        // What an algorithm cannot hold, the others may.
+        let rows = ALL.map(|algorithm| (algorithm, row(algorithm)));
+        write!(out, "{}", report::compared(&log, limit, &rows))?;
     } else {
-        print!("{}", report::outcome(&log, limit, flags.algorithm, &outcome, flags.top));
+        write!(out, "{}", report::outcome(&log, limit, flags.algorithm, &outcome, flags.top))?;
         let burst = run::tightest_burst(&log, limit, flags.algorithm)?;
         let count = run::tightest_count(&log, limit, flags.algorithm)?;
-        print!("{}", report::tightest(limit, flags.algorithm, burst, count));
+        write!(out, "{}", report::tightest(limit, flags.algorithm, burst, count))?;
     }
     if let Some(file) = &flags.plot {
         let title = format!("{} by {}, for each {}", limit, flags.algorithm, flags.key);
         plot::draw(file, &log, &outcome, &title)
             .map_err(|why| format!("cannot draw {}: {why}", file.display()))?;
-        println!("\ndrawn: {}", file.display());
+        writeln!(out, "\ndrawn: {}", file.display())?;
     }
     Ok(())
 }

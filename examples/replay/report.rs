@@ -3,7 +3,7 @@
 use crate::Key;
 use crate::log::Log;
 use crate::run::{Outcome, is_window};
-use sluicegate::{Algorithm, Quota};
+use sluicegate::{Algorithm, Quota, QuotaError};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -27,11 +27,7 @@ fn share(part: u64, whole: u64) -> f64 {
 
 /// What the log is.
 pub(crate) fn about(log: &Log, key: Key) -> String {
-    let (first, last) = match &log.requests[..] {
-        [] => (0, 0),
-        [only] => (only.0, only.0),
-        [first, .., last] => (first.0, last.0),
-    };
+    let first = log.requests.first().map_or(0, |(at, _)| *at);
     let mut text = format!(
         "{} requests of {} {}, in {} from {}\n",
         log.requests.len(),
@@ -42,7 +38,7 @@ pub(crate) fn about(log: &Log, key: Key) -> String {
             Key::Path => "paths",
             Key::Agent => "user agents",
         },
-        span((last - first).unsigned_abs()),
+        span(log.span()),
         utc(first),
     );
     if log.skipped > 0 {
@@ -143,12 +139,11 @@ fn counted(limit: Quota, algorithm: Algorithm, count: u64) -> Option<Quota> {
     if is_window(algorithm) { Some(quota) } else { quota.try_burst(limit.burst_size()).ok() }
 }
 
+/// An algorithm's outcome and its tightest count, or why it cannot hold the limit.
+pub(crate) type Row = Result<(Outcome, Option<u64>), QuotaError>;
+
 /// All algorithms, side by side.
-pub(crate) fn compared(
-    log: &Log,
-    limit: Quota,
-    rows: &[(Algorithm, Outcome, Option<u64>)],
-) -> String {
+pub(crate) fn compared(log: &Log, limit: Quota, rows: &[(Algorithm, Row)]) -> String {
     let mut text = format!("\n{limit}, by each algorithm:\n\n");
     let _ = writeln!(
         text,
@@ -156,7 +151,14 @@ pub(crate) fn compared(
         "", "allowed", "denied", "share", "limited"
     );
     let all = log.requests.len() as u64;
-    for (algorithm, outcome, tightest) in rows {
+    for (algorithm, row) in rows {
+        let (outcome, tightest) = match row {
+            Ok(row) => row,
+            Err(why) => {
+                let _ = writeln!(text, "{algorithm:<15} {why}");
+                continue;
+            }
+        };
         let hit = outcome.clients.iter().filter(|(_, denied)| *denied > 0).count();
         let tightest = tightest.and_then(|count| counted(limit, *algorithm, count));
         let _ = writeln!(

@@ -29,28 +29,48 @@ pub(crate) fn limiter(
     keys: usize,
 ) -> Result<(ManualClock, KeyedLimiter<u32>), QuotaError> {
     let clock = ManualClock::new();
-    // Room for every key, twice over: the replay of a log forgets nobody.
-    let builder = KeyedLimiter::builder(for_algorithm(limit, algorithm)?, 2 * keys.max(64));
+    // The replay of a log forgets nobody.
+    let builder = KeyedLimiter::builder(for_algorithm(limit, algorithm)?, keys.max(64));
     let builder = builder.algorithm(algorithm).when_full(WhenFull::Deny).clock(clock.clone());
     Ok((clock, builder.build()?))
 }
 
 /// Replays the log through a limiter of its own.
 pub(crate) fn replay(log: &Log, limit: Quota, algorithm: Algorithm) -> Result<Outcome, QuotaError> {
-    let (clock, limiter) = limiter(limit, algorithm, log.keys.len())?;
+    let mut room = 2 * log.keys.len();
+    loop {
+        // A key for which a table has no room would be taken for a limited one: a larger table, then.
+        if let Some(outcome) = replay_in(log, limit, algorithm, room)? {
+            return Ok(outcome);
+        }
+        room *= 2;
+    }
+}
+
+/// The same with room for so many keys; `None` if that was not enough.
+fn replay_in(
+    log: &Log,
+    limit: Quota,
+    algorithm: Algorithm,
+    room: usize,
+) -> Result<Option<Outcome>, QuotaError> {
+    let (clock, limiter) = limiter(limit, algorithm, room)?;
     let mut clients = vec![(0, 0); log.keys.len()];
+    let mut admitted = Vec::with_capacity(log.requests.len());
     let origin = origin(log, limit);
-    let admit = |(at, key): &(i64, u32)| {
-        clock.set(Duration::from_secs((at - origin).unsigned_abs()));
-        let admitted = limiter.check(key).is_ok();
+    for (at, key) in &log.requests {
+        clock.set(Duration::from_secs(at.abs_diff(origin)));
+        let answer = limiter.check(key);
+        if matches!(&answer, Err(denied) if denied.is_table_full()) {
+            return Ok(None);
+        }
         let client = &mut clients[*key as usize];
         client.0 += 1;
-        client.1 += u64::from(!admitted);
-        admitted
-    };
-    let admitted: Vec<bool> = log.requests.iter().map(admit).collect();
+        client.1 += u64::from(answer.is_err());
+        admitted.push(answer.is_ok());
+    }
     let denied = clients.iter().map(|(_, denied)| denied).sum();
-    Ok(Outcome { clients, denied, admitted })
+    Ok(Some(Outcome { clients, denied, admitted }))
 }
 
 /// The clock's zero, at or before the first request: a multiple of the period since 1970, so that windows

@@ -82,9 +82,9 @@ impl Table {
         Self { lines: Lines::new(slots) }
     }
 
-    /// Bytes of slots.
+    /// Bytes of slots, and of what belongs to no key.
     pub(crate) fn bytes(&self) -> usize {
-        size_of_val(&*self.lines)
+        size_of_val(&*self.lines) + size_of_val(self.lines.common())
     }
 
     /// Buckets forgotten before they were full.
