@@ -19,10 +19,12 @@ may_import() {
         basis) echo "algorithm clock error figures time" ;;
         striped) echo "algorithm basis cell quota sync" ;;
         live) echo "algorithm clock error figures quota sync time" ;;
-        limiter) echo "algorithm basis cell clock error figures quota striped word" ;;
-        keyed) echo "algorithm cell clock error figures live quota sync word" ;;
+        line) echo "cell error figures sync" ;;
+        limiter) echo "algorithm basis cell clock error figures line quota striped word" ;;
+        keyed) echo "algorithm cell clock error figures line live quota sync word" ;;
+        wait) echo "error figures keyed limiter line" ;;
         model) echo "algorithm cell clock keyed live quota striped sync" ;;
-        lib) echo "algorithm clock error figures keyed limiter quota" ;;
+        lib) echo "algorithm clock error figures keyed limiter quota wait" ;;
         *) return 1 ;;
     esac
 }

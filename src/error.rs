@@ -32,7 +32,7 @@ impl Denied {
     /// Whether the request exceeds the limit itself, so that waiting is of no use.
     #[must_use]
     pub fn is_never(&self) -> bool {
-        self.asked > self.limit()
+        self.asked > self.limit() && !self.at.in_instalments()
     }
 
     /// Whether a keyed limiter had no room left for a new key ([`WhenFull::Deny`]); the request was

@@ -25,7 +25,7 @@ impl Figures {
         match self.terms.mark {
             Mark::ClockFree => return self.state,
             Mark::TableFull => return 0,
-            Mark::Plain => {}
+            Mark::Plain | Mark::Instalments => {}
         }
         self.terms.rule().balance(self.state, self.now).max(0) as u64
     }
@@ -42,11 +42,34 @@ impl Figures {
     pub(crate) fn retry_after(&self, n: u64) -> Option<Duration> {
         // Room in a full table comes when a bucket is full again.
         let n = if self.table_full() && n <= self.limit() { self.limit() } else { n };
-        self.terms.rule().until(self.state, self.now, n).map(|units| self.wait(units))
+        let rule = self.terms.rule();
+        let units = if self.terms.mark == Mark::Instalments {
+            Some(rule.until_paid(self.state, self.now, n))
+        } else {
+            rule.until(self.state, self.now, n)
+        };
+        units.map(|units| self.wait(units))
+    }
+
+    pub(crate) fn in_instalments(&self) -> bool {
+        self.terms.mark == Mark::Instalments
     }
 
     pub(crate) fn table_full(&self) -> bool {
         self.terms.mark == Mark::TableFull
+    }
+
+    /// The most units that flow within a time.
+    pub(crate) fn reach(&self, within: Duration) -> u64 {
+        let within = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
+        self.terms.pace().reach(self.nanos, self.now, within)
+    }
+
+    /// The same state when `units` more have flowed.
+    pub(crate) fn after(self, units: u64) -> Self {
+        let wait = self.terms.pace().wait(self.nanos, self.now, units);
+        let nanos = u64::try_from(u128::from(self.nanos) + wait).unwrap_or(u64::MAX);
+        Self { now: self.now.wrapping_add(units), nanos, ..self }
     }
 
     /// How long until `units` more have flowed.

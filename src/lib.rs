@@ -37,6 +37,7 @@ mod error;
 mod figures;
 mod keyed;
 mod limiter;
+mod line;
 mod live;
 #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
 #[doc(hidden)]
@@ -45,11 +46,14 @@ mod quota;
 mod striped;
 mod sync;
 mod time;
+mod wait;
 mod word;
 
 pub use algorithm::Algorithm;
 #[cfg(feature = "quanta")]
 pub use clock::QuantaClock;
+#[cfg(feature = "tokio")]
+pub use clock::TokioClock;
 pub use clock::{Clock, ManualClock};
 #[cfg(feature = "std")]
 pub use clock::{CoarseClock, MonotonicClock};
@@ -60,6 +64,9 @@ pub use figures::Grant;
 pub use keyed::{KeyedBuilder, KeyedLimiter, WhenFull};
 pub use limiter::{Builder, RateLimiter};
 pub use quota::Quota;
+pub use wait::Reservation;
+#[cfg(feature = "tokio")]
+pub use wait::{Acquire, Throttle, ThrottleSink};
 
 /// Chapters: what to choose, what the limits are, how it works, and how fast.
 #[cfg(doc)]

@@ -1,6 +1,7 @@
 //! `RateLimiter`: the public verbs over one cell.
 
 mod builder;
+mod place;
 
 pub use builder::Builder;
 
@@ -10,6 +11,7 @@ use crate::cell::{Cell, Step};
 use crate::clock::Timer;
 use crate::error::Denied;
 use crate::figures::Grant;
+use crate::line::{Promised, Waiting};
 use crate::quota::Quota;
 use crate::striped::{self, Striped};
 use crate::word;
@@ -50,6 +52,8 @@ pub struct RateLimiter {
     basis: Basis,
     path: Path,
     quota: Quota,
+    waiting: Waiting,
+    promised: Promised,
 }
 
 /// The ways of a check, the commonest first.
@@ -83,7 +87,7 @@ impl RateLimiter {
     pub fn new(quota: Quota) -> Self {
         let timer = Timer::new(Timer::system());
         let terms = Terms::bucket(quota, Algorithm::TokenBucket, u64::BITS);
-        Self::assemble(quota, terms, timer, Path::of(&terms.rule()))
+        Self::assemble(quota, terms, timer, Path::of(&terms.rule()), Waiting::default())
     }
 
     /// Chooses the algorithm, the clock and the rest.
@@ -91,9 +95,10 @@ impl RateLimiter {
         Builder::new(quota)
     }
 
-    fn assemble(quota: Quota, terms: Terms, timer: Timer, path: Path) -> Self {
+    fn assemble(quota: Quota, terms: Terms, timer: Timer, path: Path, waiting: Waiting) -> Self {
         let cell = CachePadded::new(Cell::new(0));
-        Self { cell, basis: Basis::new(terms, timer), path, quota }
+        let promised = Promised::new();
+        Self { cell, basis: Basis::new(terms, timer), path, quota, waiting, promised }
     }
 
     /// Takes one token, or says how long until there is one.

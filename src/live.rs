@@ -162,6 +162,12 @@ impl Live {
         }
     }
 
+    /// How often the quota has changed.
+    #[cfg(feature = "std")]
+    pub(crate) fn generation(&self, announced: &Announced) -> u64 {
+        announced.generation.load(Acquire)
+    }
+
     /// The terms of the first quota: algorithm and layout are those of every later one.
     #[inline(always)]
     pub(crate) fn first(&self) -> &Terms {

@@ -274,7 +274,7 @@ impl Striped {
     }
 
     /// Returns tokens that were taken from stripes since `before` was the centre's word.
-    fn give_back<T: Timed>(&self, centre: &Cell, before: u64, time: &T, n: u64) {
+    pub(crate) fn give_back<T: Timed>(&self, centre: &Cell, before: u64, time: &T, n: u64) {
         centre.update(|full| {
             // Read anew for each try, after the word: what is swapped then was not full either.
             let now = T::units(time.read());

@@ -259,4 +259,18 @@ impl Pace {
         // On an ended line `at` may be past the target by chance; what has not flowed takes a while.
         target.saturating_sub(if in_phase { at } else { began }).max(1)
     }
+
+    /// The most units whose [`wait`](Self::wait) is at most `within` nanoseconds.
+    pub(crate) fn reach(&self, at: u64, now: u64, within: u64) -> u64 {
+        if within == 0 {
+            return 0;
+        }
+        let began = self.when(u128::from(now));
+        let at = u128::from(at);
+        let in_phase = at + 1 >= began && at <= began + self.when(1);
+        let end = if in_phase { at } else { began } + u128::from(within);
+        let Some(flowed) = end.checked_mul(self.per_period) else { return u64::MAX };
+        let units = (flowed / u128::from(self.period_ns)) >> self.unit;
+        u64::try_from(units.saturating_sub(u128::from(now))).unwrap_or(u64::MAX)
+    }
 }

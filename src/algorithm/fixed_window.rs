@@ -7,11 +7,11 @@
 //!     take n, later window:   index, admitted   ->  now's index, n
 //! ```
 //!
-//! The index stands above the count, so that taking always makes the state larger. A `now` of an
-//! earlier window than the state's is taken for the state's window: the word never moves back.
-//! Time is counted in windows of `2^fraction` units.
+//! The index stands above the count, so that taking always makes the state larger. Of an earlier window
+//! than the state's nothing is left: the windows before it are booked by those who wait, or the clock that
+//! says so lags. Time is counted in windows of `2^fraction` units.
 
-use super::window_bits;
+use super::{GivenUp, Returned, window_bits};
 use crate::error::QuotaError;
 use crate::quota::Quota;
 
@@ -52,11 +52,14 @@ impl FixedWindow {
     #[inline(always)]
     pub(super) fn take(&self, state: u64, now: u64, n: u64) -> Option<u64> {
         let (index, count) = self.at(state, now);
-        (count + n <= self.limit).then(|| index << self.count_bits | (count + n))
+        let fits = count + n <= self.limit && self.began(index << self.count_bits) <= now;
+        fits.then(|| index << self.count_bits | (count + n))
     }
 
     pub(super) fn balance(&self, state: u64, now: u64) -> i64 {
-        self.limit as i64 - self.at(state, now).1 as i64
+        let (index, count) = self.at(state, now);
+        let booked = (index - (now >> self.fraction)).saturating_mul(self.limit);
+        self.limit as i64 - count as i64 - i64::try_from(booked).unwrap_or(i64::MAX >> 1)
     }
 
     pub(super) fn charge(&self, state: u64, now: u64, n: u64) -> u64 {
@@ -80,12 +83,38 @@ impl FixedWindow {
 
     pub(super) fn until_full(&self, state: u64, now: u64) -> u64 {
         let (index, count) = self.at(state, now);
-        if count == 0 { 0 } else { self.end(index).saturating_sub(now) }
+        if count == 0 { self.start(index, now) } else { self.end(index).saturating_sub(now) }
     }
 
     pub(super) fn until(&self, state: u64, now: u64, n: u64) -> u64 {
         let (index, count) = self.at(state, now);
-        if count.saturating_add(n) <= self.limit { 0 } else { self.end(index).saturating_sub(now) }
+        if count.saturating_add(n) <= self.limit {
+            self.start(index, now)
+        } else {
+            self.end(index).saturating_sub(now)
+        }
+    }
+
+    /// How long until the window begins.
+    fn start(&self, index: u64, now: u64) -> u64 {
+        (index << self.fraction).saturating_sub(now)
+    }
+
+    /// The state with a place for `n`, at most the limit, in the first window that has room, and the wait for it, if that is at
+    /// most `longest`.
+    pub(super) fn reserve(&self, state: u64, now: u64, n: u64, longest: u64) -> Option<(u64, u64)> {
+        let wait = self.until(state, now, n);
+        (wait <= longest).then(|| (self.charge(state, now + wait, n), wait))
+    }
+
+    /// See [`Rule::give_up`](super::Rule::give_up). A place is the moment that it is due: what was booked in
+    /// its window is free again if no later window has been begun.
+    pub(super) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
+        let (index, count) = self.at(state, now);
+        let tokens = given.n.min(count);
+        let there = index == given.place >> self.fraction && tokens > 0;
+        let back = index << self.count_bits | (count - tokens);
+        there.then_some((back, Returned { tokens, promised: None }))
     }
 
     /// Where the window ends. No index of a clock's overflows, but one of a corrupt file may.

@@ -99,6 +99,8 @@ pub(crate) enum Mark {
     ClockFree,
     /// Denied because a table had no room for the key.
     TableFull,
+    /// Denied a place in a line in which costs over the burst are paid in instalments.
+    Instalments,
 }
 
 impl Terms {
@@ -155,6 +157,20 @@ impl Terms {
             let unit = Ratio::new(1, 1 << -self.fraction);
             tick.then(unit).then(Ratio::new(count, period))
         }
+    }
+
+    /// Units in which as many tokens flow: the longest wait of a line that may be so far in debt.
+    pub(crate) fn wait_for(&self, tokens: u64) -> u64 {
+        if !self.is_window() {
+            return self.scale().units_at_most(tokens, u64::MAX >> 1);
+        }
+        let windows = (u128::from(tokens) << self.fraction) / u128::from(self.quota.count());
+        u64::try_from(windows).unwrap_or(u64::MAX)
+    }
+
+    /// The longest wait that a state can hold at `now`. A bucket's own debt ends before.
+    pub(crate) fn longest_wait(&self, now: u64) -> u64 {
+        if self.is_window() { self.end().saturating_sub(now) } else { u64::MAX }
     }
 
     /// Where the line stops.
@@ -242,6 +258,22 @@ fn window_bits(quota: &Quota) -> u32 {
     u128::BITS - windows.leading_zeros()
 }
 
+/// A place in line that is given up: what it is, for how many tokens, and how far the line is known to have gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GivenUp {
+    pub(crate) place: u64,
+    pub(crate) n: u64,
+    pub(crate) promised: u64,
+}
+
+/// What comes back of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Returned {
+    pub(crate) tokens: u64,
+    /// How far the line has gone, if somebody behind holds a place there.
+    pub(crate) promised: Option<u64>,
+}
+
 /// The decisions of one limiter. One predictable branch chooses the algorithm.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Rule {
@@ -302,6 +334,51 @@ impl Rule {
         }
     }
 
+    /// The state with a place in line for `n`, and the units until it is due; `None` if that is over `longest`. With
+    /// `longest` 0 it is [`take`](Self::take). `n` is from 1 to the limit; of a bucket it may be more.
+    #[inline]
+    pub(crate) fn reserve(&self, state: u64, now: u64, n: u64, longest: u64) -> Option<(u64, u64)> {
+        match self {
+            Self::Bucket(rule) => rule.reserve(state, now, n, longest),
+            Self::Fixed(rule) => rule.reserve(state, now, n, longest),
+            Self::Sliding(rule) => rule.reserve(state, now, n, longest),
+        }
+    }
+
+    /// What is to be remembered of a place in the line: of a bucket the state that it made, which keeps its
+    /// meaning when the quota changes; of a window the moment that it is due.
+    #[inline]
+    pub(crate) fn place(&self, state: u64, now: u64, wait: u64) -> u64 {
+        if let Self::Bucket(_) = self { state } else { now + wait }
+    }
+
+    /// Units until a place is due.
+    #[inline]
+    pub(crate) fn until_place(&self, place: u64, now: u64) -> u64 {
+        match self {
+            Self::Bucket(rule) => rule.until_place(place, now),
+            _ => place.saturating_sub(now),
+        }
+    }
+
+    /// The state after giving up a place that is not due yet, or `None` if nothing comes back.
+    ///
+    /// Of a bucket `n - behind` tokens do, `behind` being those reserved after it: so everything if nobody is
+    /// behind. The places of those behind stay. That is the rule of Go's x/time/rate, but for one thing: there
+    /// the end of the line moves back with a last place that is given up, even if others have one at the same
+    /// moment, and then too much is returned for the next. Here the end is `promised` for as long as it is ahead of the
+    /// state.
+    pub(crate) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
+        if self.until_place(given.place, now) == 0 {
+            return None;
+        }
+        match self {
+            Self::Bucket(rule) => rule.give_up(state, now, given),
+            Self::Fixed(rule) => rule.give_up(state, now, given),
+            Self::Sliding(rule) => rule.give_up(state, now, given),
+        }
+    }
+
     /// A full bucket's state that is as new as `now`.
     #[inline]
     pub(crate) fn fresh(&self, now: u64) -> u64 {
@@ -335,14 +412,16 @@ impl Rule {
     /// Units of time until `n` tokens are there; `None` if they never are.
     #[inline]
     pub(crate) fn until(&self, state: u64, now: u64, n: u64) -> Option<u64> {
-        if n > self.limit() {
-            return None;
-        }
-        Some(match self {
+        (n <= self.limit()).then(|| self.until_paid(state, now, n))
+    }
+
+    /// Units of time until `n` tokens have flowed; of a window `n` is at most the limit.
+    pub(crate) fn until_paid(&self, state: u64, now: u64, n: u64) -> u64 {
+        match self {
             Self::Bucket(rule) => rule.until(state, now, n),
             Self::Fixed(rule) => rule.until(state, now, n),
             Self::Sliding(rule) => rule.until(state, now, n),
-        })
+        }
     }
 
     /// Whether forgetting the state loses nothing.

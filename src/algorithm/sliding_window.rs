@@ -16,7 +16,7 @@
 //! "How we built rate limiting capable of scaling to millions of domains" (Cloudflare, 2017).
 
 use super::fixed_window::layout;
-use super::window_bits;
+use super::{GivenUp, Returned, window_bits};
 use crate::error::QuotaError;
 use crate::quota::Quota;
 
@@ -71,7 +71,7 @@ impl SlidingWindow {
             Some(0) => At { index, previous, current, left },
             Some(1) => At { index: today, previous: current, current: 0, left },
             Some(_) => At { index: today, previous: 0, current: 0, left },
-            // An older `now` is taken for the beginning of the state's window.
+            // What is before the state's window is booked by those who wait.
             None => At { index, previous, current, left: self.window() },
         }
     }
@@ -91,13 +91,15 @@ impl SlidingWindow {
     #[inline(always)]
     pub(super) fn take(&self, state: u64, now: u64, n: u64) -> Option<u64> {
         let at = self.at(state, now);
-        self.fits(at, n).then(|| self.pack(At { current: at.current + n, ..at }))
+        let fits = self.fits(at, n) && at.index << self.fraction <= now;
+        fits.then(|| self.pack(At { current: at.current + n, ..at }))
     }
 
     pub(super) fn balance(&self, state: u64, now: u64) -> i64 {
         let at = self.at(state, now);
         let sliding = (u128::from(at.previous) * u128::from(at.left)).div_ceil(1 << self.fraction);
-        self.limit as i64 - at.current as i64 - sliding as i64
+        let there = self.limit as i64 - at.current as i64 - sliding as i64;
+        if at.index << self.fraction <= now { there } else { there.min(0) }
     }
 
     pub(super) fn charge(&self, state: u64, now: u64, n: u64) -> u64 {
@@ -127,7 +129,7 @@ impl SlidingWindow {
         let at = self.at(state, now);
         let end = (at.index + 1) << self.fraction;
         match (at.previous, at.current) {
-            (0, 0) => 0,
+            (0, 0) => (at.index << self.fraction).saturating_sub(now),
             (_, 0) => end.saturating_sub(now),
             _ => end.saturating_sub(now).saturating_add(self.window()),
         }
@@ -137,7 +139,7 @@ impl SlidingWindow {
     pub(super) fn until(&self, state: u64, now: u64, n: u64) -> u64 {
         let at = self.at(state, now);
         if self.fits(at, n) {
-            return 0;
+            return (at.index << self.fraction).saturating_sub(now);
         }
         // Of a corrupt file's index it may be anywhere.
         let rest = ((at.index + 1) << self.fraction).saturating_sub(now);
@@ -151,6 +153,32 @@ impl SlidingWindow {
             return rest;
         }
         (rest + self.window()).saturating_sub(self.most_left(room, at.current))
+    }
+
+    /// The state with a place for `n`, at most the limit, in the first window that has room, and the wait for it, if that is at
+    /// most `longest`.
+    pub(super) fn reserve(&self, state: u64, now: u64, n: u64, longest: u64) -> Option<(u64, u64)> {
+        let wait = self.until(state, now, n);
+        (wait <= longest).then(|| (self.charge(state, now + wait, n), wait))
+    }
+
+    /// See [`Rule::give_up`](super::Rule::give_up). A place is the moment that it is due: what was booked in
+    /// its window is free again, if that is the state's or the one before.
+    pub(super) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
+        let at = self.at(state, now);
+        let after = at.index.checked_sub(given.place >> self.fraction)?;
+        let (tokens, back) = match after {
+            0 => {
+                let tokens = given.n.min(at.current);
+                (tokens, At { current: at.current - tokens, ..at })
+            }
+            1 => {
+                let tokens = given.n.min(at.previous);
+                (tokens, At { previous: at.previous - tokens, ..at })
+            }
+            _ => return None,
+        };
+        (tokens > 0).then(|| (self.pack(back), Returned { tokens, promised: None }))
     }
 
     /// The largest part of a window with `weighed * part <= room * window`.

@@ -5,6 +5,8 @@
 //!
 //!   take n:    full time        ->  max(full time, now) + n      if missing + n <= burst
 //!   charge n:  full time        ->  max(full time, now) + n
+//!   reserve n: full time        ->  max(full time, now) + n      if missing + n <= burst + the longest wait
+//!   give up n: full time        ->  max(full time - (n - behind), now)
 //!   refund n:  full time        ->  max(full time - n, now)
 //! ```
 //!
@@ -13,6 +15,7 @@
 //! rather than seconds, so that an emission interval never has to be rounded. The difference is
 //! signed and wraps, so that a 64-bit line may.
 
+use super::{GivenUp, Returned};
 use crate::quota::Quota;
 use crate::time::Scale;
 
@@ -95,6 +98,35 @@ impl TokenBucket {
         (back > 0).then(|| now.wrapping_add(missing - back))
     }
 
+    /// The full time with a place in line for `n`, and the wait for it, if that is at most `longest`.
+    #[inline]
+    pub(super) fn reserve(&self, full: u64, now: u64, n: u64, longest: u64) -> Option<(u64, u64)> {
+        let missing = self.missing(full, now);
+        let room = self.debt_max.saturating_sub(missing);
+        let units = self.scale.units_at_most(n, room.saturating_add(1));
+        let wait = (missing + units).saturating_sub(self.burst);
+        (units <= room && wait <= longest).then(|| (now.wrapping_add(missing + units), wait))
+    }
+
+    /// How far off a place is: the full time that it made, less the burst.
+    #[inline]
+    pub(super) fn until_place(&self, place: u64, now: u64) -> u64 {
+        (place.wrapping_sub(self.burst).wrapping_sub(now) as i64).max(0) as u64
+    }
+
+    /// See [`Rule::give_up`](super::Rule::give_up).
+    pub(super) fn give_up(&self, full: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
+        let GivenUp { place, n, promised } = given;
+        // Where the line ends that somebody may still hold a place in.
+        let end = if promised.wrapping_sub(full) as i64 > 0 { promised } else { full };
+        let behind = (end.wrapping_sub(place) as i64).max(0) as u64;
+        let back = self.scale.units_at_most(n, self.debt_max).saturating_sub(behind);
+        let back = back.min(self.missing(full, now));
+        let promised = (behind > 0).then_some(end);
+        let tokens = self.whole(back);
+        (back > 0).then(|| (full.wrapping_sub(back), Returned { tokens, promised }))
+    }
+
     #[inline]
     pub(super) fn until_full(&self, full: u64, now: u64) -> u64 {
         self.missing(full, now)
@@ -102,6 +134,7 @@ impl TokenBucket {
 
     #[inline]
     pub(super) fn until(&self, full: u64, now: u64, n: u64) -> u64 {
-        (self.missing(full, now) + self.scale.units(n)).saturating_sub(self.burst)
+        let units = self.scale.units_at_most(n, u64::MAX >> 1);
+        (self.missing(full, now).saturating_add(units)).saturating_sub(self.burst)
     }
 }

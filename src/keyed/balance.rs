@@ -3,6 +3,7 @@
 use super::KeyedLimiter;
 use super::table::{Buckets, Change};
 use crate::algorithm;
+use crate::line::Whose;
 use crate::live::Moment;
 use core::hash::Hash;
 use core::time::Duration;
@@ -17,20 +18,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         if n == 0 {
             return self.debt(key);
         }
-        let charge = |state, now: Moment| {
-            let charged = now.rule().charge(state, now.units, n);
-            Change::Grow(charged, now.figures(charged))
-        };
-        let hash = self.seed.fingerprint(key);
-        let figures = match self.table.update(self, hash, self.room(), charge) {
-            Ok(Some(figures)) => figures,
-            Ok(None) => return Duration::ZERO,
-            Err(full) => match self.without_slot(full, n, charge) {
-                Ok(figures) => figures,
-                Err(denied) => return denied.reset_after(),
-            },
-        };
-        figures.retry_after(0).unwrap_or_default()
+        self.charge_to(self.whose(key), n)
     }
 
     /// How long until the key owes nothing.
@@ -76,5 +64,27 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
             }
         };
         self.update_existing(key, reset);
+    }
+}
+
+impl<K: ?Sized> KeyedLimiter<K> {
+    /// Charges a bucket by its key's fingerprint.
+    pub(super) fn charge_to(&self, whose: Whose, n: u64) -> Duration {
+        let charge = |state, now: Moment| {
+            let charged = now.rule().charge(state, now.units, n);
+            Change::Grow(charged, now.figures(charged))
+        };
+        if whose.shared {
+            return self.on_overflow(charge).retry_after(0).unwrap_or_default();
+        }
+        let figures = match self.table.update(self, whose.hash, self.room(), charge) {
+            Ok(Some(figures)) => figures,
+            Ok(None) => return Duration::ZERO,
+            Err(full) => match self.without_slot(full, n, charge) {
+                Ok(figures) => figures,
+                Err(denied) => return denied.reset_after(),
+            },
+        };
+        figures.retry_after(0).unwrap_or_default()
     }
 }

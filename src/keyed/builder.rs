@@ -6,6 +6,7 @@ use super::{KeyedLimiter, slots};
 use crate::algorithm::{Algorithm, Terms};
 use crate::clock::{Clock, Source, Timer};
 use crate::error::QuotaError;
+use crate::line::Waiting;
 use crate::live::Live;
 use crate::quota::Quota;
 use crate::word;
@@ -35,6 +36,7 @@ pub struct KeyedBuilder<K: ?Sized> {
     pub(super) capacity: usize,
     pub(super) algorithm: Algorithm,
     pub(super) when_full: WhenFull,
+    pub(super) waiting: Waiting,
     pub(super) source: Option<Source>,
     pub(super) seed: Option<Seed>,
     pub(super) keys: PhantomData<fn(&K)>,
@@ -58,6 +60,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
             capacity,
             algorithm: Algorithm::TokenBucket,
             when_full: WhenFull::Evict,
+            waiting: Waiting::default(),
             source: None,
             seed: None,
             keys: PhantomData,
@@ -109,6 +112,26 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         self
     }
 
+    /// Bounds how many tokens all who wait may be in debt for: a reservation that would take a key further
+    /// is denied. Unless set, debt ends at 10 years of flow (at most rates).
+    ///
+    /// Of a window it is the time in which as many tokens would flow.
+    pub fn max_waiting(mut self, tokens: u64) -> Self {
+        self.waiting.most = tokens;
+        self
+    }
+
+    /// Lets a cost over the burst be paid in instalments: a reservation of it is due when, after those
+    /// before it, the last of its tokens has flowed. Unless this is chosen such a cost can never be reserved. `check`
+    /// denies it either way, and so does a window.
+    ///
+    /// At the moment that it is due such a request takes more than the burst at once; what it takes has been
+    /// saved up for it while nobody else was admitted.
+    pub fn instalments(mut self) -> Self {
+        self.waiting.instalments = true;
+        self
+    }
+
     /// Allocates the table and builds the limiter.
     ///
     /// # Errors
@@ -118,7 +141,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     ///   67,108,863 in a fixed window, 8,191 in a sliding one; more in longer windows);
     /// - no clock or no seed, where the build has no default one.
     pub fn build(self) -> Result<KeyedLimiter<K>, QuotaError> {
-        let Self { quota, capacity, algorithm, when_full, source, seed, keys } = self;
+        let Self { quota, capacity, algorithm, when_full, waiting, source, seed, keys } = self;
         let slots = slots(capacity)?;
         let terms = Terms::new(quota, algorithm, word::VALUE_BITS)?;
         #[cfg(feature = "std")]
@@ -127,6 +150,6 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let seed = seed.ok_or(QuotaError::SEED)?;
         let live = Live::new(terms, Timer::with(source)?);
         let table = Table::new(slots);
-        Ok(KeyedLimiter { table, live, capacity, seed, when_full, keys })
+        Ok(KeyedLimiter { table, live, capacity, seed, when_full, waiting, keys })
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::cell::Cell;
 use crate::error::QuotaError;
+use crate::line::Promised;
 use crate::live::Announced;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Acquire;
@@ -15,6 +16,9 @@ pub(super) const WAYS: usize = if cfg!(sluicegate_loom) { 1 } else { 4 };
 
 /// A key's candidate slots.
 pub(super) const CANDIDATES: usize = 2 * WAYS;
+
+/// Groups of keys that share what their lines are promised.
+const GROUPS: usize = 64;
 
 /// One cache line of slots.
 #[derive(Debug)]
@@ -49,6 +53,8 @@ pub(super) struct Common {
     pub(super) announced: Apart<Announced>,
     /// The bucket that keys without a slot share.
     pub(super) overflow: Apart<Cell>,
+    /// How far lines are promised, for groups of keys.
+    pub(super) promised: Apart<[Promised; GROUPS]>,
 }
 
 impl Common {
@@ -58,6 +64,7 @@ impl Common {
             reclaimed: Apart(AtomicU64::new(0)),
             announced: Apart(Announced::new()),
             overflow: Apart(Cell::new(0)),
+            promised: Apart(core::array::from_fn(|_| Promised::new())),
         }
     }
 }

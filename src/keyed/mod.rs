@@ -7,6 +7,7 @@ mod evict;
 mod hash;
 mod lines;
 mod many;
+mod place;
 #[cfg(all(unix, feature = "shared"))]
 mod shared;
 mod slot;
@@ -18,6 +19,7 @@ use crate::algorithm::{Algorithm, Mark, Rule};
 use crate::cell::Step;
 use crate::error::{Denied, QuotaError};
 use crate::figures::Grant;
+use crate::line::Waiting;
 use crate::live::{InForce, Live, Moment, Reading};
 use crate::quota::Quota;
 use core::fmt;
@@ -64,6 +66,7 @@ pub struct KeyedLimiter<K: ?Sized> {
     capacity: usize,
     seed: Seed,
     when_full: WhenFull,
+    waiting: Waiting,
     /// Keys are only ever borrowed.
     keys: PhantomData<fn(&K)>,
 }
@@ -293,7 +296,9 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         }
         None
     }
+}
 
+impl<K: ?Sized> KeyedLimiter<K> {
     fn room(&self) -> Option<Room> {
         Some(if self.when_full == WhenFull::Evict { Room::Evict } else { Room::None })
     }
@@ -323,9 +328,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
             Change::Keep(answer) => Step::Keep(answer),
         })
     }
-}
 
-impl<K: ?Sized> KeyedLimiter<K> {
     /// Keys whose buckets are not full: those that have been touched lately. Reads the whole table.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -344,7 +347,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
         self.capacity
     }
 
-    /// Bytes that the limiter takes, all of them since its construction: 24 a key, and at most 1,280.
+    /// Bytes that the limiter takes, all of them since its construction: 24 a key, and at most 1,792.
     #[must_use]
     pub fn memory(&self) -> usize {
         size_of::<Self>() + self.table.bytes()

@@ -4,6 +4,7 @@ use super::{Path, RateLimiter};
 use crate::algorithm::{Algorithm, Batch, Rule, Terms};
 use crate::clock::{Clock, Source, Timer};
 use crate::error::QuotaError;
+use crate::line::Waiting;
 use crate::quota::Quota;
 use crate::striped::Striped;
 use crate::word;
@@ -17,6 +18,7 @@ pub struct Builder {
     initial: Option<u64>,
     batch: Option<u64>,
     stripes: Option<usize>,
+    waiting: Waiting,
     source: Option<Source>,
 }
 
@@ -28,6 +30,7 @@ impl Builder {
             initial: None,
             batch: None,
             stripes: None,
+            waiting: Waiting::default(),
             source: None,
         }
     }
@@ -103,6 +106,26 @@ impl Builder {
         self
     }
 
+    /// Bounds how many tokens all who wait may be in debt for: a reservation that would take the limiter further
+    /// is denied. Unless set, debt ends at 10 years of flow (at most rates).
+    ///
+    /// Of a window it is the time in which as many tokens would flow.
+    pub fn max_waiting(mut self, tokens: u64) -> Self {
+        self.waiting.most = tokens;
+        self
+    }
+
+    /// Lets a cost over the burst be paid in instalments: a reservation of it is due when, after those
+    /// before it, the last of its tokens has flowed. Unless this is chosen such a cost can never be reserved. `check`
+    /// denies it either way, and so does a window.
+    ///
+    /// At the moment that it is due such a request takes more than the burst at once; what it takes has been
+    /// saved up for it while nobody else was admitted.
+    pub fn instalments(mut self) -> Self {
+        self.waiting.instalments = true;
+        self
+    }
+
     /// Builds the limiter.
     ///
     /// # Errors
@@ -115,7 +138,7 @@ impl Builder {
     /// - stripes for a window, or together with batches;
     /// - no clock, where the build has no default one.
     pub fn build(self) -> Result<RateLimiter, QuotaError> {
-        let Self { quota, algorithm, initial, batch, stripes, source } = self;
+        let Self { quota, algorithm, initial, batch, stripes, waiting, source } = self;
         let timer = Timer::with(source)?;
         let bits = if batch.is_some() { word::VALUE_BITS } else { u64::BITS };
         let mut terms = Terms::new(quota, algorithm, bits)?;
@@ -134,7 +157,7 @@ impl Builder {
             Path::Striped(striped) => terms.quota = quota.burst(striped.limit()),
             Path::Exact(_) | Path::Window => {}
         }
-        let limiter = RateLimiter::assemble(quota, terms, timer, path);
+        let limiter = RateLimiter::assemble(quota, terms, timer, path, waiting);
         if let Some(tokens) = initial {
             limiter.start_with(tokens)?;
         }

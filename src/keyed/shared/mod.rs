@@ -106,7 +106,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         if self.seed.is_some() {
             return Err(SharedError::Option("seed"));
         }
-        let Self { quota, capacity, algorithm, when_full, keys, .. } = self;
+        let Self { quota, capacity, algorithm, when_full, waiting, keys, .. } = self;
         let slots = slots(capacity).map_err(SharedError::Quota)?;
         let terms = |quota| Terms::new(quota, algorithm, word::VALUE_BITS);
         terms(quota).map_err(SharedError::Quota)?;
@@ -117,7 +117,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         // The layout is that of the quota that the table was made with.
         let terms = terms(header.kind.quota).map_err(SharedError::Quota)?;
         let (live, seed) = (Live::new(terms, timer), Seed(header.seed));
-        Ok(KeyedLimiter { table, live, capacity, seed, when_full, keys })
+        Ok(KeyedLimiter { table, live, capacity, seed, when_full, waiting, keys })
     }
 }
 

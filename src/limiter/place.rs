@@ -1,0 +1,104 @@
+//! Places in a direct limiter's line.
+
+use super::{Path, RateLimiter};
+use crate::algorithm::{GivenUp, Mark};
+use crate::basis::Now;
+use crate::cell::Step;
+use crate::error::Denied;
+use crate::line::{Line, Place, Whose};
+use crate::striped;
+use core::time::Duration;
+
+impl Line for RateLimiter {
+    fn place(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<Place, Denied> {
+        let now = self.basis.now();
+        let (rule, terms) = (&self.basis.rule, &self.basis.terms);
+        let stand = |state, wait| {
+            let at = self.basis.figures(state, now);
+            Ok(Place { whose, n, place: rule.place(state, now.units, wait), wait, at })
+        };
+        let instalments = self.waiting.instalments && !terms.is_window();
+        if n == 0 {
+            return stand(self.undrawn(self.cell.load(), now), 0);
+        }
+        if n > rule.limit() && !instalments {
+            return Err(self.denied(n, self.cell.load(), now));
+        }
+        let longest = terms.wait_for(self.waiting.most).min(terms.longest_wait(now.units));
+        let longest =
+            within.map_or(longest, |within| longest.min(self.basis.figures(0, now).reach(within)));
+        // Drawn and leased tokens are spent first: they have been debited already.
+        let before = self.cell.load();
+        let leased = match &self.path {
+            Path::Striped(striped) => striped.collect(striped::mine(), n),
+            _ => 0,
+        };
+        let placed = self.cell.update(|seen| {
+            let (drawn, state) = self.split(seen);
+            let left = drawn.saturating_sub(n - leased);
+            let rest = n - leased - (drawn - left);
+            let placed = if rest == 0 {
+                Some((state, 0))
+            } else {
+                rule.reserve(state, now.units, rest, longest)
+            };
+            match placed {
+                Some((state, wait)) => Step::Put(self.join(left, state), Ok((state, wait))),
+                None => Step::Keep(Err(seen)),
+            }
+        });
+        match placed {
+            Ok((state, wait)) => stand(state, wait),
+            Err(seen) => {
+                if let (Path::Striped(striped), 1..) = (&self.path, leased) {
+                    striped.give_back(&self.cell, before, &self.basis, leased);
+                }
+                Err(self.no_place(n, seen, now, instalments))
+            }
+        }
+    }
+
+    fn until(&self, place: &Place) -> Duration {
+        let now = self.basis.now();
+        let units = self.basis.rule.until_place(place.place, now.units);
+        self.basis.figures(0, now).wait(units)
+    }
+
+    fn give_up(&self, place: &Place, n: u64) -> u64 {
+        let now = self.basis.now();
+        self.cell.update(|seen| {
+            let given = GivenUp { place: place.place, n, promised: self.promised.seen() };
+            let (drawn, state) = self.split(seen);
+            let Some((state, back)) = self.basis.rule.give_up(state, now.units, given) else {
+                return Step::Keep(0);
+            };
+            if let Some(promised) = back.promised {
+                self.promised.raise(promised);
+            }
+            Step::Put(self.join(drawn, state), back.tokens)
+        })
+    }
+
+    fn refund(&self, _: &Place, n: u64) {
+        RateLimiter::refund(self, n);
+    }
+
+    fn charge(&self, _: &Place, n: u64) -> Duration {
+        RateLimiter::charge(self, n)
+    }
+
+    #[cfg(feature = "std")]
+    fn generation(&self) -> u64 {
+        0
+    }
+}
+
+impl RateLimiter {
+    fn no_place(&self, n: u64, seen: u64, now: Now, instalments: bool) -> Denied {
+        let mut at = self.basis.figures(self.undrawn(seen, now), now);
+        if instalments {
+            at.terms.mark = Mark::Instalments;
+        }
+        Denied::new(n, at)
+    }
+}

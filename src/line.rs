@@ -1,0 +1,100 @@
+//! Places in line: what a limiter that is waited for keeps besides the word, and how it is asked.
+//!
+//! A place is a charge into the future. The word moves ahead by the cost, and from then on says itself who
+//! comes next: whoever asks later stands behind, with a wait of his own, and nobody keeps a queue.
+//!
+//! ORDERING: giving up a place looks at the word, then at how far the line is promised; who shortens the line
+//! with somebody behind first raises what is promised, then swaps the word. An Acquire fence after the first load
+//! and a Release fence before the second swap pair with each other, so whoever sees the shorter line sees what is promised.
+
+use crate::cell::{Cell, Step};
+use crate::error::Denied;
+use crate::figures::Figures;
+use crate::sync::Ordering::{Acquire, Release};
+use crate::sync::fence;
+use core::time::Duration;
+
+/// How long a line may get, and who may stand in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    /// Tokens that all who wait may be in debt for.
+    pub(crate) most: u64,
+    /// Whether a cost over the burst may be paid in instalments.
+    pub(crate) instalments: bool,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { most: u64::MAX, instalments: false }
+    }
+}
+
+/// How far somebody may still hold a place, though the line is shorter again.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct Promised(Cell);
+
+impl Promised {
+    pub(crate) fn new() -> Self {
+        Self(Cell::new(0))
+    }
+
+    /// After the word was loaded.
+    pub(crate) fn seen(&self) -> u64 {
+        fence(Acquire);
+        self.0.load()
+    }
+
+    /// Before the word is swapped.
+    pub(crate) fn raise(&self, to: u64) {
+        self.0.update(|seen| match to.wrapping_sub(seen) as i64 {
+            1.. => Step::Put(to, ()),
+            _ => Step::Keep(()),
+        });
+        fence(Release);
+    }
+}
+
+/// Whose line it is: the only one of a limiter, or a key's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Whose {
+    /// The key's fingerprint.
+    pub(crate) hash: u64,
+    /// Whether the key had no slot, and stands in the line that all such keys share.
+    pub(crate) shared: bool,
+}
+
+/// A place in line.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) whose: Whose,
+    pub(crate) n: u64,
+    /// What the algorithm remembers of it.
+    pub(crate) place: u64,
+    /// How long it was until it is due, in units.
+    pub(crate) wait: u64,
+    /// The state that it made, at the moment that it was made.
+    pub(crate) at: Figures,
+}
+
+/// Whom a place is taken of.
+pub(crate) trait Line: Send + Sync {
+    /// Takes a place for `n`, or, if it were due only after `within`, changes nothing.
+    fn place(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<Place, Denied>;
+
+    /// How long until a place is due.
+    fn until(&self, place: &Place) -> Duration;
+
+    /// Gives up `n` tokens of a place that is not due yet: how many come back.
+    fn give_up(&self, place: &Place, n: u64) -> u64;
+
+    /// Gives `n` tokens back to whom a place was taken of.
+    fn refund(&self, place: &Place, n: u64);
+
+    /// Takes `n` more from there, and says how long until the debt is paid.
+    fn charge(&self, place: &Place, n: u64) -> Duration;
+
+    /// The number of changes of the quota. One load.
+    #[cfg(feature = "std")]
+    fn generation(&self) -> u64;
+}

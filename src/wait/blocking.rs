@@ -1,0 +1,68 @@
+//! Waiting in a thread.
+
+use super::{Of, Reservation};
+use crate::error::Denied;
+use crate::figures::Grant;
+use crate::keyed::KeyedLimiter;
+use crate::limiter::RateLimiter;
+use crate::line::Whose;
+use core::hash::Hash;
+use core::time::Duration;
+use std::thread;
+
+fn acquire(line: Of<'_>, whose: Whose, n: u64, within: Option<Duration>) -> Result<Grant, Denied> {
+    let mut place = Reservation::take(line, whose, n, within)?;
+    let mut left = Some(place.waits()).filter(|wait| !wait.is_zero());
+    while let Some(wait) = left {
+        thread::sleep(wait);
+        left = place.moved();
+    }
+    Ok(place.used())
+}
+
+impl RateLimiter {
+    /// Takes `n` tokens, and sleeps until they are there, in the order of the calls: a
+    /// [`reserve`](Self::reserve), slept for. The wait is known before it begins.
+    ///
+    /// # Errors
+    ///
+    /// At once, as [`reserve`](Self::reserve).
+    pub fn acquire_blocking(&self, n: u64) -> Result<Grant, Denied> {
+        acquire(self, Whose::default(), n, None)
+    }
+
+    /// [`acquire_blocking`](Self::acquire_blocking), if the wait is at most `timeout`. Otherwise it fails at once,
+    /// and takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// At once, as [`reserve_within`](Self::reserve_within).
+    pub fn acquire_blocking_timeout(&self, n: u64, timeout: Duration) -> Result<Grant, Denied> {
+        acquire(self, Whose::default(), n, Some(timeout))
+    }
+}
+
+impl<K: Hash + ?Sized> KeyedLimiter<K> {
+    /// [`RateLimiter::acquire_blocking`] in the key's line.
+    ///
+    /// # Errors
+    ///
+    /// At once, as [`reserve`](Self::reserve).
+    pub fn acquire_blocking(&self, key: &K, n: u64) -> Result<Grant, Denied> {
+        acquire(self, self.whose(key), n, None)
+    }
+
+    /// [`RateLimiter::acquire_blocking_timeout`] in the key's line.
+    ///
+    /// # Errors
+    ///
+    /// At once, as [`reserve_within`](Self::reserve_within).
+    pub fn acquire_blocking_timeout(
+        &self,
+        key: &K,
+        n: u64,
+        timeout: Duration,
+    ) -> Result<Grant, Denied> {
+        acquire(self, self.whose(key), n, Some(timeout))
+    }
+}

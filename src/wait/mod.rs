@@ -1,0 +1,95 @@
+//! Waiting: reservations, and futures, blocking calls and streams that wait for them.
+
+#[cfg(feature = "tokio")]
+mod acquire;
+#[cfg(feature = "std")]
+mod blocking;
+mod reservation;
+#[cfg(feature = "tokio")]
+mod throttle;
+
+#[cfg(feature = "tokio")]
+pub use acquire::Acquire;
+pub use reservation::Reservation;
+#[cfg(feature = "tokio")]
+pub use throttle::{Throttle, ThrottleSink};
+
+use crate::error::Denied;
+use crate::keyed::KeyedLimiter;
+use crate::limiter::RateLimiter;
+use crate::line::{Line, Whose};
+use core::hash::Hash;
+use core::time::Duration;
+
+impl RateLimiter {
+    /// Takes a place in line for `n` tokens: now if they are there, otherwise for when they will have
+    /// flowed, behind everybody who has reserved before.
+    ///
+    /// The word moves into the future, so the wait is known at once and to the nanosecond
+    /// ([`Reservation::ready_in`]); there is no queue, and nobody is woken but by a timer of his own. While anybody
+    /// waits, `check` denies. A reservation that is dropped before it is due gives its tokens back:
+    /// see [`Reservation::cancel`]. `n = 0` is ready at once and takes nothing.
+    ///
+    /// Reads the clock once; 1 load, 1 compare-and-swap; a denial writes nothing.
+    ///
+    /// ```
+    /// use sluicegate::{Quota, RateLimiter};
+    /// use std::time::Duration;
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_second(10).burst(1));
+    /// assert!(limiter.reserve(1)?.ready_in().is_zero());
+    /// let place = limiter.reserve(1)?;
+    /// assert!(place.ready_in() <= Duration::from_millis(100));
+    /// # Ok::<(), sluicegate::Denied>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - `n` exceeds the limit and may not be paid in [instalments](crate::Builder::instalments);
+    /// - so many wait that the debt would exceed [`max_waiting`](crate::Builder::max_waiting).
+    pub fn reserve(&self, n: u64) -> Result<Reservation<'_>, Denied> {
+        Reservation::take(self, Whose::default(), n, None)
+    }
+
+    /// [`reserve`](Self::reserve), if the place is due within `max_wait`; otherwise nothing changes, and nobody
+    /// waits for what cannot come in time.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve), and if the wait would be longer:
+    /// [`Denied::retry_after`] says how long.
+    pub fn reserve_within(&self, n: u64, max_wait: Duration) -> Result<Reservation<'_>, Denied> {
+        Reservation::take(self, Whose::default(), n, Some(max_wait))
+    }
+}
+
+impl<K: Hash + ?Sized> KeyedLimiter<K> {
+    /// A place in the key's line: see [`RateLimiter::reserve`].
+    ///
+    /// With [`WhenFull::Evict`](crate::WhenFull::Evict), a key's line may be forgotten when the table is full; places keep
+    /// their times then, but newcomers do not stand behind them.
+    ///
+    /// # Errors
+    ///
+    /// As [`RateLimiter::reserve`], and if the table has no room for the key.
+    pub fn reserve(&self, key: &K, n: u64) -> Result<Reservation<'_>, Denied> {
+        Reservation::take(self, self.whose(key), n, None)
+    }
+
+    /// A place in the key's line that is due within `max_wait`: see [`RateLimiter::reserve_within`].
+    ///
+    /// # Errors
+    ///
+    /// As [`RateLimiter::reserve_within`], and if the table has no room for the key.
+    pub fn reserve_within(
+        &self,
+        key: &K,
+        n: u64,
+        max_wait: Duration,
+    ) -> Result<Reservation<'_>, Denied> {
+        Reservation::take(self, self.whose(key), n, Some(max_wait))
+    }
+}
+
+/// `&dyn Line` of a limiter, so that places, futures and streams need no type parameter.
+pub(crate) type Of<'a> = &'a dyn Line;

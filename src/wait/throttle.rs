@@ -1,0 +1,215 @@
+//! Streams and sinks that a limiter slows down.
+
+use super::{Acquire, Of};
+use crate::keyed::KeyedLimiter;
+use crate::limiter::RateLimiter;
+use crate::line::Whose;
+use core::fmt;
+use core::future::Future;
+use core::hash::Hash;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+use futures_core::Stream;
+use futures_sink::Sink;
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
+
+pin_project! {
+    /// One token after the other.
+    struct Permit<'a> {
+        line: Of<'a>,
+        whose: Whose,
+        #[pin]
+        acquire: Option<Acquire<'a>>,
+        #[pin]
+        pause: Option<Sleep>,
+    }
+}
+
+impl<'a> Permit<'a> {
+    fn new(line: Of<'a>, whose: Whose) -> Self {
+        Self { line, whose, acquire: None, pause: None }
+    }
+
+    /// Waits for a token. Where a line or a table is full, it waits until there may be room.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        loop {
+            if let Some(pause) = this.pause.as_mut().as_pin_mut() {
+                ready!(pause.poll(cx));
+                this.pause.set(None);
+            }
+            if this.acquire.is_none() {
+                this.acquire.set(Some(Acquire::new(*this.line, *this.whose, 1, None)));
+            }
+            let Some(acquire) = this.acquire.as_mut().as_pin_mut() else { return Poll::Pending };
+            let answer = ready!(acquire.poll(cx));
+            this.acquire.set(None);
+            match answer {
+                Ok(_) => return Poll::Ready(()),
+                // One token never exceeds a limit.
+                Err(denied) => {
+                    let pause = denied.retry_after().unwrap_or(Duration::from_secs(1));
+                    this.pause.set(Some(sleep(pause)));
+                }
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// A stream of which each item takes a token: see [`RateLimiter::throttle`].
+    #[must_use = "streams do nothing unless they are polled"]
+    pub struct Throttle<'a, S: Stream> {
+        #[pin]
+        stream: S,
+        item: Option<S::Item>,
+        #[pin]
+        permit: Permit<'a>,
+    }
+}
+
+impl<'a, S: Stream> Throttle<'a, S> {
+    fn new(line: Of<'a>, whose: Whose, stream: S) -> Self {
+        Self { stream, item: None, permit: Permit::new(line, whose) }
+    }
+}
+
+impl<S: Stream> Stream for Throttle<'_, S> {
+    type Item = S::Item;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        let this = self.project();
+        if this.item.is_none() {
+            match ready!(this.stream.poll_next(cx)) {
+                Some(item) => *this.item = Some(item),
+                None => return Poll::Ready(None),
+            }
+        }
+        ready!(this.permit.poll(cx));
+        Poll::Ready(this.item.take())
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let held = usize::from(self.item.is_some());
+        let (least, most) = self.stream.size_hint();
+        (least.saturating_add(held), most.and_then(|most| most.checked_add(held)))
+    }
+}
+
+impl<S: Stream + fmt::Debug> fmt::Debug for Throttle<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Throttle").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// A sink of which each item takes a token: see [`RateLimiter::throttle_sink`].
+    #[must_use = "sinks do nothing unless they are polled"]
+    pub struct ThrottleSink<'a, S> {
+        #[pin]
+        sink: S,
+        ready: bool,
+        #[pin]
+        permit: Permit<'a>,
+    }
+}
+
+impl<'a, S> ThrottleSink<'a, S> {
+    fn new(line: Of<'a>, whose: Whose, sink: S) -> Self {
+        Self { sink, ready: false, permit: Permit::new(line, whose) }
+    }
+}
+
+impl<S: Sink<T>, T> Sink<T> for ThrottleSink<'_, S> {
+    type Error = S::Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let this = self.project();
+        ready!(this.sink.poll_ready(cx))?;
+        if !*this.ready {
+            ready!(this.permit.poll(cx));
+            *this.ready = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, item: T) -> Result<(), S::Error> {
+        let this = self.project();
+        *this.ready = false;
+        this.sink.start_send(item)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.project().sink.poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.project().sink.poll_close(cx)
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for ThrottleSink<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThrottleSink").field("sink", &self.sink).finish_non_exhaustive()
+    }
+}
+
+impl RateLimiter {
+    /// The same stream, each item of which waits for a token, behind everybody else who waits.
+    ///
+    /// An item is asked of the stream first and then waits, so an idle stream holds no place. If
+    /// [`max_waiting`](crate::Builder::max_waiting) leaves no place, the item waits and tries again: none
+    /// is lost.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use futures_util::{StreamExt, stream};
+    /// use sluicegate::{Quota, RateLimiter, TokioClock};
+    ///
+    /// let limiter = RateLimiter::builder(Quota::per_second(10).burst(1)).clock(TokioClock::new()).build()?;
+    /// let start = tokio::time::Instant::now();
+    /// let items: Vec<u32> = limiter.throttle(stream::iter(0..11)).collect().await;
+    /// assert_eq!((items.len(), start.elapsed().as_secs()), (11, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Polling it panics outside of a tokio runtime with its time enabled.
+    pub fn throttle<S: Stream>(&self, stream: S) -> Throttle<'_, S> {
+        Throttle::new(self, Whose::default(), stream)
+    }
+
+    /// The same sink, ready for each item when it has a token for it.
+    ///
+    /// # Panics
+    ///
+    /// As [`throttle`](Self::throttle).
+    pub fn throttle_sink<S>(&self, sink: S) -> ThrottleSink<'_, S> {
+        ThrottleSink::new(self, Whose::default(), sink)
+    }
+}
+
+impl<K: Hash + ?Sized> KeyedLimiter<K> {
+    /// [`RateLimiter::throttle`] in the key's line.
+    ///
+    /// # Panics
+    ///
+    /// As [`RateLimiter::throttle`].
+    pub fn throttle<S: Stream>(&self, key: &K, stream: S) -> Throttle<'_, S> {
+        Throttle::new(self, self.whose(key), stream)
+    }
+
+    /// [`RateLimiter::throttle_sink`] in the key's line.
+    ///
+    /// # Panics
+    ///
+    /// As [`RateLimiter::throttle`].
+    pub fn throttle_sink<S>(&self, key: &K, sink: S) -> ThrottleSink<'_, S> {
+        ThrottleSink::new(self, self.whose(key), sink)
+    }
+}
