@@ -85,7 +85,6 @@ impl Figures {
 ///
 /// Its figures are computed when asked for, so `check().is_ok()` pays for none of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[must_use = "a check that is not looked at limits nothing"]
 pub struct Grant {
     granted: u64,
     at: Figures,

@@ -311,7 +311,7 @@ proptest! {
     #[test]
     fn no_window_takes_more_than_the_burst_and_the_flow(
         burst in 1..7_u64,
-        ops in proptest::collection::vec((0..4_u8, 1..7_u64, any::<usize>(), 0..25_u64), 1..120),
+        ops in proptest::collection::vec((0..12_u8, 1..7_u64, any::<usize>(), 0..25_u64), 1..60),
     ) {
         let second = 1_000_000_000_u64;
         let quota = Quota::per_second(1).burst(burst);
@@ -328,7 +328,7 @@ proptest! {
                     now += steps * second / 8;
                     clock.set(Duration::from_nanos(now));
                 }
-                1 if !waiting.is_empty() => {
+                2..6 if !waiting.is_empty() => {
                     let (due, place) = waiting.swap_remove(which % waiting.len());
                     if due <= now {
                         admitted.push((due, place.tokens()));
@@ -337,7 +337,7 @@ proptest! {
                         let _ = place.cancel();
                     }
                 }
-                2 => {
+                1 => {
                     if limiter.check_n(n).is_ok() {
                         admitted.push((now, n));
                     }
@@ -347,6 +347,14 @@ proptest! {
                     waiting.push((now + nanos(place.ready_in()), place));
                 }
             }
+        }
+        // And then somebody takes all that there is, as it comes.
+        for _ in 0..400 {
+            while limiter.check().is_ok() {
+                admitted.push((now, 1));
+            }
+            now += second / 4;
+            clock.set(Duration::from_nanos(now));
         }
         for (due, place) in waiting {
             admitted.push((due, place.tokens()));
