@@ -1,6 +1,6 @@
 //! Every error and denial.
 
-use crate::figures::Figures;
+use crate::figures::{Figures, Patience};
 use core::fmt;
 use core::time::Duration;
 
@@ -12,21 +12,28 @@ use core::time::Duration;
 pub struct Denied {
     asked: u64,
     at: Figures,
+    patience: Patience,
 }
 
 impl Denied {
+    #[inline(always)]
     pub(crate) fn new(asked: u64, at: Figures) -> Self {
-        Self { asked, at }
+        Self { asked, at, patience: Patience::NONE }
+    }
+
+    /// For a request that would have waited.
+    pub(crate) fn of_place(asked: u64, at: Figures, patience: Patience) -> Self {
+        Self { asked, at, patience }
     }
 
     /// How long until the same request would be granted if nobody else takes; `None` if it never can
     /// be, because it exceeds [`limit`](Self::limit).
     ///
     /// Exact to the nanosecond of the limiter's clock, rounded up: waiting that long is enough, a
-    /// nanosecond less is not.
+    /// nanosecond less is not. Of a reservation, until a place can be had that is due in time.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.at.retry_after(self.asked)
+        self.at.retry_after(self.asked, self.patience)
     }
 
     /// Whether the request exceeds the limit itself, so that waiting is of no use.
@@ -144,6 +151,12 @@ impl QuotaError {
         "quota",
         "quota is being changed by somebody else, who does not come to an end",
     );
+    pub(crate) const QUEUE: Self =
+        Self::range("queue", "queue must be left out: only a leaky bucket is a queue");
+    pub(crate) const DELAY_FREE: Self = Self::range(
+        "delay_free",
+        "delay_free must be at most the capacity of a queue, and left out without one",
+    );
     pub(crate) const STRIPED_WINDOW: Self =
         Self::range("striped", "striped must be left out: a window has no tokens to lease");
     pub(crate) const STRIPED_BATCH: Self =
@@ -175,7 +188,7 @@ impl QuotaError {
         self.text
     }
 
-    /// Which number is at fault: `count`, `period`, `burst`, `initial`, `batch`, `striped`, `capacity`,
+    /// Which number is at fault: `count`, `period`, `burst`, `initial`, `batch`, `striped`, `queue`, `delay_free`, `capacity`,
     /// `seed`, `clock`, `quota` where another change is under way, or `text` where the text form does not parse.
     #[must_use]
     pub fn field(&self) -> &'static str {

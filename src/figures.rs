@@ -16,6 +16,19 @@ pub(crate) struct Figures {
     pub(crate) terms: Terms,
 }
 
+/// The longest wait that a request accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// By how far the limiter may be in debt.
+    Units(u64),
+    /// By the caller's time, in nanoseconds.
+    Nanos(u64),
+}
+
+impl Patience {
+    pub(crate) const NONE: Self = Self::Units(0);
+}
+
 impl Figures {
     pub(crate) fn limit(&self) -> u64 {
         self.terms.rule().limit()
@@ -39,7 +52,7 @@ impl Figures {
         self.wait(units)
     }
 
-    pub(crate) fn retry_after(&self, n: u64) -> Option<Duration> {
+    pub(crate) fn retry_after(&self, n: u64, patience: Patience) -> Option<Duration> {
         // Room in a full table comes when a bucket is full again.
         let n = if self.table_full() && n <= self.limit() { self.limit() } else { n };
         let rule = self.terms.rule();
@@ -48,7 +61,17 @@ impl Figures {
         } else {
             rule.until(self.state, self.now, n)
         };
-        units.map(|units| self.wait(units))
+        units.map(|units| match patience {
+            Patience::Units(longest) => self.wait(units.saturating_sub(longest)),
+            Patience::Nanos(longest) => {
+                self.wait(units).saturating_sub(Duration::from_nanos(longest))
+            }
+        })
+    }
+
+    /// How long until nothing is owed.
+    pub(crate) fn owes(&self) -> Duration {
+        self.retry_after(0, Patience::NONE).unwrap_or_default()
     }
 
     pub(crate) fn in_instalments(&self) -> bool {
@@ -59,10 +82,18 @@ impl Figures {
         self.terms.mark == Mark::TableFull
     }
 
-    /// The most units that flow within a time.
-    pub(crate) fn reach(&self, within: Duration) -> u64 {
-        let within = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
-        self.terms.pace().reach(self.nanos, self.now, within)
+    /// The longest wait of somebody who waits for at most so many tokens, and `within` that time, in units, and by
+    /// which of the two.
+    pub(crate) fn longest(&self, tokens: u64, within: Option<Duration>) -> (u64, Patience) {
+        let most = self.terms.wait_for(tokens).min(self.terms.longest_wait(self.now));
+        if let Some(within) = within {
+            let nanos = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
+            let reach = self.terms.pace().reach(self.nanos, self.now, nanos);
+            if reach < most {
+                return (reach, Patience::Nanos(nanos));
+            }
+        }
+        (most, Patience::Units(most))
     }
 
     /// The same state when `units` more have flowed.

@@ -255,7 +255,7 @@ impl RateLimiter {
             Step::Put(self.join(left, charged), charged)
         });
         // Paid when a request of nothing would fit.
-        self.basis.figures(charged, now).retry_after(0).unwrap_or_default()
+        self.basis.figures(charged, now).owes()
     }
 
     /// Gives `n` tokens back, never above the burst.

@@ -191,7 +191,7 @@ fn xtime_reserve_max() {
     let _b = within(1).unwrap();
     assert_eq!(_b.ready_in(), STEP);
     let denied = within(1).unwrap_err();
-    assert_eq!(denied.retry_after(), Some(STEP * 2));
+    assert_eq!(denied.retry_after(), Some(STEP), "then it is due within as much again");
     assert_eq!(limiter.available(), -1, "unchanged");
 }
 
@@ -249,7 +249,9 @@ fn a_wait_is_exact_to_the_nanosecond() {
                 let _before: Vec<_> = (0..i).map(|_| limiter.reserve(1).unwrap()).collect();
                 let before = limiter.available();
                 let wait = Duration::from_nanos(due as u64);
-                assert!(limiter.reserve_within(1, wait - Duration::from_nanos(1)).is_err());
+                let less = wait - Duration::from_nanos(1);
+                let denied = limiter.reserve_within(1, less).unwrap_err();
+                assert!(denied.retry_after().unwrap() > Duration::ZERO);
                 assert_eq!(limiter.available(), before);
                 assert!(limiter.reserve_within(1, wait).is_ok());
             }
@@ -296,8 +298,8 @@ fn a_line_may_have_an_end() {
     let limiter = limiter.build().unwrap();
     let places: Vec<_> = (0..8).map(|_| limiter.reserve(1).unwrap()).collect();
     let denied = limiter.reserve(1).unwrap_err();
-    assert_eq!((denied.retry_after(), limiter.available()), (Some(STEP * 4), -3));
-    assert!(denied.to_string().contains("retry after 400ms"), "{denied}");
+    assert_eq!((denied.retry_after(), limiter.available()), (Some(STEP), -3));
+    assert!(denied.to_string().contains("retry after 100ms"), "{denied}");
     // The last first: nobody is behind.
     places.into_iter().rev().for_each(drop);
     assert_eq!(limiter.available(), 0);
@@ -320,7 +322,8 @@ fn instalments_are_a_choice() {
     assert_eq!(behind.ready_in(), STEP * 12);
     let denied = limiter.reserve(12).unwrap_err();
     assert!(!denied.is_never());
-    assert_eq!(denied.retry_after(), Some(STEP * 24));
+    assert_eq!(denied.retry_after(), Some(STEP * 9));
+    assert!(limiter.reserve(21).unwrap_err().is_never());
     assert_eq!(large.cancel(), 7, "all but what is behind");
     assert_eq!(limiter.available(), -5);
     clock.advance(STEP * 5);
@@ -455,7 +458,7 @@ fn batched_and_striped_limiters_have_a_line() {
         assert_eq!((ten.ready_in(), limiter.available()), (Duration::from_secs(1), -10));
         assert!(limiter.check().is_err());
         let denied = limiter.reserve_within(1, Duration::from_secs(1)).unwrap_err();
-        assert_eq!(denied.retry_after(), Some(STEP * 11));
+        assert_eq!(denied.retry_after(), Some(STEP));
         assert_eq!(ten.cancel(), 10);
         assert_eq!(limiter.available(), 0);
         clock.advance(Duration::from_secs(100));
@@ -563,5 +566,67 @@ fn windows_keep_places_in_every_algorithm() {
         assert!(due.iter().all(|place| place.ready_in().is_zero()), "{algorithm}");
         drop(due);
         assert!(limiter.available("a") <= 1, "{algorithm}");
+    }
+}
+
+/// Ten a second: what is accepted departs every tenth of a second, what finds the queue full is denied.
+#[test]
+fn a_leaky_bucket_is_a_queue() {
+    let clock = ManualClock::new();
+    let builder = || RateLimiter::builder(Quota::per_second(10)).clock(clock.clone());
+    let queue = builder().leaky_bucket().queue(5).build().unwrap();
+    let places: Vec<_> = (0..6).map(|_| queue.reserve(1).unwrap()).collect();
+    for (place, i) in places.iter().zip(0..) {
+        assert_eq!(place.ready_in(), STEP * i);
+    }
+    let denied = queue.reserve(1).unwrap_err();
+    assert_eq!((denied.retry_after(), denied.is_never()), (Some(STEP), false));
+    assert!(queue.check().is_err());
+    clock.advance(STEP);
+    let last = queue.reserve(1).unwrap();
+    assert_eq!((last.ready_in(), queue.available(), queue.level()), (STEP * 5, -5, 6));
+    assert!(queue.reserve(1).is_err());
+    assert_eq!(last.cancel(), 1);
+    // A cost of several is a departure of its last.
+    clock.advance(STEP * 20);
+    let six = queue.reserve(6).unwrap();
+    assert_eq!(six.ready_in(), STEP * 5);
+    assert!(queue.reserve(7).unwrap_err().is_never());
+    assert_eq!(six.cancel(), 6);
+    assert!(queue.check().is_ok(), "who need not wait is admitted");
+    // Eight pass without delay, as with nginx.
+    let queue = builder().leaky_bucket().queue(20).delay_free(8).build().unwrap();
+    let places: Vec<_> = std::iter::from_fn(|| queue.reserve(1).ok()).collect();
+    let waits: Vec<_> = places.iter().map(Reservation::ready_in).collect();
+    assert_eq!(waits.len(), 21);
+    for (wait, i) in waits.iter().zip(0_u32..) {
+        assert_eq!(*wait, STEP * i.saturating_sub(8));
+    }
+    let error = |builder: sluicegate::Builder| builder.build().unwrap_err().field();
+    assert_eq!(error(builder().queue(5)), "queue");
+    assert_eq!(error(builder().leaky_bucket().queue(5).delay_free(6)), "delay_free");
+    assert_eq!(error(builder().leaky_bucket().delay_free(1)), "delay_free");
+}
+
+/// Law 5 of a place: after exactly that wait the same request gets one, a nanosecond before it does not.
+#[test]
+fn retry_after_of_a_place_is_exact() {
+    for (count, most, within) in
+        [(3, 2, None), (7, u64::MAX, Some(100_000_007)), (7, 3, Some(100_000_007))]
+    {
+        let clock = ManualClock::new();
+        let builder = RateLimiter::builder(Quota::per_second(count).burst(2)).max_waiting(most);
+        let limiter = builder.clock(clock.clone()).build().unwrap();
+        clock.advance(Duration::from_nanos(123_456_789));
+        let _debt = limiter.charge(7);
+        let ask = || match within {
+            Some(within) => limiter.reserve_within(2, Duration::from_nanos(within)),
+            None => limiter.reserve(2),
+        };
+        let wait = ask().unwrap_err().retry_after().unwrap();
+        clock.advance(wait - Duration::from_nanos(1));
+        assert_eq!(ask().unwrap_err().retry_after(), Some(Duration::from_nanos(1)));
+        clock.advance(Duration::from_nanos(1));
+        assert!(ask().is_ok());
     }
 }

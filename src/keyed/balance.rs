@@ -23,9 +23,9 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
 
     /// How long until the key owes nothing.
     fn debt(&self, key: &K) -> Duration {
-        let look = |state, now: Moment| Change::Keep(now.figures(state).retry_after(0));
+        let look = |state, now: Moment| Change::Keep(now.figures(state).owes());
         let found = self.table.update(self, self.seed.fingerprint(key), None, look);
-        found.ok().flatten().flatten().unwrap_or_default()
+        found.ok().flatten().unwrap_or_default()
     }
 
     /// Gives `n` tokens back, never above the burst. Of an untouched key, nothing is missing.
@@ -75,7 +75,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
             Change::Grow(charged, now.figures(charged))
         };
         if whose.shared {
-            return self.on_overflow(charge).retry_after(0).unwrap_or_default();
+            return self.on_overflow(charge).owes();
         }
         let figures = match self.table.update(self, whose.hash, self.room(), charge) {
             Ok(Some(figures)) => figures,
@@ -85,6 +85,6 @@ impl<K: ?Sized> KeyedLimiter<K> {
                 Err(denied) => return denied.reset_after(),
             },
         };
-        figures.retry_after(0).unwrap_or_default()
+        figures.owes()
     }
 }

@@ -24,21 +24,18 @@ impl<K: ?Sized> Line for KeyedLimiter<K> {
             }
             let (rule, mut at) = (now.rule(), now.figures(state));
             let instalments = self.waiting.instalments && !at.terms.is_window();
-            let longest = at.terms.wait_for(self.waiting.most);
-            let longest = longest.min(at.terms.longest_wait(now.units));
-            let longest = within.map_or(longest, |within| longest.min(at.reach(within)));
-            let placed = if n <= rule.limit() || instalments {
-                rule.reserve(state, now.units, n, longest)
-            } else {
-                None
-            };
-            if let Some((state, wait)) = placed {
+            let (longest, patience) = at.longest(self.waiting.most, within);
+            let over = if instalments { self.waiting.most } else { 0 };
+            if n > rule.limit().saturating_add(over) {
+                return Change::Keep(Err(Denied::new(n, at)));
+            }
+            if let Some((state, wait)) = rule.reserve(state, now.units, n, longest) {
                 return Change::Grow(state, Ok(stand(state, now, wait)));
             }
-            if instalments {
+            if n > rule.limit() {
                 at.terms.mark = Mark::Instalments;
             }
-            Change::Keep(Err(Denied::new(n, at)))
+            Change::Keep(Err(Denied::of_place(n, at, patience)))
         };
         let room = if n > 0 { self.room() } else { None };
         match self.table.update(self, whose.hash, room, reserve) {

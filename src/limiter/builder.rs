@@ -19,6 +19,8 @@ pub struct Builder {
     batch: Option<u64>,
     stripes: Option<usize>,
     waiting: Waiting,
+    queue: Option<u64>,
+    delay_free: u64,
     source: Option<Source>,
 }
 
@@ -31,6 +33,8 @@ impl Builder {
             batch: None,
             stripes: None,
             waiting: Waiting::default(),
+            queue: None,
+            delay_free: 0,
             source: None,
         }
     }
@@ -115,6 +119,35 @@ impl Builder {
         self
     }
 
+    /// Makes the leaky bucket a queue (a shaper): requests depart evenly spaced at the quota's rate, at most `capacity`
+    /// wait, and the next is denied.
+    ///
+    /// [`reserve`](RateLimiter::reserve) and `acquire` say, or wait for, the departure; `check` admits only who need not
+    /// wait. A cost of `n` takes `n` places and leaves with its last. The burst of the quota is not used: one
+    /// request passes at once, and as many more as are [free of delay](Self::delay_free).
+    ///
+    /// ```
+    /// use sluicegate::{Quota, RateLimiter};
+    ///
+    /// // nginx's `limit_req rate=10r/s burst=20 delay=8`.
+    /// let builder = RateLimiter::builder(Quota::per_second(10)).leaky_bucket();
+    /// let queue = builder.queue(20).delay_free(8).build()?;
+    /// let places: Vec<_> = std::iter::from_fn(|| queue.reserve(1).ok()).collect();
+    /// let at_once = places.iter().filter(|place| place.waits().is_zero()).count();
+    /// assert_eq!((at_once, places.len()), (9, 21));
+    /// # Ok::<(), sluicegate::QuotaError>(())
+    /// ```
+    pub fn queue(mut self, capacity: u64) -> Self {
+        self.queue = Some(capacity);
+        self
+    }
+
+    /// Of a [queue](Self::queue): so many of its capacity pass without delay, as with the `delay` of nginx.
+    pub fn delay_free(mut self, requests: u64) -> Self {
+        self.delay_free = requests;
+        self
+    }
+
     /// Lets a cost over the burst be paid in instalments: a reservation of it is due when, after those
     /// before it, the last of its tokens has flowed. Unless this is chosen such a cost can never be reserved. `check`
     /// denies it either way, and so does a window.
@@ -136,9 +169,11 @@ impl Builder {
     /// - `batch` of 0 or over what the word holds (255) or over about half of the burst, or given to a
     ///   window;
     /// - stripes for a window, or together with batches;
+    /// - a queue of anything but a leaky bucket, or of a capacity less than what is free of delay;
     /// - no clock, where the build has no default one.
     pub fn build(self) -> Result<RateLimiter, QuotaError> {
-        let Self { quota, algorithm, initial, batch, stripes, waiting, source } = self;
+        let (quota, waiting) = self.shaped()?;
+        let Self { algorithm, initial, batch, stripes, source, .. } = self;
         let timer = Timer::with(source)?;
         let bits = if batch.is_some() { word::VALUE_BITS } else { u64::BITS };
         let mut terms = Terms::new(quota, algorithm, bits)?;
@@ -162,6 +197,22 @@ impl Builder {
             limiter.start_with(tokens)?;
         }
         Ok(limiter)
+    }
+}
+
+impl Builder {
+    /// The quota and the line, of a queue those that make it one.
+    fn shaped(&self) -> Result<(Quota, Waiting), QuotaError> {
+        let Some(capacity) = self.queue else {
+            let none = self.delay_free == 0;
+            return if none { Ok((self.quota, self.waiting)) } else { Err(QuotaError::DELAY_FREE) };
+        };
+        if self.algorithm != Algorithm::LeakyBucket {
+            return Err(QuotaError::QUEUE);
+        }
+        let most = capacity.checked_sub(self.delay_free).ok_or(QuotaError::DELAY_FREE)?;
+        let quota = self.quota.try_burst(self.delay_free.saturating_add(1))?;
+        Ok((quota, Waiting { most: most.min(self.waiting.most), instalments: true }))
     }
 }
 

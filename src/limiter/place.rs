@@ -5,6 +5,7 @@ use crate::algorithm::{GivenUp, Mark};
 use crate::basis::Now;
 use crate::cell::Step;
 use crate::error::Denied;
+use crate::figures::Patience;
 use crate::line::{Line, Place, Whose};
 use crate::striped;
 use core::time::Duration;
@@ -21,12 +22,10 @@ impl Line for RateLimiter {
         if n == 0 {
             return stand(self.undrawn(self.cell.load(), now), 0);
         }
-        if n > rule.limit() && !instalments {
+        if n > rule.limit().saturating_add(if instalments { self.waiting.most } else { 0 }) {
             return Err(self.denied(n, self.cell.load(), now));
         }
-        let longest = terms.wait_for(self.waiting.most).min(terms.longest_wait(now.units));
-        let longest =
-            within.map_or(longest, |within| longest.min(self.basis.figures(0, now).reach(within)));
+        let (longest, patience) = self.basis.figures(0, now).longest(self.waiting.most, within);
         // Drawn and leased tokens are spent first: they have been debited already.
         let before = self.cell.load();
         let leased = match &self.path {
@@ -53,7 +52,7 @@ impl Line for RateLimiter {
                 if let (Path::Striped(striped), 1..) = (&self.path, leased) {
                     striped.give_back(&self.cell, before, &self.basis, leased);
                 }
-                Err(self.no_place(n, seen, now, instalments))
+                Err(self.no_place(n, seen, now, patience))
             }
         }
     }
@@ -94,11 +93,11 @@ impl Line for RateLimiter {
 }
 
 impl RateLimiter {
-    fn no_place(&self, n: u64, seen: u64, now: Now, instalments: bool) -> Denied {
+    fn no_place(&self, n: u64, seen: u64, now: Now, patience: Patience) -> Denied {
         let mut at = self.basis.figures(self.undrawn(seen, now), now);
-        if instalments {
+        if n > at.limit() {
             at.terms.mark = Mark::Instalments;
         }
-        Denied::new(n, at)
+        Denied::of_place(n, at, patience)
     }
 }

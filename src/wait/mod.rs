@@ -56,8 +56,8 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve), and if the wait would be longer:
-    /// [`Denied::retry_after`] says how long.
+    /// As [`reserve`](Self::reserve), and if the wait would be longer: then
+    /// [`Denied::retry_after`] says by how much.
     pub fn reserve_within(&self, n: u64, max_wait: Duration) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, Whose::default(), n, Some(max_wait))
     }
