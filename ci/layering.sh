@@ -23,7 +23,7 @@ may_import() {
         limiter) echo "algorithm basis cell clock error figures line quota striped word" ;;
         keyed) echo "algorithm cell clock error figures line live quota sync word" ;;
         wait) echo "error figures keyed limiter line" ;;
-        model) echo "algorithm cell clock keyed live quota striped sync" ;;
+        model) echo "algorithm cell clock keyed limiter line live quota striped sync" ;;
         lib) echo "algorithm clock error figures keyed limiter quota wait" ;;
         *) return 1 ;;
     esac

@@ -18,10 +18,25 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CELL, TABLE, SLOT = "src/cell.rs", "src/keyed/table.rs", "src/keyed/slot.rs"
 BATCH, LIMITER = "src/algorithm/batch.rs", "src/limiter.rs"
 STRIPED, LIVE_QUOTA = "src/striped.rs", "src/live.rs"
+LINE, PLACE, BUCKET = "src/line.rs", "src/limiter/place.rs", "src/algorithm/token_bucket.rs"
 ANNOUNCED, CACHED = "src/live/announced.rs", "src/live/cached.rs"
 
 # Name, file, the line as it is, the line broken, the model that must fail.
 MUTANTS = [
+    ("a place is given up whoever is behind", BUCKET,
+     ".saturating_sub(behind);", ".saturating_sub(behind * 0);",
+     "reserve_against_cancel_against_check"),
+    ("what is promised is forgotten", PLACE,
+     "self.promised.raise(promised);", "let _ = promised;",
+     "two_cancels_in_front_of_a_place"),
+    ("a promise is not seen with the word", LINE,
+     """        fence(Acquire);
+        self.0.load()""", "        self.0.load()",
+     "two_cancels_in_front_of_a_place"),
+    ("a promise is not written before the word", LINE,
+     """        fence(Release);
+    }""", "    }",
+     "two_cancels_in_front_of_a_place"),
     ("swap becomes a store", CELL,
      "match self.0.compare_exchange_weak(seen, word, Relaxed, Relaxed) {",
      "self.0.store(word, Relaxed);\n match Ok::<u64, u64>(0) {",

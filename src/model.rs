@@ -5,6 +5,8 @@ use crate::algorithm::{Algorithm, Rule, Terms};
 use crate::cell::Cell;
 use crate::clock::Timer;
 use crate::keyed::table::{Buckets, Change, Room, Table};
+use crate::limiter::RateLimiter;
+use crate::line::{Line, Place, Whose};
 use crate::live::{Announced, Live};
 use crate::quota::Quota;
 use crate::striped::{Striped, Timed};
@@ -291,5 +293,59 @@ impl Changing {
         }
         let now = self.live.now(&self.announced);
         (now.quota(), now.units)
+    }
+}
+
+/// A limiter whose burst is taken, at a time that stands still, with places that go between threads.
+#[derive(Debug)]
+pub struct Places(RateLimiter);
+
+/// A place in its line.
+#[derive(Clone, Copy)]
+pub struct Standing(Place);
+
+impl core::fmt::Debug for Standing {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Standing").field(&self.0.place).finish()
+    }
+}
+
+impl Places {
+    /// A bucket of `burst` tokens, empty.
+    ///
+    /// # Panics
+    ///
+    /// Never: the figures are permitted.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a model's figures are its own")]
+    pub fn new(burst: u64) -> Self {
+        let builder = RateLimiter::builder(Quota::per_second(1).burst(burst));
+        let limiter = builder.clock(crate::clock::ManualClock::new()).build();
+        let limiter = limiter.expect("a quota that can be");
+        limiter.charge(burst);
+        Self(limiter)
+    }
+
+    /// Takes a place.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a model asks for what there is")]
+    pub fn reserve(&self, n: u64) -> Standing {
+        Standing(self.0.place(Whose::default(), n, None).expect("a place"))
+    }
+
+    /// Gives it up: how many tokens come back.
+    #[must_use]
+    pub fn cancel(&self, place: Standing) -> u64 {
+        self.0.give_up(&place.0, place.0.n)
+    }
+
+    /// Whole tokens there, negative in debt.
+    #[must_use]
+    pub fn available(&self) -> i64 {
+        self.0.available()
     }
 }
