@@ -1,6 +1,6 @@
 //! Every error and denial.
 
-use crate::figures::{Figures, Patience};
+use crate::figures::Figures;
 use core::fmt;
 use core::time::Duration;
 
@@ -12,18 +12,12 @@ use core::time::Duration;
 pub struct Denied {
     asked: u64,
     at: Figures,
-    patience: Patience,
 }
 
 impl Denied {
     #[inline(always)]
     pub(crate) fn new(asked: u64, at: Figures) -> Self {
-        Self { asked, at, patience: Patience::NONE }
-    }
-
-    /// For a request that would have waited.
-    pub(crate) fn of_place(asked: u64, at: Figures, patience: Patience) -> Self {
-        Self { asked, at, patience }
+        Self { asked, at }
     }
 
     /// How long until the same request would be granted if nobody else takes; `None` if it never can
@@ -33,13 +27,13 @@ impl Denied {
     /// nanosecond less is not. Of a reservation, until a place can be had that is due in time.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.at.retry_after(self.asked, self.patience)
+        self.at.retry_after(self.asked)
     }
 
     /// Whether the request exceeds the limit itself, so that waiting is of no use.
     #[must_use]
     pub fn is_never(&self) -> bool {
-        self.asked > self.limit() && !self.at.in_instalments()
+        self.at.is_never(self.asked)
     }
 
     /// Whether a keyed limiter had no room left for a new key ([`WhenFull::Deny`]); the request was

@@ -16,6 +16,9 @@ pub(crate) struct Figures {
     pub(crate) terms: Terms,
 }
 
+/// Told of a retry: it is of no use.
+const NEVER: u64 = u64::MAX;
+
 /// The longest wait that a request accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
@@ -26,7 +29,7 @@ pub(crate) enum Patience {
 }
 
 impl Patience {
-    pub(crate) const NONE: Self = Self::Units(0);
+    const NONE: Self = Self::Units(0);
 }
 
 impl Figures {
@@ -36,46 +39,65 @@ impl Figures {
 
     pub(crate) fn remaining(&self) -> u64 {
         match self.terms.mark {
-            Mark::ClockFree => return self.state,
+            Mark::ClockFree | Mark::Told => return self.state,
             Mark::TableFull => return 0,
-            Mark::Plain | Mark::Instalments => {}
+            Mark::Plain => {}
         }
         self.terms.rule().balance(self.state, self.now).max(0) as u64
     }
 
     pub(crate) fn reset_after(&self) -> Duration {
-        let units = if self.terms.mark == Mark::ClockFree {
-            self.terms.scale().units(self.limit())
-        } else {
-            self.terms.rule().until_full(self.state, self.now)
-        };
-        self.wait(units)
+        match self.terms.mark {
+            Mark::Told => Duration::from_nanos(self.now),
+            Mark::ClockFree => self.wait(self.terms.scale().units(self.limit())),
+            _ => self.wait(self.terms.rule().until_full(self.state, self.now)),
+        }
     }
 
-    pub(crate) fn retry_after(&self, n: u64, patience: Patience) -> Option<Duration> {
-        // Room in a full table comes when a bucket is full again.
-        let n = if self.table_full() && n <= self.limit() { self.limit() } else { n };
-        let rule = self.terms.rule();
-        let units = if self.terms.mark == Mark::Instalments {
-            Some(rule.until_paid(self.state, self.now, n))
-        } else {
-            rule.until(self.state, self.now, n)
-        };
-        units.map(|units| match patience {
+    pub(crate) fn retry_after(&self, n: u64) -> Option<Duration> {
+        match self.terms.mark {
+            Mark::Told => (self.nanos < NEVER).then(|| Duration::from_nanos(self.nanos)),
+            // Room in a full table comes when a bucket is full again.
+            Mark::TableFull if n <= self.limit() => self.until(self.limit(), Patience::NONE),
+            _ => self.until(n, Patience::NONE),
+        }
+    }
+
+    pub(crate) fn is_never(&self, n: u64) -> bool {
+        if self.terms.mark == Mark::Told { self.nanos == NEVER } else { n > self.limit() }
+    }
+
+    fn until(&self, n: u64, patience: Patience) -> Option<Duration> {
+        let units = self.terms.rule().until(self.state, self.now, n)?;
+        Some(self.impatient(units, patience))
+    }
+
+    fn impatient(&self, units: u64, patience: Patience) -> Duration {
+        match patience {
             Patience::Units(longest) => self.wait(units.saturating_sub(longest)),
             Patience::Nanos(longest) => {
                 self.wait(units).saturating_sub(Duration::from_nanos(longest))
             }
-        })
+        }
+    }
+
+    /// The figures of a place that cannot be had: until it can, for whoever may pay `n` in instalments.
+    pub(crate) fn without_place(self, n: u64, patience: Patience) -> Self {
+        let paid = self.terms.rule().until_paid(self.state, self.now, n);
+        self.told(Some(self.impatient(paid, patience)))
+    }
+
+    /// The same figures, computed now, with another time until a retry.
+    pub(crate) fn told(mut self, retry_after: Option<Duration>) -> Self {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(NEVER).min(NEVER - 1);
+        let (remaining, reset_after) = (self.remaining(), nanos(self.reset_after()));
+        self.terms.mark = Mark::Told;
+        Self { state: remaining, now: reset_after, nanos: retry_after.map_or(NEVER, nanos), ..self }
     }
 
     /// How long until nothing is owed.
     pub(crate) fn owes(&self) -> Duration {
-        self.retry_after(0, Patience::NONE).unwrap_or_default()
-    }
-
-    pub(crate) fn in_instalments(&self) -> bool {
-        self.terms.mark == Mark::Instalments
+        self.until(0, Patience::NONE).unwrap_or_default()
     }
 
     pub(crate) fn table_full(&self) -> bool {
@@ -96,10 +118,10 @@ impl Figures {
         (most, Patience::Units(most))
     }
 
-    /// The same state when `units` more have flowed.
-    pub(crate) fn after(self, units: u64) -> Self {
-        let wait = self.terms.pace().wait(self.nanos, self.now, units);
-        let nanos = u64::try_from(u128::from(self.nanos) + wait).unwrap_or(u64::MAX);
+    /// The same state when `units` more have flowed, which takes that `time`.
+    pub(crate) fn after(self, units: u64, time: Duration) -> Self {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = self.nanos.saturating_add(time);
         Self { now: self.now.wrapping_add(units), nanos, ..self }
     }
 

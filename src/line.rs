@@ -73,6 +73,8 @@ pub(crate) struct Place {
     pub(crate) place: u64,
     /// How long it was until it is due, in units.
     pub(crate) wait: u64,
+    /// The same as a time.
+    pub(crate) waits: Duration,
     /// The state that it made, at the moment that it was made.
     pub(crate) at: Figures,
 }

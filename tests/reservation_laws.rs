@@ -170,7 +170,7 @@ fn run(
     let near = |x: &Exact, slack: &Exact| &x.abs() <= slack;
     let in_nanos = |tokens: &Exact| ceil(&(tokens / rate(quota)));
     for op in ops {
-        slack = slack + unit * exact(2);
+        slack += unit * exact(2);
         line.flow(now);
         let limit = quota.burst_size();
         match *op {

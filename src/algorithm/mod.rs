@@ -99,8 +99,9 @@ pub(crate) enum Mark {
     ClockFree,
     /// Denied because a table had no room for the key.
     TableFull,
-    /// Denied a place in a line in which costs over the burst are paid in instalments.
-    Instalments,
+    /// Computed already: the state is what remains, the token time how long until all is back, the nanoseconds
+    /// how long until a retry.
+    Told,
 }
 
 impl Terms {

@@ -5,7 +5,7 @@
 
 use super::KeyedLimiter;
 use super::table::{Buckets, Change};
-use crate::algorithm::{GivenUp, Mark};
+use crate::algorithm::GivenUp;
 use crate::error::Denied;
 use crate::line::{Line, Place, Promised, Whose};
 use crate::live::Moment;
@@ -15,14 +15,14 @@ use core::time::Duration;
 impl<K: ?Sized> Line for KeyedLimiter<K> {
     fn place(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<Place, Denied> {
         let stand = |state, now: Moment, wait| {
-            let place = now.rule().place(state, now.units, wait);
-            Place { whose, n, place, wait, at: now.figures(state) }
+            let (place, at) = (now.rule().place(state, now.units, wait), now.figures(state));
+            Place { whose, n, place, wait, waits: at.wait(wait), at }
         };
         let reserve = |state, now: Moment| {
             if n == 0 {
                 return Change::Keep(Ok(stand(state, now, 0)));
             }
-            let (rule, mut at) = (now.rule(), now.figures(state));
+            let (rule, at) = (now.rule(), now.figures(state));
             let instalments = self.waiting.instalments && !at.terms.is_window();
             let (longest, patience) = at.longest(self.waiting.most, within);
             let over = if instalments { self.waiting.most } else { 0 };
@@ -32,10 +32,7 @@ impl<K: ?Sized> Line for KeyedLimiter<K> {
             if let Some((state, wait)) = rule.reserve(state, now.units, n, longest) {
                 return Change::Grow(state, Ok(stand(state, now, wait)));
             }
-            if n > rule.limit() {
-                at.terms.mark = Mark::Instalments;
-            }
-            Change::Keep(Err(Denied::of_place(n, at, patience)))
+            Change::Keep(Err(Denied::new(n, at.without_place(n, patience))))
         };
         let room = if n > 0 { self.room() } else { None };
         match self.table.update(self, whose.hash, room, reserve) {

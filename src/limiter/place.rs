@@ -1,7 +1,7 @@
 //! Places in a direct limiter's line.
 
 use super::{Path, RateLimiter};
-use crate::algorithm::{GivenUp, Mark};
+use crate::algorithm::GivenUp;
 use crate::basis::Now;
 use crate::cell::Step;
 use crate::error::Denied;
@@ -16,7 +16,8 @@ impl Line for RateLimiter {
         let (rule, terms) = (&self.basis.rule, &self.basis.terms);
         let stand = |state, wait| {
             let at = self.basis.figures(state, now);
-            Ok(Place { whose, n, place: rule.place(state, now.units, wait), wait, at })
+            let place = rule.place(state, now.units, wait);
+            Ok(Place { whose, n, place, wait, waits: at.wait(wait), at })
         };
         let instalments = self.waiting.instalments && !terms.is_window();
         if n == 0 {
@@ -94,10 +95,7 @@ impl Line for RateLimiter {
 
 impl RateLimiter {
     fn no_place(&self, n: u64, seen: u64, now: Now, patience: Patience) -> Denied {
-        let mut at = self.basis.figures(self.undrawn(seen, now), now);
-        if n > at.limit() {
-            at.terms.mark = Mark::Instalments;
-        }
-        Denied::of_place(n, at, patience)
+        let at = self.basis.figures(self.undrawn(seen, now), now);
+        Denied::new(n, at.without_place(n, patience))
     }
 }

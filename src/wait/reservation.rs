@@ -65,7 +65,7 @@ impl<'a> Reservation<'a> {
     /// How long it was when the place was taken.
     #[must_use]
     pub fn waits(&self) -> Duration {
-        self.place.at.wait(self.place.wait)
+        self.place.waits
     }
 
     /// The tokens reserved.
@@ -76,8 +76,8 @@ impl<'a> Reservation<'a> {
 
     /// The limiter's answer as it will be when the place is due, by the quota as it was when it was taken.
     pub fn grant(&self) -> Grant {
-        let at = self.place.at;
-        Grant::new(self.place.n, if self.place.wait == 0 { at } else { at.after(self.place.wait) })
+        let Place { n, at, wait, waits, .. } = self.place;
+        Grant::new(n, at.after(wait, waits))
     }
 
     /// Gives the place up: how many tokens come back.
