@@ -141,6 +141,10 @@ impl QuotaError {
         "burst",
         "burst must be lower: the limiter's words were laid out for a much smaller one",
     );
+    pub(crate) const PROPORTIONAL: Self = Self::range(
+        "carry",
+        "carry must not be proportional but for a direct token or leaky bucket: others keep several counts, or many",
+    );
     pub(crate) const CHANGING: Self = Self::range(
         "quota",
         "quota is being changed by somebody else, who does not come to an end",
@@ -183,7 +187,7 @@ impl QuotaError {
     }
 
     /// Which number is at fault: `count`, `period`, `burst`, `initial`, `batch`, `striped`, `queue`, `delay_free`, `capacity`,
-    /// `seed`, `clock`, `quota` where another change is under way, or `text` where the text form does not parse.
+    /// `seed`, `clock`, `carry`, `quota` where another change is under way, or `text` where the text form does not parse.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field

@@ -30,7 +30,6 @@ extern crate alloc;
 extern crate std;
 
 mod algorithm;
-mod basis;
 mod cell;
 mod clock;
 mod error;
@@ -49,7 +48,7 @@ mod time;
 mod wait;
 mod word;
 
-pub use algorithm::Algorithm;
+pub use algorithm::{Algorithm, Carry};
 #[cfg(feature = "quanta")]
 pub use clock::QuantaClock;
 #[cfg(feature = "tokio")]

@@ -1,22 +1,23 @@
 //! `RateLimiter`: the public verbs over one cell.
 
+mod balance;
 mod builder;
+mod change;
 mod place;
 
 pub use builder::Builder;
 
-use crate::algorithm::{self, Algorithm, Batch, Mark, Rule, Terms, TokenBucket};
-use crate::basis::{Basis, Now};
+use crate::algorithm::{Algorithm, Batch, Mark, Rule, Terms, TokenBucket};
 use crate::cell::{Cell, Step};
 use crate::clock::Timer;
 use crate::error::Denied;
-use crate::figures::Grant;
+use crate::figures::{Figures, Grant};
 use crate::line::{Promised, Waiting};
+use crate::live::{Announced, Live, Moment, Reading};
 use crate::quota::Quota;
-use crate::striped::{self, Striped};
+use crate::striped::{self, Centre, Striped, Timed};
 use crate::word;
 use core::fmt;
-use core::time::Duration;
 use crossbeam_utils::CachePadded;
 
 /// One limit, shared by any number of threads.
@@ -49,9 +50,11 @@ use crossbeam_utils::CachePadded;
 pub struct RateLimiter {
     /// On a cache line of its own: writing it must not take the read-only rest from other cores.
     cell: CachePadded<Cell>,
-    basis: Basis,
+    live: Live,
+    announced: Announced,
     path: Path,
-    quota: Quota,
+    /// The first quota's, lowered.
+    terms: Terms,
     waiting: Waiting,
     promised: Promised,
 }
@@ -59,13 +62,13 @@ pub struct RateLimiter {
 /// The ways of a check, the commonest first.
 #[derive(Debug)]
 enum Path {
-    /// A token or leaky bucket that reads the clock each time.
+    /// A token or leaky bucket that reads the clock each time, of the first quota.
     Exact(TokenBucket),
     /// A bucket with tokens drawn ahead.
     Batched(Batch),
     /// A bucket with tokens leased to stripes.
     Striped(Striped),
-    /// Whatever the basis' rule says.
+    /// Whatever the rule says.
     Window,
 }
 
@@ -75,6 +78,33 @@ impl Path {
             Rule::Bucket(bucket) => Self::Exact(*bucket),
             _ => Self::Window,
         }
+    }
+
+    /// The terms under the burst without what is withheld from it.
+    #[inline]
+    fn lowered(&self, terms: Terms) -> Terms {
+        let limit = match (self, terms.rule()) {
+            (Self::Batched(batch), Rule::Bucket(bucket)) => batch.lowered(&bucket).limit(),
+            (Self::Striped(striped), Rule::Bucket(bucket)) => striped.split(bucket).bucket.limit(),
+            _ => return terms,
+        };
+        terms.with(terms.quota.with_burst(limit))
+    }
+}
+
+/// The stripes' clock, and what the quota in force gives them.
+struct Stripes<'a>(&'a RateLimiter, &'a Striped);
+
+impl Timed for Stripes<'_> {
+    type Now = Moment;
+
+    /// Under the whole burst.
+    fn read(&self) -> Moment {
+        self.0.live.now(&self.0.announced)
+    }
+
+    fn centre(&self, now: Moment) -> Centre {
+        Centre { split: self.1.split(now.terms().as_bucket()), units: now.units }
     }
 }
 
@@ -87,7 +117,7 @@ impl RateLimiter {
     pub fn new(quota: Quota) -> Self {
         let timer = Timer::new(Timer::system());
         let terms = Terms::bucket(quota, Algorithm::TokenBucket, u64::BITS);
-        Self::assemble(quota, terms, timer, Path::of(&terms.rule()), Waiting::default())
+        Self::assemble(terms, timer, Path::of(&terms.rule()), Waiting::default())
     }
 
     /// Chooses the algorithm, the clock and the rest.
@@ -95,10 +125,27 @@ impl RateLimiter {
         Builder::new(quota)
     }
 
-    fn assemble(quota: Quota, terms: Terms, timer: Timer, path: Path, waiting: Waiting) -> Self {
-        let cell = CachePadded::new(Cell::new(0));
-        let promised = Promised::new();
-        Self { cell, basis: Basis::new(terms, timer), path, quota, waiting, promised }
+    fn assemble(terms: Terms, timer: Timer, path: Path, waiting: Waiting) -> Self {
+        let (cell, live) = (CachePadded::new(Cell::new(0)), Live::new(terms, timer));
+        let (announced, promised) = (Announced::new(), Promised::new());
+        let terms = path.lowered(terms);
+        Self { cell, live, announced, path, terms, waiting, promised }
+    }
+
+    /// Reads the clock once. The terms are those of the bucket that tokens are drawn from.
+    #[inline]
+    fn now(&self) -> Moment {
+        self.live.now(&self.announced).under(|terms| self.path.lowered(terms))
+    }
+
+    /// The terms of the bucket that tokens are drawn from. No clock.
+    #[inline]
+    fn terms(&self) -> Terms {
+        if self.live.has_changed(&self.announced) {
+            self.path.lowered(self.live.terms(&self.announced))
+        } else {
+            self.terms
+        }
     }
 
     /// Takes one token, or says how long until there is one.
@@ -121,18 +168,45 @@ impl RateLimiter {
         let Path::Exact(rule) = &self.path else { return self.check_otherwise(n) };
         // One comparison for both ends: 0 wraps to the top.
         if n.wrapping_sub(1) >= rule.limit() {
-            return self.peek(n);
+            return self.check_slowly(n);
         }
-        let now = self.basis.now();
-        // The answer is put together outside of the loop, where the compiler sees what is not used.
-        let taken = self.cell.update(|state| match rule.take(state, now.units, n) {
+        // By the first quota, which most limiters keep.
+        let Some(now) = self.live.read_unchanged(&self.announced) else {
+            return self.check_changed(n);
+        };
+        match self.take_exactly(rule, now, n) {
+            Ok(taken) => Ok(self.live.unchanged_moment(now).grant(n, taken)),
+            Err(state) => Err(self.live.unchanged_moment(now).denied(n, state)),
+        }
+    }
+
+    /// The state after taking `n`, from 1 to the limit, or the state that has not got them.
+    ///
+    /// The answer is put together outside of it, where the compiler sees what is not used.
+    #[inline(always)]
+    fn take_exactly(&self, rule: &TokenBucket, now: Reading, n: u64) -> Result<u64, u64> {
+        self.cell.update(|state| match rule.take(state, now.units, n) {
             Some(taken) => Step::Put(taken, Ok(taken)),
             None => Step::Keep(Err(state)),
-        });
-        match taken {
-            Ok(taken) => Ok(self.basis.grant(n, taken, now)),
-            Err(state) => Err(self.basis.denied(n, state, now)),
+        })
+    }
+
+    /// By a quota that has been set since.
+    #[inline(never)]
+    fn check_changed(&self, n: u64) -> Result<Grant, Denied> {
+        if let Some(quota) = self.live.in_force(&self.announced)
+            && n.wrapping_sub(1) < quota.limit()
+            && let Some(rule) = self.live.bucket(&quota)
+            && let Some(read) = self.live.read(&self.announced, &quota)
+        {
+            let taken = self.take_exactly(&rule, read, n);
+            let now = self.live.moment(quota.slope, read);
+            return match taken {
+                Ok(taken) => Ok(now.grant(n, taken)),
+                Err(state) => Err(now.denied(n, state)),
+            };
         }
+        self.check_slowly(n)
     }
 
     /// Grants without a clock here, windows and draws further on.
@@ -157,31 +231,33 @@ impl RateLimiter {
     /// A draw of a batched or striped limiter, a window, or a request that cannot be granted.
     #[inline(never)]
     fn check_slowly(&self, n: u64) -> Result<Grant, Denied> {
-        if n.wrapping_sub(1) >= self.basis.rule.limit() {
-            return self.peek(n);
+        let now = self.now();
+        if n.wrapping_sub(1) >= now.limit() {
+            return self.look(n, now);
         }
         if let Path::Striped(striped) = &self.path {
-            let (answer, now) = striped.draw(&self.cell, &self.basis, striped::mine(), n);
+            let time = Stripes(self, striped);
+            let (answer, now) = striped.draw(&self.cell, &time, striped::mine(), n);
+            let now = now.under(|terms| self.path.lowered(terms));
             return match answer {
-                Ok(state) => Ok(self.basis.grant(n, state, now)),
-                Err(state) => Err(self.basis.denied(n, state, now)),
+                Ok(state) => Ok(now.grant(n, state)),
+                Err(state) => Err(now.denied(n, state)),
             };
         }
-        let now = self.basis.now();
         self.cell.update(|seen| match (self.take(seen, now, n), &self.path) {
             (Some(drawn), Path::Batched(_)) => {
                 Step::Put(drawn, Ok(self.clock_free(n, word::tokens(drawn))))
             }
-            (Some(taken), _) => Step::Put(taken, Ok(self.basis.grant(n, taken, now))),
+            (Some(taken), _) => Step::Put(taken, Ok(now.grant(n, taken))),
             (None, _) => Step::Keep(Err(self.denied(n, seen, now))),
         })
     }
 
     #[inline(always)]
     fn clock_free(&self, granted: u64, drawn: u64) -> Grant {
-        let mut at = self.basis.figures(drawn, Now { units: 0, ticks: 0 });
-        at.terms.mark = Mark::ClockFree;
-        Grant::new(granted, at)
+        let mut terms = self.terms();
+        terms.mark = Mark::ClockFree;
+        Grant::new(granted, Figures { state: drawn, now: 0, nanos: 0, terms })
     }
 
     /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes nothing.
@@ -197,7 +273,7 @@ impl RateLimiter {
         if let Path::Striped(_) = self.path {
             return self.check_up_to_striped(n);
         }
-        let now = self.basis.now();
+        let now = self.now();
         self.cell.update(|seen| {
             let there = self.balance(seen, now).max(0) as u64;
             let Some(taken) = self.take(seen, now, n.min(there)) else {
@@ -225,7 +301,10 @@ impl RateLimiter {
     /// As [`check_n`](Self::check_n).
     #[inline(never)]
     pub fn peek(&self, n: u64) -> Result<Grant, Denied> {
-        let now = self.basis.now();
+        self.look(n, self.now())
+    }
+
+    fn look(&self, n: u64, now: Moment) -> Result<Grant, Denied> {
         let seen = self.cell.load();
         if n == 0 {
             return Ok(self.grant(0, seen, now));
@@ -236,83 +315,16 @@ impl RateLimiter {
         }
     }
 
-    /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards, and
-    /// says how long until the debt is paid: zero if there is none.
-    ///
-    /// While in debt the limiter denies. Debt ends at 10 years of flow (at most rates), or at what a
-    /// window's field holds; a fixed window forgets its debt at the boundary.
-    pub fn charge(&self, n: u64) -> Duration {
-        // Drawn and leased tokens are spent first: they have been debited already.
-        let n = match &self.path {
-            Path::Striped(striped) => n - striped.collect(striped::mine(), n),
-            _ => n,
-        };
-        let now = self.basis.now();
-        let charged = self.cell.update(|seen| {
-            let (drawn, state) = self.split(seen);
-            let left = drawn.saturating_sub(n);
-            let charged = self.basis.rule.charge(state, now.units, n - (drawn - left));
-            Step::Put(self.join(left, charged), charged)
-        });
-        // Paid when a request of nothing would fit.
-        self.basis.figures(charged, now).owes()
-    }
-
-    /// Gives `n` tokens back, never above the burst.
-    ///
-    /// What is given back may be taken again, so the limiter then admits that much more in a window.
-    /// A fixed window takes back what it admitted since its boundary; a sliding window, that and what
-    /// the previous one did.
-    pub fn refund(&self, n: u64) {
-        let now = self.basis.now();
-        self.cell.update(|seen| {
-            let (drawn, state) = self.split(seen);
-            match self.basis.rule.refund(state, now.units, n) {
-                Some(refunded) => Step::Put(self.join(drawn, refunded), ()),
-                None => Step::Keep(()),
-            }
-        });
-    }
-
-    /// Whole tokens there now, rounded down; negative in debt.
-    #[must_use]
-    pub fn available(&self) -> i64 {
-        let now = self.basis.now();
-        self.balance(self.cell.load(), now)
-    }
-
-    /// How full the leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Over the
-    /// capacity after a [`charge`](Self::charge) into debt.
-    ///
-    /// Of the other algorithms: what is missing from the limit.
-    #[must_use]
-    pub fn level(&self) -> u64 {
-        let now = self.basis.now();
-        let (drawn, state) = self.split(self.cell.load());
-        let drawn = drawn + self.held();
-        algorithm::level(&self.basis.rule, state, now.units).saturating_sub(drawn)
-    }
-
-    /// Makes the bucket full again, as if nothing had ever been taken.
-    pub fn reset(&self) {
-        if let Path::Striped(striped) = &self.path {
-            striped.collect(striped::mine(), u64::MAX);
-        }
-        let now = self.basis.now();
-        let full = self.basis.rule.fresh(now.units);
-        self.cell.update(|_| Step::Put(full, ()));
-    }
-
-    /// The quota.
+    /// The quota in force. Of a [queue](Builder::queue), its burst is what passes at once.
     #[must_use]
     pub fn quota(&self) -> Quota {
-        self.quota
+        self.live.now(&self.announced).quota()
     }
 
     /// The algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
-        self.basis.terms.algorithm
+        self.live.first().algorithm
     }
 
     /// The tokens drawn ahead, which only a batched limiter has, and the state.
@@ -341,40 +353,48 @@ impl RateLimiter {
     }
 
     #[inline]
-    fn balance(&self, seen: u64, now: Now) -> i64 {
-        match &self.path {
-            Path::Batched(batch) => batch.balance(seen, now.units),
-            Path::Striped(striped) => striped.balance(seen, now.units),
-            _ => self.basis.rule.balance(seen, now.units),
+    fn balance(&self, seen: u64, now: Moment) -> i64 {
+        match (&self.path, now.rule()) {
+            (Path::Batched(_), Rule::Bucket(lowered)) => Batch::balance(&lowered, seen, now.units),
+            (_, rule) => {
+                let held = i64::try_from(self.held()).unwrap_or(i64::MAX);
+                let there = rule.balance(seen, now.units).saturating_add(held);
+                there.min(rule.limit() as i64)
+            }
         }
     }
 
     #[inline]
-    fn take(&self, seen: u64, now: Now, n: u64) -> Option<u64> {
-        match &self.path {
-            _ if n == 0 || n > self.basis.rule.limit() => None,
-            Path::Batched(batch) => batch.spend(seen, n).or_else(|| batch.draw(seen, now.units, n)),
-            Path::Striped(striped) => striped.foresee(seen, now.units, n),
-            _ => self.basis.rule.take(seen, now.units, n),
+    fn take(&self, seen: u64, now: Moment, n: u64) -> Option<u64> {
+        match (&self.path, now.rule()) {
+            (_, rule) if n == 0 || n > rule.limit() => None,
+            (Path::Batched(batch), Rule::Bucket(lowered)) => {
+                batch.spend(seen, n).or_else(|| batch.draw(&lowered, seen, now.units, n))
+            }
+            (Path::Striped(_), rule) => {
+                let there = self.balance(seen, now) >= n as i64;
+                there.then(|| rule.charge(seen, now.units, n))
+            }
+            (_, rule) => rule.take(seen, now.units, n),
         }
     }
 
     /// A grant that read the clock, so that it knows its figures also where tokens are drawn ahead.
-    fn grant(&self, granted: u64, seen: u64, now: Now) -> Grant {
-        self.basis.grant(granted, self.undrawn(seen, now), now)
+    fn grant(&self, granted: u64, seen: u64, now: Moment) -> Grant {
+        now.grant(granted, self.undrawn(seen, now))
     }
 
-    fn denied(&self, asked: u64, seen: u64, now: Now) -> Denied {
-        self.basis.denied(asked, self.undrawn(seen, now), now)
+    fn denied(&self, asked: u64, seen: u64, now: Moment) -> Denied {
+        now.denied(asked, self.undrawn(seen, now))
     }
 
     /// The state as if the tokens drawn ahead had never left the bucket, for figures.
     #[inline]
-    fn undrawn(&self, seen: u64, now: Now) -> u64 {
+    fn undrawn(&self, seen: u64, now: Moment) -> u64 {
         let (drawn, state) = self.split(seen);
         match drawn + self.held() {
             0 => state,
-            drawn => self.basis.rule.refund(state, now.units, drawn).unwrap_or(state),
+            drawn => now.rule().refund(state, now.units, drawn).unwrap_or(state),
         }
     }
 }
@@ -382,7 +402,7 @@ impl RateLimiter {
 impl fmt::Debug for RateLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimiter")
-            .field("quota", &self.quota)
+            .field("quota", &self.quota())
             .field("algorithm", &self.algorithm())
             .field("available", &self.available())
             .finish()

@@ -21,11 +21,13 @@ pub(crate) struct Waiting {
     pub(crate) most: u64,
     /// Whether a cost over the burst may be paid in instalments.
     pub(crate) instalments: bool,
+    /// Of a queue, what passes at once: a burst that quotas do not change.
+    pub(crate) queue: Option<u64>,
 }
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self { most: u64::MAX, instalments: false }
+        Self { most: u64::MAX, instalments: false, queue: None }
     }
 }
 

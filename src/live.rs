@@ -96,6 +96,27 @@ impl Moment {
         self.terms.quota
     }
 
+    pub(crate) fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// What has flowed beyond the whole units, in 2^-64 of one.
+    pub(crate) fn rest(&self) -> u64 {
+        self.terms.ratio(self.tick).rest_of(self.since)
+    }
+
+    /// The burst, or a window's count.
+    #[inline(always)]
+    pub(crate) fn limit(&self) -> u64 {
+        self.terms.quota.burst_size()
+    }
+
+    /// The same moment under other terms of the same layout.
+    #[inline(always)]
+    pub(crate) fn under(self, terms: impl FnOnce(Terms) -> Terms) -> Self {
+        Self { terms: terms(self.terms), ..self }
+    }
+
     /// The same, but not before the time of `units`.
     pub(crate) fn not_before(self, units: u64) -> Self {
         Self { units: self.units.max(units), ..self }
@@ -168,20 +189,35 @@ impl Live {
         announced.generation.load(Acquire)
     }
 
+    /// The terms in force.
+    #[inline]
+    pub(crate) fn terms(&self, announced: &Announced) -> Terms {
+        match self.in_force(announced) {
+            Some(seen) => self.first.with(seen.slope.line.quota),
+            None => self.now_slowly(announced).terms,
+        }
+    }
+
+    /// Whether the first quota is no longer in force.
+    pub(crate) fn has_changed(&self, announced: &Announced) -> bool {
+        announced.generation.load(Relaxed) != 0
+    }
+
     /// The terms of the first quota: algorithm and layout are those of every later one.
     #[inline(always)]
     pub(crate) fn first(&self) -> &Terms {
         &self.first
     }
 
-    /// The first quota's decisions, and a way to read the clock by it: no more than a limiter needs whose
-    /// quota never changes. `None` if it has changed.
+    /// The first quota's decisions, which are the limiter's for as long as the quota has
+    /// [not changed](Self::read_unchanged).
     #[inline(always)]
-    pub(crate) fn unchanged(&self, announced: &Announced) -> Option<&Rule> {
-        (announced.generation.load(Acquire) == 0).then_some(&self.rule)
+    pub(crate) fn rule(&self) -> &Rule {
+        &self.rule
     }
 
-    /// Reads the clock once by the first quota. `None`: by then it was no longer in force.
+    /// Reads the clock once by the first quota. `None`: by then it was no longer in force. A generation only grows, so one
+    /// look after the clock is enough.
     #[inline(always)]
     pub(crate) fn read_unchanged(&self, announced: &Announced) -> Option<Reading> {
         let ticks = self.timer.ticks();
@@ -258,6 +294,11 @@ impl Live {
     /// Reads the clock once, by the quota that is in force.
     #[inline(always)]
     pub(crate) fn now(&self, announced: &Announced) -> Moment {
+        if announced.generation.load(Relaxed) == 0
+            && let Some(reading) = self.read_unchanged(announced)
+        {
+            return self.unchanged_moment(reading);
+        }
         if let Some(seen) = self.in_force(announced)
             && let Some(reading) = self.read(announced, &seen)
         {
@@ -302,12 +343,19 @@ impl Live {
         Slope { ratio: terms.ratio(self.tick), line }
     }
 
-    /// Puts another quota in force. The caller sees to it that no other process does so meanwhile.
-    pub(crate) fn change(&self, announced: &Announced, quota: Quota) -> Result<(), QuotaError> {
+    /// Puts another quota in force, from that token time on which `begin` makes of the moment and of the next
+    /// terms: what it is more or less than the moment's is what every bucket gains or loses.
+    /// The caller sees to it that no other process does so meanwhile.
+    pub(crate) fn change(
+        &self,
+        announced: &Announced,
+        quota: Quota,
+        begin: impl FnOnce(&Moment, &Terms) -> Result<u64, QuotaError>,
+    ) -> Result<(), QuotaError> {
         self.first.admits(&quota)?;
         for _ in 0..TRIES {
             if self.changing.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {
-                let done = self.change_alone(announced, quota);
+                let done = self.change_alone(announced, quota, begin);
                 self.changing.store(0, Release);
                 return done;
             }
@@ -318,17 +366,20 @@ impl Live {
         Err(QuotaError::CHANGING)
     }
 
-    fn change_alone(&self, announced: &Announced, quota: Quota) -> Result<(), QuotaError> {
+    fn change_alone(
+        &self,
+        announced: &Announced,
+        quota: Quota,
+        begin: impl FnOnce(&Moment, &Terms) -> Result<u64, QuotaError>,
+    ) -> Result<(), QuotaError> {
         let generation = announced.generation.load(Acquire);
         let now = self.now(announced);
         let next = self.first.with(quota);
-        // A larger burst would be as much more in everybody's bucket, were the line not shifted back.
-        let (before, after) = (now.terms.burst_units(), next.burst_units());
-        let units = (now.units + before).checked_sub(after).ok_or(QuotaError::LATER_BURST)?;
-        if units > self.end || !next.lasts_a_year(self.end - units) {
+        let units = begin(&now, &next)?;
+        if !next.lasts_a_year_from(units) {
             return Err(QuotaError::HORIZON);
         }
-        if quota != now.quota() {
+        if quota != now.quota() || units != now.units {
             let ticks = now.line.ticks.wrapping_add(now.since);
             announced.publish(generation, Line { quota, units, ticks });
         }

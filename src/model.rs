@@ -7,9 +7,9 @@ use crate::clock::Timer;
 use crate::keyed::table::{Buckets, Change, Room, Table};
 use crate::limiter::RateLimiter;
 use crate::line::{Line, Place, Whose};
-use crate::live::{Announced, Live};
+use crate::live::{Announced, Live, Moment};
 use crate::quota::Quota;
-use crate::striped::{Striped, Timed};
+use crate::striped::{Centre, Striped, Timed};
 
 /// A table under one algorithm, in which a moment is a number of tokens (of windows, for a window).
 #[derive(Debug)]
@@ -170,18 +170,18 @@ impl Buckets for Caller<'_> {
 #[derive(Debug)]
 pub struct Leases {
     striped: Striped,
-    centre: Cell,
-    now: u64,
+    cell: Cell,
+    now: Centre,
 }
 
-impl Timed for u64 {
+impl Timed for Centre {
     type Now = Self;
 
     fn read(&self) -> Self {
         *self
     }
 
-    fn units(now: Self) -> Self {
+    fn centre(&self, now: Self) -> Self {
         now
     }
 }
@@ -196,19 +196,17 @@ impl Leases {
     #[expect(clippy::expect_used, reason = "a model's figures are its own")]
     pub fn new(burst: u64, stripes: usize) -> Self {
         let terms = Terms::bucket(Quota::per_second(burst), Algorithm::TokenBucket, 56);
-        let bucket = match terms.rule() {
-            Rule::Bucket(bucket) => Striped::new(bucket, stripes),
-            _ => None,
-        };
-        let striped = bucket.expect("a burst worth sharing");
-        Self { striped, centre: Cell::new(0), now: 1 << terms.scale().fraction }
+        let bucket = terms.as_bucket();
+        let striped = Striped::new(bucket, stripes).expect("a burst worth sharing");
+        let now = Centre { split: striped.split(bucket), units: 1 << terms.scale().fraction };
+        Self { striped, cell: Cell::new(0), now }
     }
 
     /// Takes `n` as the thread of this stripe.
     #[must_use]
     pub fn take(&self, mine: usize, n: u64) -> bool {
         let spent = self.striped.spend(mine, n).is_some();
-        spent || self.striped.draw(&self.centre, &self.now, mine, n).0.is_ok()
+        spent || self.striped.draw(&self.cell, &self.now, mine, n).0.is_ok()
     }
 
     /// Takes up to `n` out of the stripes alone, as a charge does.
@@ -220,7 +218,7 @@ impl Leases {
     /// Whole tokens in centre and stripes.
     #[must_use]
     pub fn available(&self) -> i64 {
-        self.striped.balance(self.centre.load(), self.now)
+        self.now.balance(self.cell.load()) + self.striped.held() as i64
     }
 
     /// Tokens in the stripes.
@@ -232,7 +230,7 @@ impl Leases {
     /// The most that the centre can hold.
     #[must_use]
     pub fn limit(&self) -> u64 {
-        self.striped.limit()
+        self.now.split.bucket.limit()
     }
 }
 
@@ -279,20 +277,50 @@ impl Changing {
     /// Another quota; whether it is in force.
     #[must_use]
     pub fn change(&self, quota: Quota) -> bool {
-        self.live.change(&self.announced, quota).is_ok()
+        let as_is = |now: &Moment, next: &Terms| now.terms().as_is(next, now.units);
+        self.live.change(&self.announced, quota, as_is).is_ok()
     }
 
     /// The quota that a call sees, and the token time that it reads, in units.
     #[must_use]
     pub fn now(&self) -> (Quota, u64) {
         // As a check does: the way of a quota that has never changed first.
-        if self.live.unchanged(&self.announced).is_some()
-            && let Some(reading) = self.live.read_unchanged(&self.announced)
-        {
+        if let Some(reading) = self.live.read_unchanged(&self.announced) {
             return (self.live.unchanged_moment(reading).quota(), reading.units);
         }
         let now = self.live.now(&self.announced);
         (now.quota(), now.units)
+    }
+}
+
+/// A direct limiter on a clock by hand.
+#[derive(Debug)]
+pub struct Direct {
+    /// The limiter.
+    pub limiter: RateLimiter,
+    clock: Ticks,
+}
+
+impl Direct {
+    /// On this quota; in batches unless `batch` is 0.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such limiter.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a model's figures are its own")]
+    pub fn new(quota: Quota, batch: u64) -> Self {
+        let clock = Ticks(alloc::sync::Arc::new(crate::sync::AtomicU64::new(0)));
+        let source = crate::clock::Source::bare(clock.clone());
+        let builder = RateLimiter::builder(quota).source(source);
+        let builder = if batch > 0 { builder.batch(batch) } else { builder };
+        Self { limiter: builder.build().expect("a limiter that can be"), clock }
+    }
+
+    /// Lets so many nanoseconds pass.
+    pub fn pass(&self, nanos: u64) {
+        // ORDERING: Release, see `Ticks`.
+        self.clock.0.fetch_add(nanos, crate::sync::Ordering::AcqRel);
     }
 }
 

@@ -111,6 +111,12 @@ impl Quota {
         Self { count, period_ns, burst }
     }
 
+    /// The same rate with a burst that is known to be permitted.
+    #[inline(always)]
+    pub(crate) const fn with_burst(self, burst: u64) -> Self {
+        Self { burst, ..self }
+    }
+
     /// The same rate with another burst: the most tokens that are saved up, and so the largest
     /// request that can ever be granted.
     ///

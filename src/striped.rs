@@ -44,25 +44,27 @@ const OPEN: u64 = 1 << 63;
 /// Leases between two looks at a neighbour.
 const LOOK_EVERY: u64 = if cfg!(sluicegate_loom) { 1 } else { 8 };
 
-/// Reads the time: token time, and whatever the reader wants to know of the same moment.
+/// What of a burst goes to stripes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Split {
+    /// The centre's decisions, its burst lowered by what the stripes may hold.
+    pub(crate) bucket: TokenBucket,
+    /// What a stripe may hold.
+    lease_max: u64,
+}
+
+/// The split that is in force, and the token time of that moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Centre {
+    pub(crate) split: Split,
+    pub(crate) units: u64,
+}
+
+/// Reads the time, and with it the split of the quota that is in force.
 pub(crate) trait Timed {
     type Now: Copy;
     fn read(&self) -> Self::Now;
-    fn units(now: Self::Now) -> u64;
-}
-
-impl Timed for crate::basis::Basis {
-    type Now = crate::basis::Now;
-
-    #[inline(always)]
-    fn read(&self) -> Self::Now {
-        self.now()
-    }
-
-    #[inline(always)]
-    fn units(now: Self::Now) -> u64 {
-        now.units
-    }
+    fn centre(&self, now: Self::Now) -> Centre;
 }
 
 /// One thread's, or several threads', tokens.
@@ -85,16 +87,37 @@ impl Stripe {
         })
     }
 
+    /// Opens the stripe for a lease: how much it has room for. `None` if there is none, or somebody
+    /// else has opened it.
+    fn open(&self, lease_max: u64) -> Option<u64> {
+        // What is open holds, with what is on its way, up to the most there may be.
+        self.cell.update(|word| match lease_max.checked_sub(word) {
+            None | Some(0) => Step::Keep(None),
+            Some(room) => Step::Put(word | OPEN, Some(room)),
+        })
+    }
+
     fn held(&self) -> u64 {
         self.cell.load() & !OPEN
     }
 }
 
+impl Centre {
+    /// Whole tokens there; negative in debt.
+    #[inline]
+    pub(crate) fn balance(&self, full: u64) -> i64 {
+        self.split.bucket.balance(full, self.units)
+    }
+
+    /// What is there beyond `n`, if that is.
+    #[inline]
+    fn spare(&self, full: u64, n: u64) -> Option<u64> {
+        u64::try_from(self.balance(full)).ok()?.checked_sub(n)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Striped {
-    /// The centre's decisions, its burst lowered by what the stripes may hold.
-    bucket: TokenBucket,
-    lease_max: u64,
     /// A power of two of them.
     stripes: Box<[CachePadded<Stripe>]>,
 }
@@ -108,19 +131,19 @@ impl Striped {
         }
         let most = (share as usize + 1).next_power_of_two() / 2;
         let stripes = stripes.clamp(1, 256).next_power_of_two().min(most);
-        let lease_max = (share / stripes as u64).min(LEASE_MAX);
-        let bucket = bucket.lowered_by(lease_max * stripes as u64);
         let stripe = || {
             let (leases, neighbour) = (AtomicU64::new(0), AtomicU64::new(0));
             CachePadded::new(Stripe { cell: Cell::new(0), leases, neighbour })
         };
-        Some(Self { bucket, lease_max, stripes: (0..stripes).map(|_| stripe()).collect() })
+        Some(Self { stripes: (0..stripes).map(|_| stripe()).collect() })
     }
 
-    /// The most tokens that one request can be granted: the burst, less what stripes may hold.
-    #[inline(always)]
-    pub(crate) fn limit(&self) -> u64 {
-        self.bucket.limit()
+    /// How the stripes share this bucket. Of one that has become too small they get nothing.
+    #[inline]
+    pub(crate) fn split(&self, bucket: TokenBucket) -> Split {
+        let stripes = self.stripes.len() as u64;
+        let lease_max = (bucket.limit() / HELD_SHARE / stripes).min(LEASE_MAX);
+        Split { bucket: bucket.lowered_by(lease_max * stripes), lease_max }
     }
 
     #[inline(always)]
@@ -159,14 +182,14 @@ impl Striped {
     ) -> (Result<u64, u64>, T::Now) {
         loop {
             let now = time.read();
-            let full = centre.load();
+            let (full, at) = (centre.load(), time.centre(now));
             // A denial writes nothing: it is found out by loads.
-            let taken = if self.spare(full, T::units(now), n).is_some() {
-                self.lease(centre, full, T::units(now), mine, n)
-            } else if self.reaches(full, T::units(now), n) {
+            let taken = if at.spare(full, n).is_some() {
+                self.lease(centre, full, at, mine, n)
+            } else if self.reaches(full, at, n) {
                 self.gather(centre, full, time, mine, n)
             } else {
-                return (Err(self.undrawn(full, T::units(now))), now);
+                return (Err(self.undrawn(full, at)), now);
             };
             // Otherwise somebody was faster, and has it.
             if let Some(taken) = taken {
@@ -175,15 +198,9 @@ impl Striped {
         }
     }
 
-    /// What the centre has beyond `n`, if it has that.
-    #[inline]
-    fn spare(&self, full: u64, now: u64, n: u64) -> Option<u64> {
-        u64::try_from(self.bucket.balance(full, now)).ok()?.checked_sub(n)
-    }
-
     /// Whether centre and stripes together have `n`.
-    fn reaches(&self, full: u64, now: u64, n: u64) -> bool {
-        let there = i128::from(self.bucket.balance(full, now)) + i128::from(self.held());
+    fn reaches(&self, full: u64, at: Centre, n: u64) -> bool {
+        let there = i128::from(at.balance(full)) + i128::from(self.held());
         there >= i128::from(n)
     }
 
@@ -194,16 +211,16 @@ impl Striped {
     }
 
     /// `n` from the centre, and a lease for the stripe. `None`: the centre no longer has `n`.
-    fn lease(&self, centre: &Cell, full: u64, now: u64, mine: usize, n: u64) -> Option<u64> {
+    fn lease(&self, centre: &Cell, full: u64, at: Centre, mine: usize, n: u64) -> Option<u64> {
         let stripe = self.stripe(mine);
-        let worth = self.spare(full, now, n).is_some_and(|spare| self.share(spare) > 0);
-        let room = if worth { self.open(stripe) } else { None };
+        let worth = at.spare(full, n).is_some_and(|spare| self.share(spare) > 0);
+        let room = if worth { stripe.open(at.split.lease_max) } else { None };
         let found = room.map_or(0, |room| self.reclaim(stripe, mine, room));
         let room_left = room.map_or(0, |room| room - found);
         let drawn = centre.update(|full| {
-            let Some(spare) = self.spare(full, now, n) else { return Step::Keep(None) };
+            let Some(spare) = at.spare(full, n) else { return Step::Keep(None) };
             let lease = self.share(spare).min(room_left);
-            match self.bucket.take(full, now, n + lease) {
+            match at.split.bucket.take(full, at.units, n + lease) {
                 Some(taken) => Step::Put(taken, Some((taken, lease))),
                 None => Step::Keep(None),
             }
@@ -213,16 +230,6 @@ impl Striped {
             stripe.cell.update(|word| Step::Put((word & !OPEN) + leased, ()));
         }
         drawn.map(|(taken, _)| taken)
-    }
-
-    /// Opens the stripe for a lease: how much it has room for. `None` if there is none, or somebody
-    /// else has opened it.
-    fn open(&self, stripe: &Stripe) -> Option<u64> {
-        // What is open holds, with what is on its way, up to the most there may be.
-        stripe.cell.update(|word| match self.lease_max.checked_sub(word) {
-            None | Some(0) => Step::Keep(None),
-            Some(room) => Step::Put(word | OPEN, Some(room)),
-        })
     }
 
     /// Up to `room` tokens of a neighbour that has not moved since the last look. Every so many leases
@@ -257,11 +264,12 @@ impl Striped {
         n: u64,
     ) -> Option<u64> {
         let got = self.collect(mine, n);
-        let now = T::units(time.read());
+        let at = time.centre(time.read());
         let taken = centre.update(|full| match n - got {
             0 => Step::Keep(Some(full)),
             rest => {
-                match self.spare(full, now, rest).and_then(|_| self.bucket.take(full, now, rest)) {
+                let bucket = at.split.bucket;
+                match at.spare(full, rest).and_then(|_| bucket.take(full, at.units, rest)) {
                     Some(taken) => Step::Put(taken, Some(taken)),
                     None => Step::Keep(None),
                 }
@@ -277,9 +285,9 @@ impl Striped {
     pub(crate) fn give_back<T: Timed>(&self, centre: &Cell, before: u64, time: &T, n: u64) {
         centre.update(|full| {
             // Read anew for each try, after the word: what is swapped then was not full either.
-            let now = T::units(time.read());
-            let most = self.bucket.whole(self.bucket.missing(before, now));
-            match self.bucket.refund(full, now, n.min(most)) {
+            let Centre { split: Split { bucket, .. }, units } = time.centre(time.read());
+            let most = bucket.whole(bucket.missing(before, units));
+            match bucket.refund(full, units, n.min(most)) {
                 Some(refunded) => Step::Put(refunded, ()),
                 None => Step::Keep(()),
             }
@@ -304,19 +312,8 @@ impl Striped {
     }
 
     /// The centre's state as if nothing were leased.
-    fn undrawn(&self, full: u64, now: u64) -> u64 {
-        self.bucket.refund(full, now, self.held()).unwrap_or(full)
-    }
-
-    /// Whole tokens there, those in the stripes included; negative in debt.
-    pub(crate) fn balance(&self, full: u64, now: u64) -> i64 {
-        self.bucket.balance(full, now).saturating_add(self.held() as i64).min(self.limit() as i64)
-    }
-
-    /// The state that taking `n` would leave, if they are there.
-    pub(crate) fn foresee(&self, full: u64, now: u64, n: u64) -> Option<u64> {
-        let there = self.reaches(full, now, n);
-        there.then(|| self.bucket.charge(full, now, n))
+    fn undrawn(&self, full: u64, at: Centre) -> u64 {
+        at.split.bucket.refund(full, at.units, self.held()).unwrap_or(full)
     }
 }
 

@@ -33,6 +33,8 @@ pub(crate) const YEAR_NS: u128 = 31_557_600 * 1_000_000_000;
 
 /// Where a 56-bit line stops: three quarters of the field. The last quarter is for debt.
 pub(crate) const NARROW_END: u64 = 3 << 54;
+/// Where one stops that has 64 bits and does not need them: the rate may then grow the more.
+pub(crate) const ROOMY_END: u64 = 3 << 60;
 
 /// A positive ratio as `multiplier / 2^shift`, with 64 significant bits.
 ///
@@ -114,6 +116,16 @@ impl Ratio {
         }
     }
 
+    /// What [`of`](Self::of) rounds off, in 2^-64 of a unit.
+    pub(crate) fn rest_of(self, ticks: u64) -> u64 {
+        let product = u128::from(ticks) * u128::from(self.multiplier);
+        // Bits above the point fall off.
+        match self.shift.checked_sub(u64::BITS) {
+            Some(below) => (product >> below) as u64,
+            None => (product << (u64::BITS - self.shift)) as u64,
+        }
+    }
+
     /// Not inlined, lest the compiler should compute both and choose.
     #[inline(never)]
     fn of_both_halves(self, ticks: u64) -> u64 {
@@ -189,34 +201,6 @@ impl Scale {
     pub(crate) fn wants_wide(self, quota: &Quota) -> bool {
         self.fraction < 0
             || u128::from(quota.period_ns()) > (250 * u128::from(quota.count())) << self.fraction
-    }
-}
-
-/// Clock ticks since the epoch to units of token time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TokenTime {
-    ratio: Ratio,
-    end: u64,
-}
-
-impl TokenTime {
-    /// A tick is so many units; time stops at `end` (`u64::MAX`: it wraps).
-    pub(crate) fn new(ratio: Ratio, end: u64) -> Self {
-        Self { ratio, end }
-    }
-
-    /// Units since the epoch. One multiply.
-    #[inline(always)]
-    pub(crate) fn at(&self, ticks: u64) -> u64 {
-        let units = self.ratio.of(ticks);
-        if units > self.end { self.ended() } else { units }
-    }
-
-    /// A call, so that there is a branch, which is guessed, and nothing to wait for.
-    #[cold]
-    #[inline(never)]
-    fn ended(&self) -> u64 {
-        self.end
     }
 }
 

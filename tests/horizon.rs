@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-use sluicegate::{Algorithm, KeyedLimiter, ManualClock, Quota, RateLimiter};
+use sluicegate::{Algorithm, Builder, KeyedLimiter, ManualClock, Quota, RateLimiter};
 use std::time::Duration;
 
 const SECOND: u64 = 1_000_000_000;
@@ -10,7 +10,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = Duration::from_secs(31_557_600);
 
-/// Rates whose line has 56 bits, as count, period in nanoseconds and burst.
+/// Rates that need no more than 56 bits, as count, period in nanoseconds and burst.
 const NARROW: [(u64, u64, u64); 5] = [
     (1, 30 * 86_400 * SECOND, 10),
     (7, 60 * SECOND, 50),
@@ -25,10 +25,19 @@ const WIDE: [(u64, u64, u64); 2] =
 
 type Limiters = (ManualClock, RateLimiter, KeyedLimiter<u64>);
 
-fn limiters((count, period, burst): (u64, u64, u64)) -> Limiters {
+fn limiters(quota: (u64, u64, u64)) -> Limiters {
+    with(quota, |builder| builder)
+}
+
+/// A direct limiter's word has 56 bits for time in batches, of one as well.
+fn limiters_of_56_bits(quota: (u64, u64, u64)) -> Limiters {
+    with(quota, |builder| builder.batch(1))
+}
+
+fn with((count, period, burst): (u64, u64, u64), choose: fn(Builder) -> Builder) -> Limiters {
     let clock = ManualClock::new();
     let quota: Quota = format!("{count}/{period} ns burst {burst}").parse().unwrap();
-    let direct = RateLimiter::builder(quota).clock(clock.clone()).build().unwrap();
+    let direct = choose(RateLimiter::builder(quota)).clock(clock.clone()).build().unwrap();
     let keyed = KeyedLimiter::builder(quota, 10).clock(clock.clone()).build().unwrap();
     (clock, direct, keyed)
 }
@@ -82,10 +91,31 @@ fn idle_for_30_years_is_one_burst() {
     }
 }
 
+/// A direct limiter's word has 64 bits, and its time outlasts what nanoseconds can count, to within three units.
+#[test]
+fn direct_limiters_outlast_their_clocks() {
+    for quota in NARROW {
+        let (clock, direct, _) = limiters(quota);
+        for years in [30, 61, 300, 584] {
+            clock.set(years * YEAR);
+            assert!(direct.check_n(quota.2).is_ok(), "{quota:?} after {years} years");
+            assert!(direct.check().is_err(), "{quota:?} after {years} years");
+            if years < 584 {
+                let wait = direct.check_n(quota.2).unwrap_err().retry_after().unwrap();
+                let off = Duration::from_nanos(100);
+                clock.advance(wait.saturating_sub(off));
+                assert!(direct.check_n(quota.2).is_err(), "{quota:?} after {years} years");
+                clock.advance(2 * off);
+                assert!(direct.check_n(quota.2).is_ok(), "{quota:?} after {years} years");
+            }
+        }
+    }
+}
+
 #[test]
 fn line_of_56_bits_ends_in_denials() {
     for quota in NARROW {
-        let limiters = limiters(quota);
+        let limiters = limiters_of_56_bits(quota);
         let (clock, direct, keyed) = &limiters;
         let (.., burst) = quota;
         clock.set(500 * YEAR);
@@ -117,7 +147,7 @@ fn line_of_56_bits_is_exact_until_its_end_and_never_generous() {
         for of in [|flow: (u64, u64)| flow.0, |flow: (u64, u64)| flow.1] {
             exact_until_the_end(quota, of);
         }
-        let limiters = limiters(quota);
+        let limiters = limiters_of_56_bits(quota);
         let (_, _, keyed) = &limiters;
         limiters.0.set(100 * YEAR);
         // A key that nobody has seen has its burst, once.
@@ -132,10 +162,10 @@ fn exact_until_the_end(quota: (u64, u64, u64), of: fn((u64, u64)) -> u64) {
     let flowed = |ns: u64| (u128::from(ns) * u128::from(count) / u128::from(period)) as u64;
     // The time of at least two tokens, and of two units.
     let pace = 2 * period.div_ceil(count) + 100;
-    let limiters = limiters(quota);
+    let limiters = limiters_of_56_bits(quota);
     // Whether anything flows shortly before: of new limiters, since no clock goes back.
     let alive = |at: u64| {
-        let fresh = self::limiters(quota);
+        let fresh = limiters_of_56_bits(quota);
         of(flows(&fresh, at - pace, [at].into_iter())[0]) > 0
     };
     let (mut before, mut after) = ((30 * YEAR).as_nanos() as u64, (100 * YEAR).as_nanos() as u64);

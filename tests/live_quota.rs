@@ -9,7 +9,7 @@ mod windows_law;
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use proptest::prelude::*;
-use sluicegate::{Algorithm, KeyedLimiter, ManualClock, Quota};
+use sluicegate::{Algorithm, KeyedLimiter, ManualClock, Quota, QuotaError, RateLimiter};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -189,14 +189,27 @@ proptest! {
     }
 }
 
+const LOW: Quota = Quota::per_second(100_000).burst(100);
+const HIGH: Quota = Quota::per_second(400_000).burst(200);
+
 /// However often the quota changes under them, threads admit no more than the larger one would.
 #[test]
 fn law_1_while_the_quota_changes_under_threads() {
-    let (low, high) =
-        (Quota::per_second(100_000).burst(100), Quota::per_second(400_000).burst(200));
-    let limiter = KeyedLimiter::<u64>::new(low, 100);
+    let keyed = KeyedLimiter::<u64>::new(LOW, 100);
+    law_1(&|| keyed.check(&7).is_ok(), &|quota| keyed.set_quota(quota));
+    let direct = RateLimiter::builder(LOW);
+    let kinds = [direct, RateLimiter::builder(LOW).batch(16), RateLimiter::builder(LOW).stripes(2)];
+    for limiter in kinds.map(|builder| builder.build().unwrap()) {
+        law_1(&|| limiter.check().is_ok(), &|quota| limiter.set_quota(quota));
+    }
+}
+
+fn law_1(
+    check: &(dyn Fn() -> bool + Sync),
+    set_quota: &(dyn Fn(Quota) -> Result<(), QuotaError> + Sync),
+) {
     let (start, done) = (Instant::now(), AtomicBool::new(false));
-    let time = Duration::from_millis(400);
+    let time = Duration::from_millis(300);
     let take = |_| {
         let mut log = Vec::new();
         loop {
@@ -204,7 +217,7 @@ fn law_1_while_the_quota_changes_under_threads() {
             if before > time {
                 return log;
             }
-            let granted = limiter.check(&7).map_or(0, |grant| grant.granted());
+            let granted = u64::from(check());
             let after = start.elapsed().as_nanos() as u64;
             if granted > 0 {
                 log.push(Admission { before: before.as_nanos() as u64, after, granted });
@@ -215,7 +228,7 @@ fn law_1_while_the_quota_changes_under_threads() {
         let changer = scope.spawn(|| {
             let mut changes = 0_u64;
             while !done.load(Ordering::Relaxed) {
-                limiter.set_quota(if changes.is_multiple_of(2) { high } else { low }).unwrap();
+                set_quota(if changes.is_multiple_of(2) { HIGH } else { LOW }).unwrap();
                 changes += 1;
             }
             changes

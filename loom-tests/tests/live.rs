@@ -3,8 +3,8 @@
 
 use loom::sync::Arc;
 use loom::thread;
-use sluicegate::Quota;
-use sluicegate::model::Changing;
+use sluicegate::model::{Changing, Direct};
+use sluicegate::{Carry, Quota};
 
 const SECOND: u64 = 1_000_000_000;
 const OLD: Quota = Quota::per_second(8);
@@ -85,5 +85,58 @@ fn two_readings_against_a_change() {
         }
         changing.pass(4 * SECOND);
         assert_eq!(changing.now(), (THIRD, then + second));
+    });
+}
+
+fn direct(quota: Quota, batch: u64) -> Arc<Direct> {
+    Arc::new(Direct::new(quota, batch))
+}
+
+fn check(limiter: &Arc<Direct>, n: u64) -> thread::JoinHandle<bool> {
+    let limiter = limiter.clone();
+    thread::spawn(move || limiter.limiter.check_n(n).is_ok())
+}
+
+/// Guards that a check is decided by the quota whose time it read: half a second of the new rate is not half a second of
+/// the old one.
+#[test]
+fn set_quota_against_check() {
+    model(3, || {
+        let limiter = direct(OLD, 0);
+        assert!(limiter.limiter.check_n(8).is_ok());
+        let checks = check(&limiter, 3);
+        limiter.limiter.set_quota(NEW).unwrap();
+        limiter.pass(SECOND / 2);
+        assert!(!checks.join().unwrap(), "two tokens have flowed");
+        assert!(limiter.limiter.check_n(2).is_ok() && limiter.limiter.check().is_err());
+    });
+}
+
+/// Guards that an idle bucket is brought up to date before its burst grows, and that what is granted meanwhile counts once.
+#[test]
+fn larger_burst_against_check() {
+    for batch in [0, 2] {
+        model(3, move || {
+            let limiter = direct(Quota::per_second(1).burst(4), batch);
+            limiter.pass(60 * SECOND);
+            let there = limiter.limiter.available();
+            let checks = check(&limiter, 1);
+            limiter.limiter.set_quota(Quota::per_second(1).burst(9)).unwrap();
+            let granted = i64::from(checks.join().unwrap());
+            assert_eq!((granted, limiter.limiter.available()), (1, there - 1));
+        });
+    }
+}
+
+/// What is granted while the bucket is made full counts before or after.
+#[test]
+fn full_again_against_check() {
+    model(3, || {
+        let limiter = direct(Quota::per_second(2), 0);
+        assert!(limiter.limiter.check_n(2).is_ok());
+        let checks = check(&limiter, 1);
+        limiter.limiter.set_quota_with(Quota::per_second(3), Carry::Full).unwrap();
+        let granted = i64::from(checks.join().unwrap());
+        assert_eq!(limiter.limiter.available(), 3 - granted);
     });
 }

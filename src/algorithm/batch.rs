@@ -15,44 +15,49 @@
 use super::Rule;
 use super::token_bucket::TokenBucket;
 use crate::error::QuotaError;
-use crate::quota::Quota;
 use crate::word;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch {
-    bucket: TokenBucket,
     /// Tokens that a draw leaves in the field where the bucket has them.
     ahead: u64,
     /// Tokens a unit; draws are whole units.
     unit: u64,
+    /// The most that the field holds after a draw.
+    outstanding: u64,
 }
 
 impl Batch {
     /// Batches of `size` tokens on a 56-bit token bucket.
-    pub(crate) fn new(quota: &Quota, rule: &Rule, size: u64) -> Result<Self, QuotaError> {
-        let Rule::Bucket(bucket) = *rule else { return Err(QuotaError::BATCH_WINDOW) };
+    pub(crate) fn new(rule: &Rule, size: u64) -> Result<Self, QuotaError> {
+        let Rule::Bucket(bucket) = rule else { return Err(QuotaError::BATCH_WINDOW) };
         let fraction = i32::from(bucket.scale().fraction);
         let unit = 1_u64 << (-fraction).clamp(0, 32);
         // A draw leaves at most `size - 1` tokens, and what rounding it to whole units adds.
         let outstanding = size.saturating_sub(1).saturating_add(unit - 1);
         // They must fit the field, and half of the burst must stay usable at once.
-        let room = (word::TOKENS_MAX - 1).min(quota.burst_size() / 2);
+        let room = (word::TOKENS_MAX - 1).min(bucket.limit() / 2);
         match (room + 1).checked_sub(unit - 1) {
             None | Some(0) => return Err(QuotaError::BATCH_RATE),
             Some(most) if size == 0 || size > most => return Err(QuotaError::batch(most)),
             Some(_) => {}
         }
-        let bucket = bucket.lowered_by(outstanding);
-        if bucket.limit() == 0 {
+        let batch = Self { ahead: size - 1, unit, outstanding };
+        if batch.lowered(bucket).limit() == 0 {
             return Err(QuotaError::BATCH_RATE);
         }
-        Ok(Self { bucket, ahead: size - 1, unit })
+        Ok(batch)
     }
 
-    /// The most tokens that one request can be granted: the burst, less what may be outstanding.
+    /// Batches of the same size on another bucket of the same scale.
+    pub(crate) fn again(&self, rule: &Rule) -> Result<(), QuotaError> {
+        Self::new(rule, self.ahead + 1).map(|_| ())
+    }
+
+    /// The bucket that tokens are drawn from: with the burst, less what may be outstanding.
     #[inline(always)]
-    pub(crate) fn limit(&self) -> u64 {
-        self.bucket.limit()
+    pub(crate) fn lowered(&self, bucket: &TokenBucket) -> TokenBucket {
+        bucket.lowered_by(self.outstanding)
     }
 
     /// The word after spending `n` tokens of the field, if they are there. No clock.
@@ -61,25 +66,26 @@ impl Batch {
         (word::tokens(seen) >= n).then(|| seen - word::pack(n, 0))
     }
 
-    /// The word after spending the field, drawing the rest of `n`, and as many ahead as there are.
+    /// The word after spending the field, drawing the rest of `n` from the lowered bucket, and as many ahead as
+    /// there are.
     #[inline]
-    pub(crate) fn draw(&self, seen: u64, now: u64, n: u64) -> Option<u64> {
+    pub(crate) fn draw(&self, bucket: &TokenBucket, seen: u64, now: u64, n: u64) -> Option<u64> {
         let (held, full) = (word::tokens(seen), word::value(seen));
         let need = n - held;
-        let there = self.bucket.balance(full, now).max(0) as u64;
+        let there = bucket.balance(full, now).max(0) as u64;
         if need > there {
             return None;
         }
         let wanted = (need + self.ahead).min(there).max(need).next_multiple_of(self.unit);
         // The rounding to whole units may ask for more than is there: then the need alone is.
         let drawn = if wanted <= there { wanted } else { need.next_multiple_of(self.unit) };
-        let full = self.bucket.take(full, now, drawn.min(self.bucket.limit()))?;
+        let full = bucket.take(full, now, drawn.min(bucket.limit()))?;
         Some(word::pack(drawn - need, full))
     }
 
     /// Whole tokens there, those in the field included; negative in debt.
-    pub(crate) fn balance(&self, seen: u64, now: u64) -> i64 {
+    pub(crate) fn balance(bucket: &TokenBucket, seen: u64, now: u64) -> i64 {
         let held = word::tokens(seen) as i64;
-        (self.bucket.balance(word::value(seen), now) + held).min(self.bucket.limit() as i64)
+        (bucket.balance(word::value(seen), now) + held).min(bucket.limit() as i64)
     }
 }

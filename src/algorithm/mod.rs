@@ -8,12 +8,14 @@
 //! - [`Rule::fresh`] of a later time is not smaller, and every full bucket's state is at most that.
 
 mod batch;
+mod carry;
 mod fixed_window;
 mod leaky_bucket;
 mod sliding_window;
 mod token_bucket;
 
 pub(crate) use batch::Batch;
+pub use carry::Carry;
 use fixed_window::FixedWindow;
 pub(crate) use leaky_bucket::level;
 use sliding_window::SlidingWindow;
@@ -21,7 +23,7 @@ pub(crate) use token_bucket::TokenBucket;
 
 use crate::error::QuotaError;
 use crate::quota::Quota;
-use crate::time::{HORIZON_NS, NARROW_END, Pace, Ratio, Scale, TokenTime, YEAR_NS};
+use crate::time::{HORIZON_NS, NARROW_END, Pace, ROOMY_END, Ratio, Scale, YEAR_NS};
 use crate::word;
 use core::fmt;
 use core::str::FromStr;
@@ -87,7 +89,10 @@ pub(crate) struct Terms {
     pub(crate) algorithm: Algorithm,
     fraction: i8,
     count_bits: u8,
+    /// Of a bucket: the line wraps, and fills 64 bits.
     wide: bool,
+    /// Of a bucket: the line does not wrap, and has 64 bits.
+    roomy: bool,
     pub(crate) mark: Mark,
 }
 
@@ -114,15 +119,17 @@ impl Terms {
             Algorithm::FixedWindow => FixedWindow::layout(&quota, bits)?,
             Algorithm::SlidingWindow => SlidingWindow::layout(&quota, bits)?,
         };
-        Ok(Self { quota, algorithm, fraction, count_bits, wide: false, mark: Mark::Plain })
+        let (wide, roomy, mark) = (false, false, Mark::Plain);
+        Ok(Self { quota, algorithm, fraction, count_bits, wide, roomy, mark })
     }
 
     /// For a token or leaky bucket, which every quota fits.
     pub(crate) fn bucket(quota: Quota, algorithm: Algorithm, bits: u32) -> Self {
         let narrow = Scale::narrow(&quota);
         let wide = bits > word::VALUE_BITS && narrow.wants_wide(&quota);
+        let roomy = bits > word::VALUE_BITS && !wide;
         let Scale { fraction } = if wide { Scale::wide(&quota) } else { narrow };
-        Self { quota, algorithm, fraction, count_bits: 0, wide, mark: Mark::Plain }
+        Self { quota, algorithm, fraction, count_bits: 0, wide, roomy, mark: Mark::Plain }
     }
 
     /// The same layout for another quota that it [`admits`](Self::admits).
@@ -137,11 +144,6 @@ impl Terms {
 
     pub(crate) fn scale(&self) -> Scale {
         Scale { fraction: self.fraction }
-    }
-
-    /// The line from ticks of a clock to units: of tokens, or of windows.
-    pub(crate) fn time(&self, tick: Ratio) -> TokenTime {
-        TokenTime::new(self.ratio(tick), self.end())
     }
 
     /// The units of a tick.
@@ -181,14 +183,11 @@ impl Terms {
             ((1 << window_bits(&self.quota)) - 1) << self.fraction
         } else if self.wide {
             u64::MAX
+        } else if self.roomy {
+            ROOMY_END
         } else {
             NARROW_END
         }
-    }
-
-    /// What a bucket's line may be shifted by when the burst changes; a window's never is.
-    pub(crate) fn burst_units(&self) -> u64 {
-        if self.is_window() { 0 } else { self.scale().units(self.quota.burst_size()) }
     }
 
     /// Where a line begins that may be shifted back later: as far on as leaves 30 years, and at most by the
@@ -196,6 +195,9 @@ impl Terms {
     pub(crate) fn head_start(&self) -> u64 {
         if self.is_window() || self.wide {
             return 0;
+        }
+        if self.roomy {
+            return ROOMY_END / 6;
         }
         let period = u128::from(self.quota.period_ns());
         let tokens = (HORIZON_NS * u128::from(self.quota.count())).div_ceil(period);
@@ -215,20 +217,26 @@ impl Terms {
             return if quota.count() > most { Err(QuotaError::window_count(most)) } else { Ok(()) };
         }
         // Half of what is set aside for debt, as at construction.
-        let most = u128::from(NARROW_END / 6);
+        let most = u128::from(if self.wide { 1 << 61 } else { NARROW_END / 6 });
         let units =
             (u128::from(quota.burst_size()) << self.fraction.max(0)) >> (-self.fraction).max(0);
         if units > most { Err(QuotaError::LATER_BURST) } else { Ok(()) }
     }
 
-    /// Whether a year's flow is at most so many units.
-    pub(crate) fn lasts_a_year(&self, units: u64) -> bool {
+    /// Whether the line has a year's flow before it, from this time on.
+    pub(crate) fn lasts_a_year_from(&self, time: u64) -> bool {
+        // A wide one wraps: half of it must last, or as long as it would at construction.
+        let left = if self.wide { Some(1 << 63) } else { self.end().checked_sub(time) };
+        let Some(left) = left else { return false };
+        if self.wide && self.fraction == 0 {
+            return true;
+        }
         let flows = if self.is_window() { 1 } else { u128::from(self.quota.count()) };
         let tokens = (flows * YEAR_NS).div_ceil(u128::from(self.quota.period_ns()));
         let fraction = i32::from(self.fraction);
         let needed =
             if fraction >= 0 { tokens.saturating_mul(1 << fraction) } else { tokens >> -fraction };
-        needed <= u128::from(units)
+        needed <= u128::from(left)
     }
 
     /// The way back, from units to nanoseconds.
@@ -237,12 +245,15 @@ impl Terms {
         Pace::new(count, self.quota.period_ns(), self.fraction)
     }
 
+    /// The decisions of a token or leaky bucket.
+    pub(crate) fn as_bucket(&self) -> TokenBucket {
+        TokenBucket::new(&self.quota, self.scale(), self.wide)
+    }
+
     /// The decisions under these terms.
     pub(crate) fn rule(&self) -> Rule {
         match self.algorithm {
-            Algorithm::TokenBucket | Algorithm::LeakyBucket => {
-                Rule::Bucket(TokenBucket::new(&self.quota, self.scale(), self.wide))
-            }
+            Algorithm::TokenBucket | Algorithm::LeakyBucket => Rule::Bucket(self.as_bucket()),
             Algorithm::FixedWindow => {
                 Rule::Fixed(FixedWindow::new(&self.quota, self.fraction, self.count_bits))
             }

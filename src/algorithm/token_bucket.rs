@@ -38,7 +38,7 @@ impl TokenBucket {
     /// The same bucket with less of a burst, in whole units.
     pub(crate) fn lowered_by(self, tokens: u64) -> Self {
         let unit = 1_u64 << (-i32::from(self.scale.fraction)).clamp(0, 32);
-        let limit = (self.limit - tokens) / unit * unit;
+        let limit = self.limit.saturating_sub(tokens) / unit * unit;
         Self { burst: self.scale.units(limit), limit, ..self }
     }
 

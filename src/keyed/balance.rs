@@ -68,10 +68,18 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
 }
 
 impl<K: ?Sized> KeyedLimiter<K> {
+    /// Remembers how far the most indebted bucket goes, before it does.
+    pub(super) fn owing(&self, state: u64, now: Moment) {
+        if now.rule().until_paid(state, now.units, 0) > 0 {
+            self.table.lines.common().furthest.raise(state);
+        }
+    }
+
     /// Charges a bucket by its key's fingerprint.
     pub(super) fn charge_to(&self, whose: Whose, n: u64) -> Duration {
         let charge = |state, now: Moment| {
             let charged = now.rule().charge(state, now.units, n);
+            self.owing(charged, now);
             Change::Grow(charged, now.figures(charged))
         };
         if whose.shared {

@@ -1,7 +1,9 @@
 //! Another quota while the limiter runs.
 
 use super::KeyedLimiter;
+use crate::algorithm::{Carry, Terms};
 use crate::error::QuotaError;
+use crate::live::Moment;
 use crate::quota::Quota;
 
 impl<K: ?Sized> KeyedLimiter<K> {
@@ -37,7 +39,40 @@ impl<K: ?Sized> KeyedLimiter<K> {
     /// - a window's quota has a burst of its own;
     /// - another change has been under way for some milliseconds.
     pub fn set_quota(&self, quota: Quota) -> Result<(), QuotaError> {
-        let lines = &self.table.lines;
-        lines.alone(|| self.live.change(&lines.common().announced, quota))
+        self.set_quota_with(quota, Carry::AsIs)
+    }
+
+    /// [`set_quota`](Self::set_quota), with a choice of what becomes of the tokens that are there. However many keys
+    /// there are, to make them all full again takes the same moment, too.
+    ///
+    /// ```
+    /// use sluicegate::{Carry, KeyedLimiter, Quota};
+    ///
+    /// let users = KeyedLimiter::<str>::new(Quota::per_day(100), 1_000);
+    /// assert!(users.check_n("alice", 100).is_ok());
+    /// users.set_quota_with(Quota::per_day(100), Carry::Full)?;
+    /// assert!(users.check_n("alice", 100).is_ok());
+    /// # Ok::<(), sluicegate::QuotaError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`set_quota`](Self::set_quota), and if balances are to be proportional. Making full counts against the
+    /// limiter's 30 years of token time: by the time that a bucket takes to fill.
+    pub fn set_quota_with(&self, quota: Quota, carry: Carry) -> Result<(), QuotaError> {
+        let common = self.table.lines.common();
+        let begin = |now: &Moment, next: &Terms| match carry {
+            Carry::AsIs => now.terms().as_is(next, now.units),
+            Carry::Full => Ok(now.terms().full_again(self.emptiest(now), now.units)),
+            Carry::Proportional => Err(QuotaError::PROPORTIONAL),
+        };
+        self.table.lines.alone(|| self.live.change(&common.announced, quota, begin))
+    }
+
+    /// A state that no key's bucket is emptier than.
+    fn emptiest(&self, now: &Moment) -> u64 {
+        let rule = now.rule();
+        let empty = rule.charge(rule.fresh(now.units), now.units, rule.limit());
+        empty.max(self.table.lines.common().furthest.seen())
     }
 }

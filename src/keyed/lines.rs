@@ -55,6 +55,8 @@ pub(super) struct Common {
     pub(super) overflow: Apart<Cell>,
     /// How far lines are promised, for groups of keys.
     pub(super) promised: Apart<[Promised; GROUPS]>,
+    /// How far the most indebted bucket has ever gone.
+    pub(super) furthest: Apart<Promised>,
 }
 
 impl Common {
@@ -65,6 +67,7 @@ impl Common {
             announced: Apart(Announced::new()),
             overflow: Apart(Cell::new(0)),
             promised: Apart(core::array::from_fn(|_| Promised::new())),
+            furthest: Apart(Promised::new()),
         }
     }
 }

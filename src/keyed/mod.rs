@@ -153,7 +153,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     #[inline]
     fn take_unchanged(&self, hash: u64, n: u64) -> Option<(Result<u64, u64>, Reading)> {
         let announced = &self.table.lines.common().announced;
-        let Rule::Bucket(rule) = self.live.unchanged(announced)? else { return None };
+        let Rule::Bucket(rule) = self.live.rule() else { return None };
         // One comparison for both ends: 0 wraps to the top.
         if n.wrapping_sub(1) >= rule.limit() {
             return None;
@@ -197,7 +197,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         // After a change the short way begins here; before one it has been tried.
         let announced = &self.table.lines.common().announced;
         if !self.live.first().is_window()
-            && self.live.unchanged(announced).is_none()
+            && self.live.has_changed(announced)
             && let Some(quota) = self.in_force()
             && let Some((taken, read)) = self.take_live(hash, n, &quota)
         {
@@ -347,7 +347,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
         self.capacity
     }
 
-    /// Bytes that the limiter takes, all of them since its construction: 24 a key, and at most 1,792.
+    /// Bytes that the limiter takes, all of them since its construction: 24 a key, and at most 2,048.
     #[must_use]
     pub fn memory(&self) -> usize {
         size_of::<Self>() + self.table.bytes()

@@ -30,6 +30,7 @@ impl<K: ?Sized> Line for KeyedLimiter<K> {
                 return Change::Keep(Err(Denied::new(n, at)));
             }
             if let Some((state, wait)) = rule.reserve(state, now.units, n, longest) {
+                self.owing(state, now);
                 return Change::Grow(state, Ok(stand(state, now, wait)));
             }
             Change::Keep(Err(Denied::new(n, at.without_place(n, patience))))

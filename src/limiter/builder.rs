@@ -77,6 +77,12 @@ impl Builder {
         self
     }
 
+    #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
+    pub(crate) fn source(mut self, source: Source) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     /// Draws tokens in batches of `size`, so that most grants do not read the clock: about a third
     /// of the cost.
     ///
@@ -176,23 +182,17 @@ impl Builder {
         let Self { algorithm, initial, batch, stripes, source, .. } = self;
         let timer = Timer::with(source)?;
         let bits = if batch.is_some() { word::VALUE_BITS } else { u64::BITS };
-        let mut terms = Terms::new(quota, algorithm, bits)?;
+        let terms = Terms::new(quota, algorithm, bits)?;
         let path = match (batch, stripes, terms.rule()) {
             (Some(_), Some(_), _) => return Err(QuotaError::STRIPED_BATCH),
-            (Some(size), None, rule) => Path::Batched(Batch::new(&quota, &rule, size)?),
+            (Some(size), None, rule) => Path::Batched(Batch::new(&rule, size)?),
             (None, Some(stripes), Rule::Bucket(bucket)) => {
                 Striped::new(bucket, stripes).map_or(Path::Exact(bucket), Path::Striped)
             }
             (None, Some(_), _) => return Err(QuotaError::STRIPED_WINDOW),
             (None, None, rule) => Path::of(&rule),
         };
-        // Figures speak of the bucket that tokens are drawn from.
-        match &path {
-            Path::Batched(batch) => terms.quota = quota.burst(batch.limit()),
-            Path::Striped(striped) => terms.quota = quota.burst(striped.limit()),
-            Path::Exact(_) | Path::Window => {}
-        }
-        let limiter = RateLimiter::assemble(quota, terms, timer, path, waiting);
+        let limiter = RateLimiter::assemble(terms, timer, path, waiting);
         if let Some(tokens) = initial {
             limiter.start_with(tokens)?;
         }
@@ -212,17 +212,18 @@ impl Builder {
         }
         let most = capacity.checked_sub(self.delay_free).ok_or(QuotaError::DELAY_FREE)?;
         let quota = self.quota.try_burst(self.delay_free.saturating_add(1))?;
-        Ok((quota, Waiting { most: most.min(self.waiting.most), instalments: true }))
+        let queue = Some(quota.burst_size());
+        Ok((quota, Waiting { most: most.min(self.waiting.most), instalments: true, queue }))
     }
 }
 
 impl RateLimiter {
     /// Sets what is there at the start.
     fn start_with(&self, tokens: u64) -> Result<(), QuotaError> {
-        if self.basis.terms.is_window() {
+        if self.terms.is_window() {
             return Err(QuotaError::WINDOW_INITIAL);
         }
-        let limit = self.basis.rule.limit();
+        let limit = self.terms.rule().limit();
         let missing = limit.checked_sub(tokens).ok_or(QuotaError::INITIAL)?;
         self.reset();
         self.charge(missing);

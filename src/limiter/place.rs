@@ -1,21 +1,21 @@
 //! Places in a direct limiter's line.
 
-use super::{Path, RateLimiter};
+use super::{Path, RateLimiter, Stripes};
 use crate::algorithm::GivenUp;
-use crate::basis::Now;
 use crate::cell::Step;
 use crate::error::Denied;
 use crate::figures::Patience;
 use crate::line::{Line, Place, Whose};
+use crate::live::Moment;
 use crate::striped;
 use core::time::Duration;
 
 impl Line for RateLimiter {
     fn place(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<Place, Denied> {
-        let now = self.basis.now();
-        let (rule, terms) = (&self.basis.rule, &self.basis.terms);
+        let now = self.now();
+        let (rule, terms) = (now.rule(), now.terms());
         let stand = |state, wait| {
-            let at = self.basis.figures(state, now);
+            let at = now.figures(state);
             let place = rule.place(state, now.units, wait);
             Ok(Place { whose, n, place, wait, waits: at.wait(wait), at })
         };
@@ -26,7 +26,7 @@ impl Line for RateLimiter {
         if n > rule.limit().saturating_add(if instalments { self.waiting.most } else { 0 }) {
             return Err(self.denied(n, self.cell.load(), now));
         }
-        let (longest, patience) = self.basis.figures(0, now).longest(self.waiting.most, within);
+        let (longest, patience) = now.figures(0).longest(self.waiting.most, within);
         // Drawn and leased tokens are spent first: they have been debited already.
         let before = self.cell.load();
         let leased = match &self.path {
@@ -51,7 +51,7 @@ impl Line for RateLimiter {
             Ok((state, wait)) => stand(state, wait),
             Err(seen) => {
                 if let (Path::Striped(striped), 1..) = (&self.path, leased) {
-                    striped.give_back(&self.cell, before, &self.basis, leased);
+                    striped.give_back(&self.cell, before, &Stripes(self, striped), leased);
                 }
                 Err(self.no_place(n, seen, now, patience))
             }
@@ -59,17 +59,16 @@ impl Line for RateLimiter {
     }
 
     fn until(&self, place: &Place) -> Duration {
-        let now = self.basis.now();
-        let units = self.basis.rule.until_place(place.place, now.units);
-        self.basis.figures(0, now).wait(units)
+        let now = self.now();
+        now.figures(0).wait(now.rule().until_place(place.place, now.units))
     }
 
     fn give_up(&self, place: &Place, n: u64) -> u64 {
-        let now = self.basis.now();
+        let now = self.now();
         self.cell.update(|seen| {
             let given = GivenUp { place: place.place, n, promised: self.promised.seen() };
             let (drawn, state) = self.split(seen);
-            let Some((state, back)) = self.basis.rule.give_up(state, now.units, given) else {
+            let Some((state, back)) = now.rule().give_up(state, now.units, given) else {
                 return Step::Keep(0);
             };
             if let Some(promised) = back.promised {
@@ -89,13 +88,13 @@ impl Line for RateLimiter {
 
     #[cfg(feature = "std")]
     fn generation(&self) -> u64 {
-        0
+        self.live.generation(&self.announced)
     }
 }
 
 impl RateLimiter {
-    fn no_place(&self, n: u64, seen: u64, now: Now, patience: Patience) -> Denied {
-        let at = self.basis.figures(self.undrawn(seen, now), now);
+    fn no_place(&self, n: u64, seen: u64, now: Moment, patience: Patience) -> Denied {
+        let at = now.figures(self.undrawn(seen, now));
         Denied::new(n, at.without_place(n, patience))
     }
 }

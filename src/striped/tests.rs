@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use std::vec::Vec;
 
 /// Time by hand, in units.
-struct At(core::cell::Cell<u64>);
+struct At(core::cell::Cell<u64>, Split);
 
 impl Timed for At {
     type Now = u64;
@@ -17,8 +17,8 @@ impl Timed for At {
         self.0.get()
     }
 
-    fn units(now: u64) -> u64 {
-        now
+    fn centre(&self, units: u64) -> Centre {
+        Centre { split: self.1, units }
     }
 }
 
@@ -36,7 +36,7 @@ impl Bench {
         let Rule::Bucket(bucket) = terms.rule() else { unreachable!("terms of a bucket") };
         let striped = Striped::new(bucket, stripes).expect("a burst worth sharing");
         let token = 1 << terms.scale().fraction;
-        let time = At(core::cell::Cell::new(1_000 * token));
+        let time = At(core::cell::Cell::new(1_000 * token), striped.split(bucket));
         Self { striped, centre: Cell::new(0), time, token }
     }
 
@@ -52,8 +52,8 @@ impl Bench {
 
     /// Units in the centre.
     fn centre(&self) -> u64 {
-        let missing = self.striped.bucket.missing(self.centre.load(), self.time.read());
-        self.striped.limit() * self.token - missing
+        let missing = self.time.1.bucket.missing(self.centre.load(), self.time.read());
+        self.time.1.bucket.limit() * self.token - missing
     }
 
     fn units(&self) -> u64 {
@@ -69,7 +69,9 @@ impl Bench {
 fn stripes_hold_a_quarter_of_the_burst_at_most() {
     for burst in [8, 9, 20, 100, 1_000, 1_000_000, 1 << 48] {
         for stripes in [0, 1, 2, 3, 16, 256, 10_000] {
-            let Striped { bucket, lease_max, stripes, .. } = Bench::new(burst, stripes).striped;
+            let Bench { striped: Striped { stripes }, time: At(_, split), .. } =
+                Bench::new(burst, stripes);
+            let Split { bucket, lease_max } = split;
             let held = stripes.len() as u64 * lease_max;
             assert!(lease_max >= 1 && held <= burst / 4, "{burst}: {lease_max}");
             assert_eq!(bucket.limit(), burst - held);
@@ -96,11 +98,11 @@ proptest! {
         let bench = Bench::new(burst, stripes);
         for (mine, n, flow) in steps {
             let flow = flow * bench.token / 10_000;
-            let most = bench.striped.limit() * bench.token;
+            let most = bench.time.1.bucket.limit() * bench.token;
             let centre = (bench.centre() + flow).min(most);
             bench.advance(flow);
             prop_assert_eq!(bench.centre(), centre, "the centre gains what flows");
-            let n = n.min(bench.striped.limit());
+            let n = n.min(bench.time.1.bucket.limit());
             let (before, words, held) = (bench.units(), bench.words(), bench.striped.held());
             let there = centre / bench.token + held;
             let granted = bench.take(mine, n);
@@ -111,7 +113,7 @@ proptest! {
                 prop_assert_eq!(bench.words(), words, "a denial writes nothing");
             }
             for stripe in &bench.striped.stripes {
-                prop_assert!(stripe.cell.load() <= bench.striped.lease_max);
+                prop_assert!(stripe.cell.load() <= bench.time.1.lease_max);
             }
         }
     }
@@ -142,7 +144,7 @@ fn idle_stripes_hand_back() {
         assert!(spent < 20_000, "nobody looked after the idle stripe");
     }
     assert!(bench.centre() > 50_000 * bench.token, "tokens still abound");
-    assert_eq!(bench.units(), (bench.striped.limit() - 1 - spent) * bench.token);
+    assert_eq!(bench.units(), (bench.time.1.bucket.limit() - 1 - spent) * bench.token);
 }
 
 /// A stripe that is in use is left alone.
@@ -154,7 +156,7 @@ fn busy_stripes_keep_theirs() {
     }
     let leases = bench.striped.stripes[0].leases.load(Relaxed);
     // One visit of the centre for each lease of the most there may be.
-    assert!(leases <= 25_000 / bench.striped.lease_max + 1, "{leases}");
+    assert!(leases <= 25_000 / bench.time.1.lease_max + 1, "{leases}");
 }
 
 /// A gather that comes too late returns what it had in hand to the centre.
@@ -174,7 +176,7 @@ fn late_gather_gives_back() {
 fn what_a_full_centre_would_not_have_held_is_not_given_back() {
     let bench = Bench::new(100, 2);
     while bench.take(0, 1) {}
-    let limit = bench.striped.limit();
+    let limit = bench.time.1.bucket.limit();
     let before = bench.centre.load();
     for (wait, back) in [(limit - 5, 3), (limit - 2, 2), (limit, 0), (5 * limit, 0)] {
         let bench = Bench { centre: Cell::new(before), ..Bench::new(100, 2) };
@@ -193,8 +195,8 @@ fn open_stripe_is_opened_once() {
     let bench = Bench::new(1_000, 2);
     let stripe = &bench.striped.stripes[0];
     stripe.cell.update(|_| Step::Put(5, ()));
-    assert_eq!(bench.striped.open(stripe), Some(bench.striped.lease_max - 5));
-    assert_eq!(bench.striped.open(stripe), None);
+    assert_eq!(stripe.open(bench.time.1.lease_max), Some(bench.time.1.lease_max - 5));
+    assert_eq!(stripe.open(bench.time.1.lease_max), None);
     assert_eq!(bench.striped.spend(0, 4), Some(1));
     let centre = bench.centre();
     assert!(bench.take(0, 2), "by the centre alone");

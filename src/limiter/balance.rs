@@ -1,0 +1,76 @@
+//! What a limiter has, and what is put on its account and given back.
+
+use super::{Path, RateLimiter};
+use crate::algorithm;
+use crate::cell::Step;
+use crate::striped;
+use core::time::Duration;
+
+impl RateLimiter {
+    /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards, and
+    /// says how long until the debt is paid: zero if there is none.
+    ///
+    /// While in debt the limiter denies. Debt ends at 10 years of flow (at most rates), or at what a
+    /// window's field holds; a fixed window forgets its debt at the boundary.
+    pub fn charge(&self, n: u64) -> Duration {
+        // Drawn and leased tokens are spent first: they have been debited already.
+        let n = match &self.path {
+            Path::Striped(striped) => n - striped.collect(striped::mine(), n),
+            _ => n,
+        };
+        let now = self.now();
+        let charged = self.cell.update(|seen| {
+            let (drawn, state) = self.split(seen);
+            let left = drawn.saturating_sub(n);
+            let charged = now.rule().charge(state, now.units, n - (drawn - left));
+            Step::Put(self.join(left, charged), charged)
+        });
+        // Paid when a request of nothing would fit.
+        now.figures(charged).owes()
+    }
+
+    /// Gives `n` tokens back, never above the burst.
+    ///
+    /// What is given back may be taken again, so the limiter then admits that much more in a window.
+    /// A fixed window takes back what it admitted since its boundary; a sliding window, that and what
+    /// the previous one did.
+    pub fn refund(&self, n: u64) {
+        let now = self.now();
+        self.cell.update(|seen| {
+            let (drawn, state) = self.split(seen);
+            match now.rule().refund(state, now.units, n) {
+                Some(refunded) => Step::Put(self.join(drawn, refunded), ()),
+                None => Step::Keep(()),
+            }
+        });
+    }
+
+    /// Whole tokens there now, rounded down; negative in debt.
+    #[must_use]
+    pub fn available(&self) -> i64 {
+        let now = self.now();
+        self.balance(self.cell.load(), now)
+    }
+
+    /// How full the leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Over the
+    /// capacity after a [`charge`](Self::charge) into debt.
+    ///
+    /// Of the other algorithms: what is missing from the limit.
+    #[must_use]
+    pub fn level(&self) -> u64 {
+        let now = self.now();
+        let (drawn, state) = self.split(self.cell.load());
+        let drawn = drawn + self.held();
+        algorithm::level(&now.rule(), state, now.units).saturating_sub(drawn)
+    }
+
+    /// Makes the bucket full again, as if nothing had ever been taken.
+    pub fn reset(&self) {
+        if let Path::Striped(striped) = &self.path {
+            striped.collect(striped::mine(), u64::MAX);
+        }
+        let now = self.now();
+        let full = now.rule().fresh(now.units);
+        self.cell.update(|_| Step::Put(full, ()));
+    }
+}
