@@ -4,6 +4,13 @@
 //! on another core, and then the word is newer than `now`, which every algorithm takes for what it
 //! is. A user's clock may be set back by any amount, and is held at the latest time that was seen.
 
+#[cfg(feature = "std")]
+mod os;
+#[cfg(feature = "tokio")]
+mod timer;
+#[cfg(feature = "quanta")]
+mod tsc;
+
 use crate::error::QuotaError;
 use crate::sync::plain::{AtomicU64, Ordering::Relaxed};
 use crate::time::Ratio;
@@ -28,6 +35,13 @@ pub use tsc::QuantaClock;
 pub trait Clock: Send + Sync {
     /// Nanoseconds since a moment that stays the same for the clock's life.
     fn nanos(&self) -> u64;
+
+    /// Nanoseconds since 1970-01-01 00:00 UTC, for limiters that are
+    /// [aligned to the calendar](crate::Builder::aligned): they ask once, when they are built. Unless implemented, the
+    /// clock's own reading.
+    fn unix_nanos(&self) -> u64 {
+        self.nanos()
+    }
 
     /// How limiters read this clock. Not for implementors.
     #[doc(hidden)]
@@ -133,6 +147,13 @@ struct Held {
     latest: AtomicU64,
 }
 
+/// The system's time of day; 1970 of a system that has none.
+#[cfg(feature = "std")]
+fn time_of_day() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
+    since.map_or(0, saturating_nanos)
+}
+
 impl Held {
     fn nanos(&self) -> u64 {
         let now = self.clock.nanos();
@@ -155,7 +176,11 @@ impl fmt::Debug for Held {
 pub(crate) struct Timer {
     source: Source,
     epoch: u64,
+    /// What a clock at the epoch reads less than this, are the ticks there: none unless aligned.
+    origin: u64,
     tick: Ratio,
+    /// Of an aligned limiter, nanoseconds of its calendar at no ticks.
+    calendar: Option<u64>,
 }
 
 impl Timer {
@@ -165,15 +190,42 @@ impl Timer {
             Reading::Quanta(clock) => clock.tick(),
             _ => Ratio::ONE,
         };
-        let mut timer = Self { source, epoch: 0, tick };
+        let mut timer = Self { source, epoch: 0, origin: 0, tick, calendar: None };
         timer.epoch = timer.ticks();
+        timer.origin = timer.epoch;
         timer
+    }
+
+    /// As if it had begun at the last moment at which a whole number of `period`s had passed by the calendar: of
+    /// days that begin so many seconds before those of UTC, and of weeks that begin on a Monday.
+    pub(crate) fn aligned(mut self, period: u64, east: i32) -> Self {
+        const DAY: i128 = 86_400_000_000_000;
+        let unix = match &self.source.0 {
+            Reading::Other(held) => held.clock.unix_nanos(),
+            #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
+            Reading::Bare(clock) => clock.unix_nanos(),
+            #[cfg(feature = "std")]
+            _ => time_of_day(),
+        };
+        // 1970 began on a Thursday.
+        let calendar = i128::from(unix) + 3 * DAY + i128::from(east) * 1_000_000_000;
+        // Both fit: the remainder of a period, and the 584 years of `unix` with what is beyond them cut off.
+        let since = calendar.rem_euclid(i128::from(period)) as u64;
+        self.calendar = Some((calendar - i128::from(since)) as u64);
+        self.origin = self.epoch.wrapping_sub(self.tick.ticks_of(since));
+        self
+    }
+
+    /// How long before `ticks` a whole number of `period`s had passed by the calendar. `None` unless aligned.
+    pub(crate) fn since_boundary(&self, ticks: u64, period: u64) -> Option<u64> {
+        let calendar = u128::from(self.calendar?) + u128::from(self.tick.of(ticks));
+        Some((calendar % u128::from(period)) as u64)
     }
 
     /// With an epoch that others have as well, on a clock of nanoseconds.
     #[cfg(all(unix, feature = "shared"))]
     pub(crate) fn since(source: Source, epoch: u64) -> Self {
-        Self { epoch, ..Self::new(source) }
+        Self { epoch, origin: epoch, ..Self::new(source) }
     }
 
     /// On the given clock, or the default one where this build has one.
@@ -203,18 +255,15 @@ impl Timer {
             Reading::Coarse(clock) => clock.nanos(),
             other => Self::read(other),
         };
-        match now.checked_sub(self.epoch) {
-            Some(ticks) => ticks,
-            None => Self::before_the_epoch(),
-        }
+        if now < self.epoch { self.before_the_epoch() } else { now.wrapping_sub(self.origin) }
     }
 
     /// A counter that is behind the one of the core that built the limiter. Out of the way, so that
     /// a check has a branch to guess instead of a figure to wait for.
     #[cold]
     #[inline(never)]
-    fn before_the_epoch() -> u64 {
-        0
+    fn before_the_epoch(&self) -> u64 {
+        self.epoch.wrapping_sub(self.origin)
     }
 
     /// The slower clocks, out of the way of the quick ones.
@@ -236,192 +285,5 @@ impl Timer {
     /// Nanoseconds a tick.
     pub(crate) fn tick(&self) -> Ratio {
         self.tick
-    }
-}
-
-#[cfg(feature = "quanta")]
-mod tsc {
-    use super::{Clock, Ratio, Reading, Source};
-
-    /// The default: the processor's time stamp counter, through [`quanta`].
-    ///
-    /// A reading is one instruction and costs about four compare-and-swaps. The first use in a process
-    /// calibrates the counter against the system's clock for some milliseconds. Where the counter
-    /// does not run at a constant rate, quanta falls back to the system's monotonic clock.
-    #[derive(Clone, Debug)]
-    pub struct QuantaClock(quanta::Clock);
-
-    impl QuantaClock {
-        /// The process's calibrated counter.
-        #[must_use]
-        pub fn new() -> Self {
-            Self(quanta::Clock::new())
-        }
-
-        #[inline(always)]
-        pub(super) fn raw(&self) -> u64 {
-            self.0.raw()
-        }
-
-        /// Nanoseconds a raw tick, read off the calibration over a span of 2^60 ticks.
-        pub(super) fn tick(&self) -> Ratio {
-            let span = 1_u64 << 60;
-            Ratio::new(u128::from(self.0.delta_as_nanos(0, span).max(1)), u128::from(span))
-        }
-    }
-
-    impl Default for QuantaClock {
-        fn default() -> Self {
-            Self::new()
-        }
-    }
-
-    impl Clock for QuantaClock {
-        fn nanos(&self) -> u64 {
-            self.0.delta_as_nanos(0, self.0.raw())
-        }
-
-        fn into_source(self) -> Source {
-            Source(Reading::Quanta(self))
-        }
-    }
-}
-
-#[cfg(feature = "std")]
-mod os {
-    use super::{Arc, AtomicU64, Clock, Duration, Reading, Relaxed, Source};
-    use std::io;
-    use std::sync::Weak;
-    use std::thread;
-
-    /// The operating system's monotonic clock.
-    ///
-    /// On Unix it reads `CLOCK_MONOTONIC`, the same in every process of the machine; elsewhere it is
-    /// [`std::time::Instant`], the same within the process. About 25 ns a reading.
-    #[derive(Clone, Copy, Debug, Default)]
-    pub struct MonotonicClock(());
-
-    impl MonotonicClock {
-        /// The machine's clock.
-        #[must_use]
-        pub fn new() -> Self {
-            Self(())
-        }
-    }
-
-    impl Clock for MonotonicClock {
-        #[cfg(unix)]
-        fn nanos(&self) -> u64 {
-            let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-            // Never negative: it counts from a moment at or before the start of the machine.
-            (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
-        }
-
-        #[cfg(not(unix))]
-        fn nanos(&self) -> u64 {
-            static ORIGIN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-            super::saturating_nanos(ORIGIN.get_or_init(std::time::Instant::now).elapsed())
-        }
-
-        fn into_source(self) -> Source {
-            Source(Reading::Monotonic(self))
-        }
-    }
-
-    /// A clock that is one atomic load to read, because a thread of its own keeps it up to date.
-    ///
-    /// The thread reads the system's monotonic clock every `resolution` and ends when the last clone
-    /// of the clock is dropped. A reading is behind the true time by at most the resolution and
-    /// however late the system wakes the thread (under a millisecond on an idle machine, unbounded on
-    /// one without a free core), and never ahead of it: a limiter on it may deny that much too long,
-    /// and never admits more than the limit. Clones share the time and the thread.
-    #[derive(Clone, Debug)]
-    pub struct CoarseClock(Arc<Ticker>);
-
-    #[derive(Debug)]
-    struct Ticker {
-        now: AtomicU64,
-        thread: thread::Thread,
-    }
-
-    impl Drop for Ticker {
-        fn drop(&mut self) {
-            self.thread.unpark();
-        }
-    }
-
-    impl CoarseClock {
-        /// Starts the thread.
-        ///
-        /// # Errors
-        ///
-        /// A resolution of zero, or the system's reason for not starting a thread.
-        pub fn start(resolution: Duration) -> io::Result<Self> {
-            if resolution.is_zero() {
-                let why = "a coarse clock's resolution must be over zero";
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-            }
-            let (send, receive) = std::sync::mpsc::sync_channel::<Weak<Ticker>>(1);
-            let thread =
-                thread::Builder::new().name("sluicegate-clock".into()).spawn(move || {
-                    let Ok(ticker) = receive.recv() else { return };
-                    while let Some(ticker) = ticker.upgrade() {
-                        ticker.now.store(MonotonicClock::new().nanos(), Relaxed);
-                        drop(ticker);
-                        thread::park_timeout(resolution);
-                    }
-                })?;
-            let now = AtomicU64::new(MonotonicClock::new().nanos());
-            let ticker = Arc::new(Ticker { now, thread: thread.thread().clone() });
-            // The thread waits for this one message, so the channel is open and empty.
-            let _ = send.send(Arc::downgrade(&ticker));
-            Ok(Self(ticker))
-        }
-    }
-
-    impl Clock for CoarseClock {
-        #[inline(always)]
-        fn nanos(&self) -> u64 {
-            self.0.now.load(Relaxed)
-        }
-
-        fn into_source(self) -> Source {
-            Source(Reading::Coarse(self))
-        }
-    }
-}
-
-#[cfg(feature = "tokio")]
-mod timer {
-    use super::{Clock, saturating_nanos};
-    use tokio::time::Instant;
-
-    /// The clock of tokio's timers, which tests can pause.
-    ///
-    /// A limiter that is waited for on a paused clock ([`tokio::time::pause`]) must see the same time as the
-    /// timers do: then no test sleeps. In production it is as good as
-    /// [`MonotonicClock`](crate::MonotonicClock), of its own process. Make it where the time is paused: it counts from
-    /// its construction.
-    #[derive(Clone, Copy, Debug)]
-    pub struct TokioClock(Instant);
-
-    impl TokioClock {
-        /// A clock at zero.
-        #[must_use]
-        pub fn new() -> Self {
-            Self(Instant::now())
-        }
-    }
-
-    impl Default for TokioClock {
-        fn default() -> Self {
-            Self::new()
-        }
-    }
-
-    impl Clock for TokioClock {
-        fn nanos(&self) -> u64 {
-            saturating_nanos(self.0.elapsed())
-        }
     }
 }

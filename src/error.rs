@@ -149,6 +149,14 @@ impl QuotaError {
         "quota",
         "quota is being changed by somebody else, who does not come to an end",
     );
+    pub(crate) const INTERVALS: Self =
+        Self::range("intervals", "intervals must be left out: only a token bucket is refilled");
+    pub(crate) const ALIGNED: Self = Self::range(
+        "aligned",
+        "aligned must be left out: what flows smoothly has no boundaries (windows and intervals have)",
+    );
+    pub(crate) const EAST: Self =
+        Self::range("aligned", "aligned must be at most a day east or west of UTC");
     pub(crate) const QUEUE: Self =
         Self::range("queue", "queue must be left out: only a leaky bucket is a queue");
     pub(crate) const DELAY_FREE: Self = Self::range(
@@ -186,7 +194,7 @@ impl QuotaError {
         self.text
     }
 
-    /// Which number is at fault: `count`, `period`, `burst`, `initial`, `batch`, `striped`, `queue`, `delay_free`, `capacity`,
+    /// Which number is at fault: `count`, `period`, `burst`, `initial`, `batch`, `striped`, `queue`, `delay_free`, `intervals`, `aligned`, `capacity`,
     /// `seed`, `clock`, `carry`, `quota` where another change is under way, or `text` where the text form does not parse.
     #[must_use]
     pub fn field(&self) -> &'static str {

@@ -24,9 +24,11 @@
 
 mod announced;
 mod cached;
+mod schedule;
 
 pub(crate) use announced::Announced;
 pub(crate) use cached::Slope;
+pub(crate) use schedule::Schedule;
 
 use crate::algorithm::{Rule, Terms, TokenBucket};
 use crate::clock::Timer;
@@ -102,7 +104,8 @@ impl Moment {
 
     /// What has flowed beyond the whole units, in 2^-64 of one.
     pub(crate) fn rest(&self) -> u64 {
-        self.terms.ratio(self.tick).rest_of(self.since)
+        let stepped = self.terms.is_stepped();
+        if stepped { 0 } else { self.terms.ratio(self.tick).rest_of(self.since) }
     }
 
     /// The burst, or a window's count.
@@ -225,8 +228,7 @@ impl Live {
         if announced.generation.load(Relaxed) != 0 {
             return None;
         }
-        let units = self.initial.ratio.of(ticks).wrapping_add(self.initial.line.units);
-        Some(Reading { units: if units > self.end { self.ended() } else { units }, since: ticks })
+        Some(self.units(&self.initial, ticks))
     }
 
     /// A reading by the first quota, with that.
@@ -265,9 +267,18 @@ impl Live {
 
     #[inline(always)]
     fn reading(&self, slope: &Slope, ticks: u64) -> Reading {
+        let since = ticks.wrapping_sub(slope.line.ticks);
         // A clock of another core may be a little behind the change.
-        let since = ticks.saturating_sub(slope.line.ticks);
-        let units = slope.line.units.wrapping_add(slope.ratio.of(since));
+        self.units(slope, if since >> 63 == 0 { since } else { 0 })
+    }
+
+    #[inline(always)]
+    fn units(&self, slope: &Slope, since: u64) -> Reading {
+        let mut units = slope.ratio.of(since);
+        if self.first.is_stepped() {
+            units = self.first.with(slope.line.quota).step(units);
+        }
+        let units = units.wrapping_add(slope.line.units);
         Reading { units: if units > self.end { self.ended() } else { units }, since }
     }
 
@@ -366,6 +377,20 @@ impl Live {
         Err(QuotaError::CHANGING)
     }
 
+    /// Where a line begins, so that periods end when they should: of an aligned limiter by its calendar, at intervals a
+    /// period after the last one, unless that is over by then.
+    fn in_period(&self, now: &Moment, next: &Terms, units: u64, ticks: u64) -> (u64, u64) {
+        let period = next.quota.period_ns();
+        let by_calendar = self.timer.since_boundary(ticks, period);
+        if next.is_stepped() {
+            let last = self.tick.of(now.since) % now.quota().period_ns();
+            let gone = by_calendar.unwrap_or(last);
+            let gone = if gone < period { gone } else { 0 };
+            return (units, ticks.wrapping_sub(self.tick.ticks_of(gone)));
+        }
+        (by_calendar.map_or(units, |gone| next.within_window(units, gone)), ticks)
+    }
+
     fn change_alone(
         &self,
         announced: &Announced,
@@ -375,12 +400,12 @@ impl Live {
         let generation = announced.generation.load(Acquire);
         let now = self.now(announced);
         let next = self.first.with(quota);
-        let units = begin(&now, &next)?;
+        let ticks = now.line.ticks.wrapping_add(now.since);
+        let (units, ticks) = self.in_period(&now, &next, begin(&now, &next)?, ticks);
         if !next.lasts_a_year_from(units) {
             return Err(QuotaError::HORIZON);
         }
         if quota != now.quota() || units != now.units {
-            let ticks = now.line.ticks.wrapping_add(now.since);
             announced.publish(generation, Line { quota, units, ticks });
         }
         Ok(())

@@ -116,6 +116,12 @@ impl Ratio {
         }
     }
 
+    /// The inverse, rounded down: how many ticks so many units are, of which a tick is a sixteenth or more.
+    pub(crate) fn ticks_of(self, units: u64) -> u64 {
+        let scaled = u128::from(units).saturating_mul(1 << self.shift.min(127));
+        u64::try_from(scaled / u128::from(self.multiplier)).unwrap_or(u64::MAX)
+    }
+
     /// What [`of`](Self::of) rounds off, in 2^-64 of a unit.
     pub(crate) fn rest_of(self, ticks: u64) -> u64 {
         let product = u128::from(ticks) * u128::from(self.multiplier);
@@ -212,16 +218,22 @@ pub(crate) struct Pace {
     period_ns: u64,
     /// Tokens in a unit, over 1 with a negative scale.
     unit: u32,
+    /// Whether they come all at once, at the end of each period.
+    stepped: bool,
 }
 
 impl Pace {
-    pub(crate) fn new(count: u64, period_ns: u64, fraction: i8) -> Self {
+    pub(crate) fn new(count: u64, period_ns: u64, fraction: i8, stepped: bool) -> Self {
         let unit = (-i32::from(fraction)).max(0) as u32;
-        Self { per_period: u128::from(count) << fraction.max(0), period_ns, unit }
+        Self { per_period: u128::from(count) << fraction.max(0), period_ns, unit, stepped }
     }
 
     /// The first nanosecond at which `units` have flowed.
     fn when(&self, units: u128) -> u128 {
+        if self.stepped {
+            let periods = (units << self.unit).div_ceil(self.per_period);
+            return periods.saturating_mul(u128::from(self.period_ns));
+        }
         (units << self.unit).saturating_mul(u128::from(self.period_ns)).div_ceil(self.per_period)
     }
 
@@ -253,8 +265,10 @@ impl Pace {
         let at = u128::from(at);
         let in_phase = at + 1 >= began && at <= began + self.when(1);
         let end = if in_phase { at } else { began } + u128::from(within);
+        let period = u128::from(self.period_ns);
+        let end = if self.stepped { end - end % period } else { end };
         let Some(flowed) = end.checked_mul(self.per_period) else { return u64::MAX };
-        let units = (flowed / u128::from(self.period_ns)) >> self.unit;
+        let units = (flowed / period) >> self.unit;
         u64::try_from(units.saturating_sub(u128::from(now))).unwrap_or(u64::MAX)
     }
 }

@@ -93,6 +93,9 @@ pub(crate) struct Terms {
     wide: bool,
     /// Of a bucket: the line does not wrap, and has 64 bits.
     roomy: bool,
+    /// Of a bucket: what flows in a period comes all at once, at its end. The count bits are then those of the
+    /// fraction of a period.
+    stepped: bool,
     pub(crate) mark: Mark,
 }
 
@@ -119,8 +122,8 @@ impl Terms {
             Algorithm::FixedWindow => FixedWindow::layout(&quota, bits)?,
             Algorithm::SlidingWindow => SlidingWindow::layout(&quota, bits)?,
         };
-        let (wide, roomy, mark) = (false, false, Mark::Plain);
-        Ok(Self { quota, algorithm, fraction, count_bits, wide, roomy, mark })
+        let (wide, roomy, stepped, mark) = (false, false, false, Mark::Plain);
+        Ok(Self { quota, algorithm, fraction, count_bits, wide, roomy, stepped, mark })
     }
 
     /// For a token or leaky bucket, which every quota fits.
@@ -129,7 +132,41 @@ impl Terms {
         let wide = bits > word::VALUE_BITS && narrow.wants_wide(&quota);
         let roomy = bits > word::VALUE_BITS && !wide;
         let Scale { fraction } = if wide { Scale::wide(&quota) } else { narrow };
-        Self { quota, algorithm, fraction, count_bits: 0, wide, roomy, mark: Mark::Plain }
+        let (count_bits, stepped, mark) = (0, false, Mark::Plain);
+        Self { quota, algorithm, fraction, count_bits, wide, roomy, stepped, mark }
+    }
+
+    /// The same, refilled at intervals.
+    pub(crate) fn at_intervals(self) -> Result<Self, QuotaError> {
+        if self.algorithm != Algorithm::TokenBucket {
+            return Err(QuotaError::INTERVALS);
+        }
+        // With ten bits to spare, for shorter periods later.
+        let room = PERIOD_BITS - window_bits(&self.quota);
+        let count_bits = room.saturating_sub(10).max(2) as u8;
+        Ok(Self { stepped: true, count_bits, ..self })
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_stepped(&self) -> bool {
+        self.stepped
+    }
+
+    /// Of periods with their fraction, units that have come by then.
+    pub(crate) fn step(&self, periods: u64) -> u64 {
+        let tokens = u128::from(periods >> self.count_bits) * u128::from(self.quota.count());
+        // Of a wide line, modulo 2^64.
+        if self.fraction >= 0 {
+            (tokens << self.fraction) as u64
+        } else {
+            (tokens >> -self.fraction) as u64
+        }
+    }
+
+    /// A time of the same window, so many nanoseconds after its beginning.
+    pub(crate) fn within_window(&self, now: u64, nanos: u64) -> u64 {
+        let part = (u128::from(nanos) << self.fraction) / u128::from(self.quota.period_ns());
+        (now >> self.fraction << self.fraction) + part as u64
     }
 
     /// The same layout for another quota that it [`admits`](Self::admits).
@@ -149,6 +186,9 @@ impl Terms {
     /// The units of a tick.
     pub(crate) fn ratio(&self, tick: Ratio) -> Ratio {
         let period = u128::from(self.quota.period_ns());
+        if self.stepped {
+            return tick.then(Ratio::new(1 << self.count_bits, period));
+        }
         if self.is_window() {
             return tick.then(Ratio::new(1 << self.fraction, period));
         }
@@ -216,6 +256,9 @@ impl Terms {
             let most = (1 << self.count_bits) - 1;
             return if quota.count() > most { Err(QuotaError::window_count(most)) } else { Ok(()) };
         }
+        if self.stepped && window_bits(quota) + u32::from(self.count_bits) > PERIOD_BITS {
+            return Err(QuotaError::HORIZON);
+        }
         // Half of what is set aside for debt, as at construction.
         let most = u128::from(if self.wide { 1 << 61 } else { NARROW_END / 6 });
         let units =
@@ -242,7 +285,7 @@ impl Terms {
     /// The way back, from units to nanoseconds.
     pub(crate) fn pace(&self) -> Pace {
         let count = if self.is_window() { 1 } else { self.quota.count() };
-        Pace::new(count, self.quota.period_ns(), self.fraction)
+        Pace::new(count, self.quota.period_ns(), self.fraction, self.stepped)
     }
 
     /// The decisions of a token or leaky bucket.
@@ -263,6 +306,9 @@ impl Terms {
         }
     }
 }
+
+/// Bits for periods and their fraction, where both are counted in one number.
+const PERIOD_BITS: u32 = u64::BITS - 2;
 
 /// Bits for a window's index: 30 years of windows.
 fn window_bits(quota: &Quota) -> u32 {

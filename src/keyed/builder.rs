@@ -4,10 +4,10 @@ use super::hash::Seed;
 use super::table::Table;
 use super::{KeyedLimiter, slots};
 use crate::algorithm::{Algorithm, Terms};
-use crate::clock::{Clock, Source, Timer};
+use crate::clock::{Clock, Source};
 use crate::error::QuotaError;
 use crate::line::Waiting;
-use crate::live::Live;
+use crate::live::{Live, Schedule};
 use crate::quota::Quota;
 use crate::word;
 use core::fmt;
@@ -37,6 +37,7 @@ pub struct KeyedBuilder<K: ?Sized> {
     pub(super) algorithm: Algorithm,
     pub(super) when_full: WhenFull,
     pub(super) waiting: Waiting,
+    pub(super) schedule: Schedule,
     pub(super) source: Option<Source>,
     pub(super) seed: Option<Seed>,
     pub(super) keys: PhantomData<fn(&K)>,
@@ -61,6 +62,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
             algorithm: Algorithm::TokenBucket,
             when_full: WhenFull::Evict,
             waiting: Waiting::default(),
+            schedule: Schedule::default(),
             source: None,
             seed: None,
             keys: PhantomData,
@@ -91,6 +93,25 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     /// [`Algorithm::SlidingWindow`].
     pub fn sliding_window(self) -> Self {
         self.algorithm(Algorithm::SlidingWindow)
+    }
+
+    /// Refills at intervals: see [`Builder::refill_at_intervals`](crate::Builder::refill_at_intervals). The periods are
+    /// the same for all keys.
+    pub fn refill_at_intervals(mut self) -> Self {
+        self.schedule.intervals = true;
+        self
+    }
+
+    /// Aligns windows and intervals to the calendar of UTC: see [`Builder::aligned`](crate::Builder::aligned).
+    pub fn aligned(self) -> Self {
+        self.aligned_at(0)
+    }
+
+    /// [`aligned`](Self::aligned) to the calendar of a place so many seconds east of UTC: see
+    /// [`Builder::aligned_at`](crate::Builder::aligned_at).
+    pub fn aligned_at(mut self, seconds_east: i32) -> Self {
+        self.schedule.aligned = Some(seconds_east);
+        self
     }
 
     /// What a new key gets when the table is full.
@@ -139,16 +160,17 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     /// - a capacity of 0 or over 2^40;
     /// - the quota of a window has a burst of its own, or a count that 56 bits cannot hold (at 1 s:
     ///   67,108,863 in a fixed window, 8,191 in a sliding one; more in longer windows);
+    /// - intervals of anything but a token bucket; aligned what has no boundaries, or by more than a day;
     /// - no clock or no seed, where the build has no default one.
     pub fn build(self) -> Result<KeyedLimiter<K>, QuotaError> {
-        let Self { quota, capacity, algorithm, when_full, waiting, source, seed, keys } = self;
+        let Self { quota, capacity, algorithm, when_full, waiting, source, seed, keys, .. } = self;
         let slots = slots(capacity)?;
-        let terms = Terms::new(quota, algorithm, word::VALUE_BITS)?;
+        let terms = self.schedule.terms(Terms::new(quota, algorithm, word::VALUE_BITS)?)?;
         #[cfg(feature = "std")]
         let seed = seed.unwrap_or_else(Seed::random);
         #[cfg(not(feature = "std"))]
         let seed = seed.ok_or(QuotaError::SEED)?;
-        let live = Live::new(terms, Timer::with(source)?);
+        let live = Live::new(terms, self.schedule.timer(source, &terms)?);
         let table = Table::new(slots);
         Ok(KeyedLimiter { table, live, capacity, seed, when_full, waiting, keys })
     }

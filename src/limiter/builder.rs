@@ -2,9 +2,10 @@
 
 use super::{Path, RateLimiter};
 use crate::algorithm::{Algorithm, Batch, Rule, Terms};
-use crate::clock::{Clock, Source, Timer};
+use crate::clock::{Clock, Source};
 use crate::error::QuotaError;
 use crate::line::Waiting;
+use crate::live::Schedule;
 use crate::quota::Quota;
 use crate::striped::Striped;
 use crate::word;
@@ -21,6 +22,7 @@ pub struct Builder {
     waiting: Waiting,
     queue: Option<u64>,
     delay_free: u64,
+    schedule: Schedule,
     source: Option<Source>,
 }
 
@@ -35,6 +37,7 @@ impl Builder {
             waiting: Waiting::default(),
             queue: None,
             delay_free: 0,
+            schedule: Schedule::default(),
             source: None,
         }
     }
@@ -63,6 +66,63 @@ impl Builder {
     /// [`Algorithm::SlidingWindow`].
     pub fn sliding_window(self) -> Self {
         self.algorithm(Algorithm::SlidingWindow)
+    }
+
+    /// Refills at intervals: of the token bucket's quota, the whole count comes at once, at the end of each period,
+    /// instead of smoothly.
+    ///
+    /// In any window of length W at most burst + rate * W + count are admitted. Periods begin with the limiter, or
+    /// [by the calendar](Self::aligned). A changed quota's first period began when the last one did, unless it
+    /// would be over.
+    ///
+    /// ```
+    /// use sluicegate::{ManualClock, Quota, RateLimiter};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::new();
+    /// let builder = RateLimiter::builder(Quota::per_minute(30)).refill_at_intervals();
+    /// let limiter = builder.clock(clock.clone()).build()?;
+    /// assert!(limiter.check_n(30).is_ok());
+    /// clock.advance(Duration::from_secs(59));
+    /// assert_eq!(limiter.check().unwrap_err().retry_after(), Some(Duration::from_secs(1)));
+    /// clock.advance(Duration::from_secs(1));
+    /// assert_eq!(limiter.available(), 30);
+    /// # Ok::<(), sluicegate::QuotaError>(())
+    /// ```
+    pub fn refill_at_intervals(mut self) -> Self {
+        self.schedule.intervals = true;
+        self
+    }
+
+    /// Aligns windows, or the intervals of a refill, to the calendar of UTC: a period of a day ends at midnight, one of
+    /// an hour at the full hour, one of a week in the night to Monday.
+    ///
+    /// The calendar is asked once, when the limiter is built; from then on it goes by its clock, and so
+    /// follows no later correction of the time of day. A changed quota's periods are aligned, too. On a
+    /// [`ManualClock`](crate::ManualClock), whose zero is then 1970-01-01 00:00 UTC, tests need no other.
+    ///
+    /// ```
+    /// use sluicegate::{ManualClock, Quota, RateLimiter};
+    /// use std::time::Duration;
+    ///
+    /// let hours = |n: u64| Duration::from_secs(n * 3_600);
+    /// let clock = ManualClock::new();
+    /// clock.set(hours(21));
+    /// let builder = RateLimiter::builder(Quota::per_day(1_000)).fixed_window().aligned();
+    /// let limiter = builder.clock(clock.clone()).build()?;
+    /// assert!(limiter.check_n(1_000).is_ok());
+    /// assert_eq!(limiter.check().unwrap_err().retry_after(), Some(hours(3)));
+    /// # Ok::<(), sluicegate::QuotaError>(())
+    /// ```
+    pub fn aligned(self) -> Self {
+        self.aligned_at(0)
+    }
+
+    /// [`aligned`](Self::aligned) to the calendar of a place so many seconds east of UTC; at most a day, negative to the
+    /// west. It knows of no summer time.
+    pub fn aligned_at(mut self, seconds_east: i32) -> Self {
+        self.schedule.aligned = Some(seconds_east);
+        self
     }
 
     /// Starts with `tokens` instead of a full burst.
@@ -175,14 +235,15 @@ impl Builder {
     /// - `batch` of 0 or over what the word holds (255) or over about half of the burst, or given to a
     ///   window;
     /// - stripes for a window, or together with batches;
+    /// - intervals of anything but a token bucket; aligned what has no boundaries, or by more than a day;
     /// - a queue of anything but a leaky bucket, or of a capacity less than what is free of delay;
     /// - no clock, where the build has no default one.
     pub fn build(self) -> Result<RateLimiter, QuotaError> {
         let (quota, waiting) = self.shaped()?;
-        let Self { algorithm, initial, batch, stripes, source, .. } = self;
-        let timer = Timer::with(source)?;
+        let Self { algorithm, initial, batch, stripes, schedule, source, .. } = self;
         let bits = if batch.is_some() { word::VALUE_BITS } else { u64::BITS };
-        let terms = Terms::new(quota, algorithm, bits)?;
+        let terms = schedule.terms(Terms::new(quota, algorithm, bits)?)?;
+        let timer = schedule.timer(source, &terms)?;
         let path = match (batch, stripes, terms.rule()) {
             (Some(_), Some(_), _) => return Err(QuotaError::STRIPED_BATCH),
             (Some(size), None, rule) => Path::Batched(Batch::new(&rule, size)?),

@@ -106,6 +106,9 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         if self.seed.is_some() {
             return Err(SharedError::Option("seed"));
         }
+        if self.schedule.intervals || self.schedule.aligned.is_some() {
+            return Err(SharedError::Option("intervals or alignment"));
+        }
         let Self { quota, capacity, algorithm, when_full, waiting, keys, .. } = self;
         let slots = slots(capacity).map_err(SharedError::Quota)?;
         let terms = |quota| Terms::new(quota, algorithm, word::VALUE_BITS);

@@ -1,0 +1,109 @@
+//! The system's clocks.
+
+use super::{Arc, AtomicU64, Clock, Duration, Reading, Relaxed, Source, time_of_day};
+use std::io;
+use std::sync::Weak;
+use std::thread;
+
+/// The operating system's monotonic clock.
+///
+/// On Unix it reads `CLOCK_MONOTONIC`, the same in every process of the machine; elsewhere it is
+/// [`std::time::Instant`], the same within the process. About 25 ns a reading.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MonotonicClock(());
+
+impl MonotonicClock {
+    /// The machine's clock.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(())
+    }
+}
+
+impl Clock for MonotonicClock {
+    #[cfg(unix)]
+    fn nanos(&self) -> u64 {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        // Never negative: it counts from a moment at or before the start of the machine.
+        (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+    }
+
+    #[cfg(not(unix))]
+    fn nanos(&self) -> u64 {
+        static ORIGIN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        super::saturating_nanos(ORIGIN.get_or_init(std::time::Instant::now).elapsed())
+    }
+
+    fn unix_nanos(&self) -> u64 {
+        time_of_day()
+    }
+
+    fn into_source(self) -> Source {
+        Source(Reading::Monotonic(self))
+    }
+}
+
+/// A clock that is one atomic load to read, because a thread of its own keeps it up to date.
+///
+/// The thread reads the system's monotonic clock every `resolution` and ends when the last clone
+/// of the clock is dropped. A reading is behind the true time by at most the resolution and
+/// however late the system wakes the thread (under a millisecond on an idle machine, unbounded on
+/// one without a free core), and never ahead of it: a limiter on it may deny that much too long,
+/// and never admits more than the limit. Clones share the time and the thread.
+#[derive(Clone, Debug)]
+pub struct CoarseClock(Arc<Ticker>);
+
+#[derive(Debug)]
+struct Ticker {
+    now: AtomicU64,
+    thread: thread::Thread,
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.thread.unpark();
+    }
+}
+
+impl CoarseClock {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// A resolution of zero, or the system's reason for not starting a thread.
+    pub fn start(resolution: Duration) -> io::Result<Self> {
+        if resolution.is_zero() {
+            let why = "a coarse clock's resolution must be over zero";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let (send, receive) = std::sync::mpsc::sync_channel::<Weak<Ticker>>(1);
+        let thread = thread::Builder::new().name("sluicegate-clock".into()).spawn(move || {
+            let Ok(ticker) = receive.recv() else { return };
+            while let Some(ticker) = ticker.upgrade() {
+                ticker.now.store(MonotonicClock::new().nanos(), Relaxed);
+                drop(ticker);
+                thread::park_timeout(resolution);
+            }
+        })?;
+        let now = AtomicU64::new(MonotonicClock::new().nanos());
+        let ticker = Arc::new(Ticker { now, thread: thread.thread().clone() });
+        // The thread waits for this one message, so the channel is open and empty.
+        let _ = send.send(Arc::downgrade(&ticker));
+        Ok(Self(ticker))
+    }
+}
+
+impl Clock for CoarseClock {
+    #[inline(always)]
+    fn nanos(&self) -> u64 {
+        self.0.now.load(Relaxed)
+    }
+
+    fn unix_nanos(&self) -> u64 {
+        time_of_day()
+    }
+
+    fn into_source(self) -> Source {
+        Source(Reading::Coarse(self))
+    }
+}
