@@ -16,11 +16,10 @@ may_import() {
         figures) echo "algorithm" ;;
         # Denials compute their figures; a quota names its error, which is a plain value.
         error) echo "algorithm figures quota" ;;
-        basis) echo "algorithm clock error figures time" ;;
-        striped) echo "algorithm basis cell quota sync" ;;
+        striped) echo "algorithm cell quota sync" ;;
         live) echo "algorithm clock error figures quota sync time" ;;
         line) echo "cell error figures sync" ;;
-        limiter) echo "algorithm basis cell clock error figures line quota striped word" ;;
+        limiter) echo "algorithm cell clock error figures line live quota striped word" ;;
         keyed) echo "algorithm cell clock error figures line live quota sync word" ;;
         wait) echo "error figures keyed limiter line" ;;
         model) echo "algorithm cell clock keyed limiter line live quota striped sync" ;;

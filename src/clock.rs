@@ -196,17 +196,21 @@ impl Timer {
         timer
     }
 
-    /// As if it had begun at the last moment at which a whole number of `period`s had passed by the calendar: of
-    /// days that begin so many seconds before those of UTC, and of weeks that begin on a Monday.
-    pub(crate) fn aligned(mut self, period: u64, east: i32) -> Self {
-        const DAY: i128 = 86_400_000_000_000;
-        let unix = match &self.source.0 {
+    /// What its clock's calendar says.
+    pub(crate) fn unix(&self) -> u64 {
+        match &self.source.0 {
             Reading::Other(held) => held.clock.unix_nanos(),
             #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
             Reading::Bare(clock) => clock.unix_nanos(),
             #[cfg(feature = "std")]
             _ => time_of_day(),
-        };
+        }
+    }
+
+    /// As if it had begun at the last moment at which a whole number of `period`s had passed by the calendar: of
+    /// days that begin so many seconds before those of UTC, and of weeks that begin on a Monday.
+    pub(crate) fn aligned(mut self, period: u64, unix: u64, east: i32) -> Self {
+        const DAY: i128 = 86_400_000_000_000;
         // 1970 began on a Thursday.
         let calendar = i128::from(unix) + 3 * DAY + i128::from(east) * 1_000_000_000;
         // Both fit: the remainder of a period, and the 584 years of `unix` with what is beyond them cut off.

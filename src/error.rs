@@ -263,6 +263,8 @@ mod shared {
             /// The file's.
             found: Algorithm,
         },
+        /// A table of other periods: refilled smoothly instead of at intervals, or aligned differently.
+        Periods,
         /// A table of another quota.
         OtherQuota {
             /// The file's.
@@ -301,6 +303,9 @@ mod shared {
                     write!(f, "the table has layout {found}, this version knows layout {known}")
                 }
                 Self::Algorithm { found } => write!(f, "the table is of a {found}"),
+                Self::Periods => {
+                    f.write_str("the table is refilled, or aligned to the calendar, in another way")
+                }
                 Self::OtherQuota { found } => write!(f, "the table's quota is {found}"),
                 Self::Capacity { found } => write!(f, "the table's capacity is {found} keys"),
                 Self::Truncated { bytes, expected } => {

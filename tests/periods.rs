@@ -65,22 +65,26 @@ fn hours_and_weeks_are_those_of_people() {
     assert_eq!(wait(Quota::per_day(5), Duration::ZERO), DAY);
 }
 
+/// Where it is a quarter to six now by the system's clock, so that no boundary is near.
+fn quarter_to_six() -> i32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    5 * 3_600 + 45 * 60 - (now % 86_400) as i32
+}
+
+fn nearly(wait: Duration, expected: Duration) -> bool {
+    wait.abs_diff(expected) < Duration::from_secs(60)
+}
+
 #[test]
 fn default_clock_knows_the_calendar() {
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
-    let before = now();
-    let quota = Quota::per_day(1);
-    let limiter = RateLimiter::builder(quota).fixed_window().aligned().build().unwrap();
-    let keyed = KeyedLimiter::<u8>::builder(quota, 10).fixed_window().aligned().build().unwrap();
+    let (quota, east) = (Quota::per_day(1), quarter_to_six());
+    let limiter = RateLimiter::builder(quota).fixed_window().aligned_at(east).build().unwrap();
+    let keyed = KeyedLimiter::<u8>::builder(quota, 10).fixed_window().aligned_at(east);
+    let keyed = keyed.build().unwrap();
     assert!(limiter.check().is_ok() && keyed.check(&1).is_ok());
-    let waits = [limiter.check(), keyed.check(&1)].map(|answer| answer.unwrap_err().retry_after());
-    let after = now();
-    let midnight = before - before % DAY.as_nanos() + DAY.as_nanos();
-    for wait in waits {
-        let wait = wait.unwrap().as_nanos();
-        // The clock's rate is calibrated to some millionths.
-        let most = midnight - before;
-        assert!(wait <= most + most / 10_000 && wait + (after - before) + most / 10_000 >= most);
+    for answer in [limiter.check(), keyed.check(&1)] {
+        let wait = answer.unwrap_err().retry_after().unwrap();
+        assert!(nearly(wait, 18 * HOUR + HOUR / 4), "{wait:?}");
     }
 }
 
@@ -255,4 +259,34 @@ proptest! {
             prop_assert_eq!(keyed.available(&1), balance);
         }
     }
+}
+
+/// All processes of a machine have the same days.
+#[cfg(all(unix, feature = "shared"))]
+#[test]
+fn shared_tables_have_the_calendar_of_their_maker() {
+    use sluicegate::{KeyedBuilder, SharedError};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("table");
+    let builder = || KeyedLimiter::<u8>::builder(Quota::per_day(10), 10).fixed_window();
+    let open = |builder: KeyedBuilder<u8>| builder.open_shared(&path);
+    let east = quarter_to_six();
+    let aligned = || open(builder().aligned_at(east)).unwrap();
+    let (a, b) = (aligned(), aligned());
+    assert!(a.check_n(&1, 10).is_ok() && b.check(&1).is_err());
+    let wait = b.check(&1).unwrap_err().retry_after().unwrap();
+    assert!(nearly(wait, 18 * HOUR + HOUR / 4), "{wait:?}");
+    a.set_quota_with(Quota::per_hour(10), Carry::Full).unwrap();
+    assert!(b.check_n(&1, 10).is_ok() && a.check(&1).is_err());
+    let wait = b.check(&1).unwrap_err().retry_after().unwrap();
+    assert!(nearly(wait, HOUR / 4), "{wait:?}");
+    for other in [builder(), builder().aligned_at(east + 1)] {
+        assert!(matches!(open(other), Err(SharedError::Periods)));
+    }
+    let intervals = || KeyedLimiter::<u8>::builder(Quota::per_hour(5), 10).refill_at_intervals();
+    let path = folder.path().join("intervals");
+    let (a, b) = (intervals().open_shared(&path).unwrap(), intervals().open_shared(&path).unwrap());
+    assert!(a.check_n(&1, 5).is_ok());
+    let wait = b.check(&1).unwrap_err().retry_after().unwrap();
+    assert!(wait <= HOUR && nearly(wait, HOUR), "{wait:?}");
 }

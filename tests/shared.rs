@@ -142,7 +142,7 @@ fn files_of_something_else_are_refused_untouched() {
         });
     };
     damaged(1, 9, "the table has layout 9, this version knows layout 2");
-    for field in 2..14 {
+    for field in 2..16 {
         damaged(field, 77, "the table's header is corrupt");
     }
     in_folder(|path| {
@@ -246,15 +246,15 @@ fn after_a_reboot_the_table_starts_afresh() {
         used(path);
         let seed = bytes(path)[64..80].to_vec();
         let file = OpenOptions::new().write(true).open(path).unwrap();
-        // The boot's number, and the checksum over words 1 to 12 with it.
-        let mut words: Vec<u64> = bytes(path)[..112]
+        // The boot's number, and the checksum over words 1 to 14 with it.
+        let mut words: Vec<u64> = bytes(path)[..128]
             .chunks(8)
             .map(|word| u64::from_ne_bytes(word.try_into().unwrap()))
             .collect();
         words[10] ^= 1;
         let mut hasher = siphasher::sip::SipHasher13::new();
-        words[1..13].iter().for_each(|word| std::hash::Hasher::write_u64(&mut hasher, *word));
-        words[13] = std::hash::Hasher::finish(&hasher);
+        words[1..15].iter().for_each(|word| std::hash::Hasher::write_u64(&mut hasher, *word));
+        words[15] = std::hash::Hasher::finish(&hasher);
         for (i, word) in words.iter().enumerate() {
             file.write_all_at(&word.to_ne_bytes(), 8 * i as u64).unwrap();
         }

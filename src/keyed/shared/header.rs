@@ -3,7 +3,8 @@
 //! ```text
 //!   word  0  magic            1  layout     2  lines      3  capacity
 //!         4  algorithm        5  count      6  period     7  burst
-//!         8  hash seed (2)   10  boot (2)  12  epoch     13  checksum of 1 to 12
+//!         8  hash seed (2)   10  boot (2)  12  epoch     13  time of day
+//!        14  schedule        15  checksum of 1 to 14
 //! ```
 
 use super::super::hash::Seed;
@@ -11,6 +12,7 @@ use super::mapping::bytes;
 use crate::algorithm::Algorithm;
 use crate::clock::{Clock, MonotonicClock};
 use crate::error::SharedError;
+use crate::live::Schedule;
 use crate::quota::Quota;
 use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
@@ -21,7 +23,7 @@ use std::time::Duration;
 
 /// Words set aside for the header.
 pub(super) const HEADER_WORDS: usize = 64;
-const FIELDS: usize = 14;
+const FIELDS: usize = 16;
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"SLUICEGT");
 /// A table whose maker has not got to its end.
@@ -36,6 +38,7 @@ pub(super) struct Kind {
     pub(super) algorithm: Algorithm,
     pub(super) capacity: usize,
     pub(super) lines: usize,
+    pub(super) schedule: Schedule,
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +48,8 @@ pub(super) struct Header {
     boot: [u64; 2],
     /// The monotonic clock's nanoseconds at token time zero.
     pub(super) epoch: u64,
+    /// The same moment by the system's calendar, in nanoseconds of Unix.
+    pub(super) unix: u64,
 }
 
 impl Header {
@@ -64,7 +69,7 @@ impl Header {
         if words[1] != LAYOUT {
             return Err(SharedError::Layout { found: words[1], known: LAYOUT });
         }
-        if words[13] != checksum(&words[1..13]) {
+        if words[15] != checksum(&words[1..15]) {
             return Err(SharedError::Corrupt);
         }
         let quota = Quota::new(words[5], Duration::from_nanos(words[6]));
@@ -75,9 +80,10 @@ impl Header {
         else {
             return Err(SharedError::Corrupt);
         };
-        let kind = Kind { quota, algorithm, capacity, lines };
+        let schedule = Schedule::from_code(words[14]);
+        let kind = Kind { quota, algorithm, capacity, lines, schedule };
         let (seed, boot) = ([words[8], words[9]], [words[10], words[11]]);
-        Ok(Some(Self { kind, seed, boot, epoch: words[12] }))
+        Ok(Some(Self { kind, seed, boot, epoch: words[12], unix: words[13] }))
     }
 
     /// Whether the table is the one that is wanted, and all there. Which quota is in force, its
@@ -86,6 +92,9 @@ impl Header {
         let found = &self.kind;
         if found.algorithm != wanted.algorithm {
             return Err(SharedError::Algorithm { found: found.algorithm });
+        }
+        if found.schedule != wanted.schedule {
+            return Err(SharedError::Periods);
         }
         if found.capacity != wanted.capacity || found.lines != wanted.lines {
             return Err(SharedError::Capacity { found: found.capacity });
@@ -105,15 +114,16 @@ impl Header {
     /// Makes an empty table of the file. The caller has the exclusive lock.
     pub(super) fn create(file: &File, kind: &Kind) -> Result<Self, SharedError> {
         let kind = kind.clone();
-        let epoch = MonotonicClock::new().nanos();
-        let header = Self { kind, seed: Seed::random().0, boot: boot(), epoch };
+        let clock = MonotonicClock::new();
+        let (epoch, unix) = (clock.nanos(), clock.unix_nanos());
+        let header = Self { kind, seed: Seed::random().0, boot: boot(), epoch, unix };
         header.write(file).map_err(|error| io_error("make a table of", error))?;
         Ok(header)
     }
 
     /// Each step leaves a file that [`read`](Self::read) takes for unfinished, but for the last.
     fn write(&self, file: &File) -> io::Result<()> {
-        let Self { kind, seed, boot, epoch } = self;
+        let Self { kind, seed, boot, epoch, unix } = self;
         file.set_len(0)?;
         file.write_all_at(&UNFINISHED.to_ne_bytes(), 0)?;
         allocate(file, bytes(kind.lines))?;
@@ -131,9 +141,11 @@ impl Header {
             boot[0],
             boot[1],
             *epoch,
+            *unix,
+            kind.schedule.code(),
             0,
         ];
-        words[13] = checksum(&words[1..13]);
+        words[15] = checksum(&words[1..15]);
         file.write_all_at(words.map(u64::to_ne_bytes).as_flattened(), 0)?;
         file.write_all_at(&MAGIC.to_ne_bytes(), 0)
     }

@@ -106,19 +106,18 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         if self.seed.is_some() {
             return Err(SharedError::Option("seed"));
         }
-        if self.schedule.intervals || self.schedule.aligned.is_some() {
-            return Err(SharedError::Option("intervals or alignment"));
-        }
-        let Self { quota, capacity, algorithm, when_full, waiting, keys, .. } = self;
+        let Self { quota, capacity, algorithm, when_full, waiting, schedule, keys, .. } = self;
         let slots = slots(capacity).map_err(SharedError::Quota)?;
-        let terms = |quota| Terms::new(quota, algorithm, word::VALUE_BITS);
+        let terms = |quota| schedule.terms(Terms::new(quota, algorithm, word::VALUE_BITS)?);
         terms(quota).map_err(SharedError::Quota)?;
-        let wanted = Kind { quota, algorithm, capacity, lines: Lines::count(slots) };
+        let lines = Lines::count(slots);
+        let wanted = Kind { quota, algorithm, capacity, lines, schedule };
         let (mapping, header) = open(path.as_ref(), &wanted)?;
         let table = Table { lines: Lines::Mapped(mapping) };
         let timer = Timer::since(MonotonicClock::new().into_source(), header.epoch);
         // The layout is that of the quota that the table was made with.
         let terms = terms(header.kind.quota).map_err(SharedError::Quota)?;
+        let timer = schedule.align(timer, &terms, header.unix);
         let (live, seed) = (Live::new(terms, timer), Seed(header.seed));
         Ok(KeyedLimiter { table, live, capacity, seed, when_full, waiting, keys })
     }
