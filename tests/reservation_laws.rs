@@ -1,4 +1,4 @@
-//! Random reservations against an exact model, and the law of the burst for whatever is given up.
+//! Random interleavings of every verb, reservations and changes of the quota among them, against an exact model; and the law of the burst for whatever is given up.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
@@ -6,7 +6,7 @@ mod support;
 
 use num_traits::Signed;
 use proptest::prelude::*;
-use sluicegate::{KeyedLimiter, ManualClock, Quota, RateLimiter, Reservation};
+use sluicegate::{Carry, KeyedLimiter, ManualClock, Quota, RateLimiter, Reservation};
 use std::time::Duration;
 use support::{
     Exact, Model, WindowLaw, ceil, exact, floor, nanos, rate, unit_of_56_bits, unit_of_direct,
@@ -24,11 +24,14 @@ enum Op {
     /// Which of the places that are held.
     Cancel(usize),
     Settle(usize, u64),
+    /// Another count in the same period, another burst, and what becomes of the tokens.
+    Set(u64, u64, Carry),
 }
 
 /// Steps of a tenth of a period to two periods, costs around the burst.
 fn ops(burst: u64, period: u64) -> impl Strategy<Value = Vec<Op>> {
     let n = 0..burst + 2;
+    let carry = prop_oneof![Just(Carry::AsIs), Just(Carry::Full), Just(Carry::Proportional)];
     let op = prop_oneof![
         3 => (0..2 * period).prop_map(Op::Wait),
         2 => n.clone().prop_map(Op::Check),
@@ -39,6 +42,7 @@ fn ops(burst: u64, period: u64) -> impl Strategy<Value = Vec<Op>> {
         2 => (n.clone(), 0..5 * period).prop_map(|(n, wait)| Op::Within(n, wait)),
         4 => any::<usize>().prop_map(Op::Cancel),
         1 => (any::<usize>(), n).prop_map(|(i, n)| Op::Settle(i, n)),
+        1 => (1..40_u64, 1..9_u64, carry).prop_map(|(count, burst, carry)| Op::Set(count, burst, carry)),
     ];
     proptest::collection::vec(op, 1..80)
 }
@@ -75,8 +79,24 @@ impl Line {
 
     fn flow(&mut self, now: u64) {
         self.model.flow(now);
-        self.flowed = exact(now) * &self.model.rate;
+        self.flowed += exact(now - self.now) * &self.model.rate;
         self.now = now;
+    }
+
+    /// Another quota from now on: places keep their token time, and the line goes on at another one.
+    fn set(&mut self, quota: &Quota, carry: Carry) {
+        let Model { burst, tokens, .. } = &self.model;
+        let (missing, next) = (burst - tokens, exact(quota.burst_size()));
+        let (shift, there) = match carry {
+            Carry::Full => (missing, next.clone()),
+            Carry::Proportional => {
+                let scaled = &missing * &next / burst;
+                (missing - &scaled, &next - scaled)
+            }
+            _ => (burst - &next, tokens.clone().min(next.clone())),
+        };
+        self.flowed += shift;
+        (self.model.burst, self.model.tokens, self.model.rate) = (next, there, rate(quota));
     }
 
     fn full(&self) -> Exact {
@@ -123,6 +143,8 @@ struct Face<'a> {
     refund: Box<dyn Fn(u64) + 'a>,
     reserve: Box<dyn Fn(u64, Option<Duration>) -> Option<Reservation<'a>> + 'a>,
     available: Box<dyn Fn() -> i64 + 'a>,
+    /// Of direct limiters, whose one bucket is what it says.
+    set: Option<Box<dyn Fn(Quota, Carry) + 'a>>,
 }
 
 fn of_direct(limiter: &RateLimiter) -> Face<'_> {
@@ -136,6 +158,7 @@ fn of_direct(limiter: &RateLimiter) -> Face<'_> {
             None => limiter.reserve(n).ok(),
         }),
         available: Box::new(|| limiter.available()),
+        set: Some(Box::new(|quota, carry| limiter.set_quota_with(quota, carry).unwrap())),
     }
 }
 
@@ -150,6 +173,7 @@ fn of_keyed(limiter: &KeyedLimiter<u64>) -> Face<'_> {
             None => limiter.reserve(&7, n).ok(),
         }),
         available: Box::new(|| limiter.available(&7)),
+        set: None,
     }
 }
 
@@ -168,11 +192,12 @@ fn run(
     // A unit is lost or gained at each step at most.
     let mut slack = unit * exact(2);
     let near = |x: &Exact, slack: &Exact| &x.abs() <= slack;
-    let in_nanos = |tokens: &Exact| ceil(&(tokens / rate(quota)));
+    let mut quota = *quota;
     for op in ops {
         slack += unit * exact(2);
         line.flow(now);
         let limit = quota.burst_size();
+        let in_nanos = |tokens: &Exact| ceil(&(tokens / rate(&quota)));
         match *op {
             Op::Wait(by) => {
                 now += by;
@@ -216,7 +241,7 @@ fn run(
                 let within = if let Op::Within(_, wait) = *op { Some(wait) } else { None };
                 let behind = line.behind(n);
                 if let Some(wait) = within {
-                    let margin = &behind - exact(wait) * rate(quota);
+                    let margin = &behind - exact(wait) * rate(&quota);
                     if near(&margin, &slack) || near(&behind, &slack) && n > 0 && wait == 0 {
                         return Ok(());
                     }
@@ -225,7 +250,7 @@ fn run(
                     // Due just now or just not: that decides what giving it up returns.
                     return Ok(());
                 }
-                let in_time = within.is_none_or(|wait| behind <= exact(wait) * rate(quota));
+                let in_time = within.is_none_or(|wait| behind <= exact(wait) * rate(&quota));
                 let expected = n <= limit && (in_time || n == 0);
                 let place = (face.reserve)(n, within.map(Duration::from_nanos));
                 prop_assert_eq!(place.is_some(), expected, "reserve {} at {}", n, now);
@@ -246,6 +271,16 @@ fn run(
                     );
                     held.push((place, line.reserve(n)));
                 }
+            }
+            Op::Set(count, burst, carry) => {
+                let Some(set) = &face.set else { continue };
+                let next = Quota::new(count, quota.period()).unwrap().burst(burst);
+                set(next, carry);
+                line.set(&next, carry);
+                if carry == Carry::Proportional {
+                    slack = slack * exact(burst) / exact(limit) + unit * exact(2);
+                }
+                quota = next;
             }
             Op::Cancel(i) | Op::Settle(i, _) => {
                 if held.is_empty() {
@@ -278,6 +313,7 @@ fn run(
     }
     // Whoever is still waiting has the place that was promised.
     line.flow(now);
+    let in_nanos = |tokens: &Exact| ceil(&(tokens / rate(&quota)));
     for (place, its) in &held {
         let left = line.left(its).max(exact(0));
         let wait = nanos(place.ready_in()) as i128;
@@ -293,7 +329,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
 
     #[test]
-    fn places_equal_the_exact_model(
+    fn every_verb_equals_the_exact_model(
         (quota, ops) in quotas().prop_flat_map(|(quota, period)| {
             (Just(quota), ops(quota.burst_size(), period))
         })
