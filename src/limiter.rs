@@ -65,15 +65,15 @@ enum Path {
     Batched(Batch),
     /// A bucket with tokens leased to stripes.
     Striped(Striped),
-    /// Whatever the basis' rule says.
-    Window,
+    /// Whatever the basis' rule says: a window, or a bucket that warms up.
+    ByRule,
 }
 
 impl Path {
     fn of(rule: &Rule) -> Self {
         match rule {
             Rule::Bucket(bucket) => Self::Exact(*bucket),
-            _ => Self::Window,
+            _ => Self::ByRule,
         }
     }
 }

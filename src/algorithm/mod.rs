@@ -12,12 +12,14 @@ mod fixed_window;
 mod leaky_bucket;
 mod sliding_window;
 mod token_bucket;
+mod warm_up;
 
 pub(crate) use batch::Batch;
 use fixed_window::FixedWindow;
 pub(crate) use leaky_bucket::level;
 use sliding_window::SlidingWindow;
 pub(crate) use token_bucket::TokenBucket;
+use warm_up::WarmUp;
 
 use crate::error::QuotaError;
 use crate::quota::Quota;
@@ -88,6 +90,8 @@ pub(crate) struct Terms {
     fraction: i8,
     count_bits: u8,
     wide: bool,
+    /// Then the burst is what a warm-up stores, in units, and the count's bits are the warmth's.
+    warms_up: bool,
     pub(crate) mark: Mark,
 }
 
@@ -114,7 +118,8 @@ impl Terms {
             Algorithm::FixedWindow => FixedWindow::layout(&quota, bits)?,
             Algorithm::SlidingWindow => SlidingWindow::layout(&quota, bits)?,
         };
-        Ok(Self { quota, algorithm, fraction, count_bits, wide: false, mark: Mark::Plain })
+        let (wide, warms_up, mark) = (false, false, Mark::Plain);
+        Ok(Self { quota, algorithm, fraction, count_bits, wide, warms_up, mark })
     }
 
     /// For a token or leaky bucket, which every quota fits.
@@ -122,7 +127,8 @@ impl Terms {
         let narrow = Scale::narrow(&quota);
         let wide = bits > word::VALUE_BITS && narrow.wants_wide(&quota);
         let Scale { fraction } = if wide { Scale::wide(&quota) } else { narrow };
-        Self { quota, algorithm, fraction, count_bits: 0, wide, mark: Mark::Plain }
+        let (warms_up, mark) = (false, Mark::Plain);
+        Self { quota, algorithm, fraction, count_bits: 0, wide, warms_up, mark }
     }
 
     /// The same layout for another quota that it [`admits`](Self::admits).
@@ -171,7 +177,13 @@ impl Terms {
 
     /// The longest wait that a state can hold at `now`. A bucket's own debt ends before.
     pub(crate) fn longest_wait(&self, now: u64) -> u64 {
-        if self.is_window() { self.end().saturating_sub(now) } else { u64::MAX }
+        if self.is_window() {
+            self.end().saturating_sub(now)
+        } else if self.warms_up {
+            warm_up::longest_wait(self.count_bits)
+        } else {
+            u64::MAX
+        }
     }
 
     /// Where the line stops.
@@ -179,6 +191,8 @@ impl Terms {
         if self.is_window() {
             // The beginning of the last window, so that a denial there says to wait for a whole one.
             ((1 << window_bits(&self.quota)) - 1) << self.fraction
+        } else if self.warms_up {
+            warm_up::end(self.count_bits)
         } else if self.wide {
             u64::MAX
         } else {
@@ -240,6 +254,10 @@ impl Terms {
     /// The decisions under these terms.
     pub(crate) fn rule(&self) -> Rule {
         match self.algorithm {
+            Algorithm::TokenBucket if self.warms_up => {
+                let stored = self.quota.burst_size();
+                Rule::WarmUp(WarmUp::new(stored, self.scale(), self.count_bits))
+            }
             Algorithm::TokenBucket | Algorithm::LeakyBucket => {
                 Rule::Bucket(TokenBucket::new(&self.quota, self.scale(), self.wide))
             }
@@ -259,11 +277,13 @@ fn window_bits(quota: &Quota) -> u32 {
     u128::BITS - windows.leading_zeros()
 }
 
-/// A place in line that is given up: what it is, for how many tokens, and how far the line is known to have gone.
+/// A place in line that is given up: what it is, for how many tokens, of how many, and how far the line is known to
+/// have gone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GivenUp {
     pub(crate) place: u64,
     pub(crate) n: u64,
+    pub(crate) of: u64,
     pub(crate) promised: u64,
 }
 
@@ -281,6 +301,7 @@ pub(crate) enum Rule {
     Bucket(TokenBucket),
     Fixed(FixedWindow),
     Sliding(SlidingWindow),
+    WarmUp(WarmUp),
 }
 
 impl Rule {
@@ -291,6 +312,7 @@ impl Rule {
             Self::Bucket(rule) => rule.limit(),
             Self::Fixed(rule) => rule.limit(),
             Self::Sliding(rule) => rule.limit(),
+            Self::WarmUp(rule) => rule.limit(),
         }
     }
 
@@ -301,6 +323,7 @@ impl Rule {
             Self::Bucket(rule) => rule.take(state, now, n),
             Self::Fixed(rule) => rule.take(state, now, n),
             Self::Sliding(rule) => rule.take(state, now, n),
+            Self::WarmUp(rule) => rule.take(state, now, n),
         }
     }
 
@@ -311,6 +334,7 @@ impl Rule {
             Self::Bucket(rule) => rule.balance(state, now),
             Self::Fixed(rule) => rule.balance(state, now),
             Self::Sliding(rule) => rule.balance(state, now),
+            Self::WarmUp(rule) => rule.balance(state, now),
         }
     }
 
@@ -322,6 +346,7 @@ impl Rule {
             Self::Bucket(rule) => rule.charge(state, now, n),
             Self::Fixed(rule) => rule.charge(state, now, n),
             Self::Sliding(rule) => rule.charge(state, now, n),
+            Self::WarmUp(rule) => rule.charge(state, now, n),
         }
     }
 
@@ -332,6 +357,7 @@ impl Rule {
             Self::Bucket(rule) => rule.refund(state, now, n),
             Self::Fixed(rule) => rule.refund(state, now, n),
             Self::Sliding(rule) => rule.refund(state, now, n),
+            Self::WarmUp(rule) => rule.refund(state, now, n),
         }
     }
 
@@ -343,14 +369,20 @@ impl Rule {
             Self::Bucket(rule) => rule.reserve(state, now, n, longest),
             Self::Fixed(rule) => rule.reserve(state, now, n, longest),
             Self::Sliding(rule) => rule.reserve(state, now, n, longest),
+            Self::WarmUp(rule) => rule.reserve(state, now, n, longest),
         }
     }
 
-    /// What is to be remembered of a place in the line: of a bucket the state that it made, which keeps its
-    /// meaning when the quota changes; of a window the moment that it is due.
+    /// What is to be remembered of a place in the line, `before` being the state that it was made of: of a bucket the
+    /// state that it made, which keeps its meaning when the quota changes, or, if it warms up, what it was before;
+    /// of a window the moment that it is due.
     #[inline]
-    pub(crate) fn place(&self, state: u64, now: u64, wait: u64) -> u64 {
-        if let Self::Bucket(_) = self { state } else { now + wait }
+    pub(crate) fn place(&self, before: u64, state: u64, now: u64, wait: u64) -> u64 {
+        match self {
+            Self::Bucket(_) => state,
+            Self::WarmUp(_) => before,
+            Self::Fixed(_) | Self::Sliding(_) => now + wait,
+        }
     }
 
     /// Units until a place is due.
@@ -358,6 +390,7 @@ impl Rule {
     pub(crate) fn until_place(&self, place: u64, now: u64) -> u64 {
         match self {
             Self::Bucket(rule) => rule.until_place(place, now),
+            Self::WarmUp(rule) => rule.until(place, now),
             _ => place.saturating_sub(now),
         }
     }
@@ -368,7 +401,7 @@ impl Rule {
     /// behind. The places of those behind stay. That is the rule of Go's x/time/rate, but for one thing: there
     /// the end of the line moves back with a last place that is given up, even if others have one at the same
     /// moment, and then too much is returned for the next. Here the end is `promised` for as long as it is ahead of the
-    /// state.
+    /// state. Of a bucket that warms up the whole `n` does if nobody is behind, and else nothing.
     pub(crate) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
         if self.until_place(given.place, now) == 0 {
             return None;
@@ -377,6 +410,7 @@ impl Rule {
             Self::Bucket(rule) => rule.give_up(state, now, given),
             Self::Fixed(rule) => rule.give_up(state, now, given),
             Self::Sliding(rule) => rule.give_up(state, now, given),
+            Self::WarmUp(rule) => rule.give_up(state, given),
         }
     }
 
@@ -385,6 +419,7 @@ impl Rule {
     pub(crate) fn fresh(&self, now: u64) -> u64 {
         match self {
             Self::Bucket(_) => now,
+            Self::WarmUp(rule) => rule.fresh(now),
             Self::Fixed(rule) => rule.fresh(now),
             Self::Sliding(rule) => rule.fresh(now),
         }
@@ -395,6 +430,7 @@ impl Rule {
     pub(crate) fn began(&self, fresh: u64) -> u64 {
         match self {
             Self::Bucket(_) => fresh,
+            Self::WarmUp(rule) => rule.began(fresh),
             Self::Fixed(rule) => rule.began(fresh),
             Self::Sliding(rule) => rule.began(fresh),
         }
@@ -407,6 +443,7 @@ impl Rule {
             Self::Bucket(rule) => rule.until_full(state, now),
             Self::Fixed(rule) => rule.until_full(state, now),
             Self::Sliding(rule) => rule.until_full(state, now),
+            Self::WarmUp(rule) => rule.until(state, now),
         }
     }
 
@@ -422,6 +459,7 @@ impl Rule {
             Self::Bucket(rule) => rule.until(state, now, n),
             Self::Fixed(rule) => rule.until(state, now, n),
             Self::Sliding(rule) => rule.until(state, now, n),
+            Self::WarmUp(rule) => rule.until(state, now),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Choices for a direct limiter.
 
+mod warm_up;
+
 use super::{Path, RateLimiter};
 use crate::algorithm::{Algorithm, Batch, Rule, Terms};
 use crate::clock::{Clock, Source, Timer};
@@ -8,6 +10,7 @@ use crate::line::Waiting;
 use crate::quota::Quota;
 use crate::striped::Striped;
 use crate::word;
+use core::time::Duration;
 
 /// Choices for a [`RateLimiter`], from [`RateLimiter::builder`].
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub struct Builder {
     waiting: Waiting,
     queue: Option<u64>,
     delay_free: u64,
+    warm_up: Option<Duration>,
     source: Option<Source>,
 }
 
@@ -35,6 +39,7 @@ impl Builder {
             waiting: Waiting::default(),
             queue: None,
             delay_free: 0,
+            warm_up: None,
             source: None,
         }
     }
@@ -170,13 +175,18 @@ impl Builder {
     ///   window;
     /// - stripes for a window, or together with batches;
     /// - a queue of anything but a leaky bucket, or of a capacity less than what is free of delay;
+    /// - a warm-up that [cannot be](Self::warm_up);
     /// - no clock, where the build has no default one.
     pub fn build(self) -> Result<RateLimiter, QuotaError> {
         let (quota, waiting) = self.shaped()?;
+        let warming_up = self.warming_up(&quota)?;
         let Self { algorithm, initial, batch, stripes, source, .. } = self;
         let timer = Timer::with(source)?;
         let bits = if batch.is_some() { word::VALUE_BITS } else { u64::BITS };
-        let mut terms = Terms::new(quota, algorithm, bits)?;
+        let mut terms = match warming_up {
+            Some(terms) => terms,
+            None => Terms::new(quota, algorithm, bits)?,
+        };
         let path = match (batch, stripes, terms.rule()) {
             (Some(_), Some(_), _) => return Err(QuotaError::STRIPED_BATCH),
             (Some(size), None, rule) => Path::Batched(Batch::new(&quota, &rule, size)?),
@@ -190,7 +200,7 @@ impl Builder {
         match &path {
             Path::Batched(batch) => terms.quota = quota.burst(batch.limit()),
             Path::Striped(striped) => terms.quota = quota.burst(striped.limit()),
-            Path::Exact(_) | Path::Window => {}
+            Path::Exact(_) | Path::ByRule => {}
         }
         let limiter = RateLimiter::assemble(quota, terms, timer, path, waiting);
         if let Some(tokens) = initial {
