@@ -49,14 +49,18 @@ impl Builder {
     /// last in line can [cancel](crate::Reservation::cancel): the limiter is then as if he had never come.
     ///
     /// Time and permits share the word, so time is coarser than otherwise: its unit flows in 9 to 18 us for a period of
-    /// a second, and longer as the period's square root, at any rate. M is rounded down to a unit, what a
-    /// request costs more than its `n` up to one; the rate of a warm limiter is not rounded.
+    /// a second, and longer as the period's square root, at any rate; at most it is a token. A window may admit what flows in
+    /// one unit more. M is rounded down to a unit, and what a request costs over its `n` up to one; the rate of a warm
+    /// limiter is not rounded.
     ///
     /// # Errors
     ///
-    /// From [`build`](Self::build): if the period is over 3,660 days or the word has no room for it (2 hours at
-    /// 1,000/s, 100 s at 10,000/s, 8 ms at a million a second, none over 910 million; the error says how long it may be); if the quota has a burst
-    /// of its own; for anything but a token bucket; and together with `initial`, batches, stripes or instalments.
+    /// From [`build`](Self::build):
+    ///
+    /// - the period is over 3,660 days, or the word has no room for it: there is room for 2 hours at 1,000/s, 100 s at
+    ///   10,000/s, 8 ms at a million a second, and for none over 910 million; the error says how long it may be;
+    /// - the quota has a burst of its own;
+    /// - the limiter is no token bucket, or has `initial`, batches, stripes or instalments.
     pub fn warm_up(mut self, period: Duration) -> Self {
         self.warm_up = Some(period);
         self
