@@ -51,7 +51,8 @@ impl Denied {
         self.asked
     }
 
-    /// The most tokens that one request can be granted: the burst, or a window's count.
+    /// The most tokens that one request can be granted: the burst, a window's count, or what a
+    /// [warm-up](crate::Builder::warm_up) stores.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.at.limit()
@@ -167,6 +168,34 @@ impl QuotaError {
         Self::range("striped", "striped must be left out: a window has no tokens to lease");
     pub(crate) const STRIPED_BATCH: Self =
         Self::range("striped", "striped must be left out of a batched limiter: a lease is a batch");
+    pub(crate) const WARM_UP: Self =
+        Self::range("warm_up", "warm_up must be left out: only a token bucket warms up");
+    pub(crate) const WARM_UP_RATE: Self = Self::range(
+        "warm_up",
+        "warm_up must be left out: at this rate the limiter's word has no room for it",
+    );
+    pub(crate) const WARM_UP_BURST: Self = Self::range(
+        "burst",
+        "burst must be left out of the quota of a limiter that warms up: it saves up for none",
+    );
+    pub(crate) const WARM_UP_LATER: Self = Self::range(
+        "count",
+        "count must be lower: the limiter's word was laid out for what a lower rate stores in the warm-up",
+    );
+    pub(crate) const WARM_UP_INITIAL: Self =
+        Self::range("initial", "initial must be left out: a limiter that warms up starts cold");
+    pub(crate) const WARM_UP_BATCH: Self = Self::range(
+        "batch",
+        "batch must be left out: a limiter that warms up has no tokens to draw ahead",
+    );
+    pub(crate) const WARM_UP_STRIPED: Self = Self::range(
+        "striped",
+        "striped must be left out: a limiter that warms up has no tokens to lease",
+    );
+    pub(crate) const WARM_UP_INSTALMENTS: Self = Self::range(
+        "instalments",
+        "instalments must be left out: a limiter that warms up is paid afterwards",
+    );
     pub(crate) const BATCH_RATE: Self = Self::range(
         "batch",
         "batch must be left out: at this rate and burst a unit of token time is too many tokens",
@@ -175,6 +204,12 @@ impl QuotaError {
     pub(crate) const fn window_count(most: u64) -> Self {
         let text = "count must fit a window's packing; at this period it must be at most";
         Self { field: "count", text, number: Some(most), position: None }
+    }
+
+    pub(crate) const fn warm_up(most_ns: u64) -> Self {
+        let text =
+            "warm_up must fit the limiter's word; in nanoseconds it must, at this rate, be at most";
+        Self { field: "warm_up", text, number: Some(most_ns), position: None }
     }
 
     pub(crate) const fn batch(most: u64) -> Self {
@@ -194,8 +229,9 @@ impl QuotaError {
         self.text
     }
 
-    /// Which number is at fault: `count`, `period`, `burst`, `initial`, `batch`, `striped`, `queue`, `delay_free`, `intervals`, `aligned`, `capacity`,
-    /// `seed`, `clock`, `carry`, `quota` where another change is under way, or `text` where the text form does not parse.
+    /// Which number is at fault: `count`, `period`, `burst`, `initial`, `batch`, `striped`, `queue`, `delay_free`,
+    /// `intervals`, `aligned`, `warm_up`, `instalments`, `capacity`, `seed`, `clock`, `carry`, `quota` where another change
+    /// is under way, or `text` where the text form does not parse.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field

@@ -154,7 +154,8 @@ impl Grant {
         self.granted
     }
 
-    /// The most tokens that one request can be granted: the burst, or a window's count.
+    /// The most tokens that one request can be granted: the burst, a window's count, or what a
+    /// [warm-up](crate::Builder::warm_up) stores.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.at.limit()

@@ -18,6 +18,7 @@ use crate::quota::Quota;
 use crate::striped::{self, Centre, Striped, Timed};
 use crate::word;
 use core::fmt;
+use core::time::Duration;
 use crossbeam_utils::CachePadded;
 
 /// One limit, shared by any number of threads.
@@ -57,6 +58,8 @@ pub struct RateLimiter {
     terms: Terms,
     waiting: Waiting,
     promised: Promised,
+    /// How long it warms up.
+    warm_up: Option<Duration>,
 }
 
 /// The ways of a check, the commonest first.
@@ -68,15 +71,15 @@ enum Path {
     Batched(Batch),
     /// A bucket with tokens leased to stripes.
     Striped(Striped),
-    /// Whatever the rule says.
-    Window,
+    /// Whatever the rule says: a window, or a bucket that warms up.
+    ByRule,
 }
 
 impl Path {
     fn of(rule: &Rule) -> Self {
         match rule {
             Rule::Bucket(bucket) => Self::Exact(*bucket),
-            _ => Self::Window,
+            _ => Self::ByRule,
         }
     }
 
@@ -129,7 +132,7 @@ impl RateLimiter {
         let (cell, live) = (CachePadded::new(Cell::new(0)), Live::new(terms, timer));
         let (announced, promised) = (Announced::new(), Promised::new());
         let terms = path.lowered(terms);
-        Self { cell, live, announced, path, terms, waiting, promised }
+        Self { cell, live, announced, path, terms, waiting, promised, warm_up: None }
     }
 
     /// Reads the clock once. The terms are those of the bucket that tokens are drawn from.
@@ -318,7 +321,7 @@ impl RateLimiter {
     /// The quota in force. Of a [queue](Builder::queue), its burst is what passes at once.
     #[must_use]
     pub fn quota(&self) -> Quota {
-        self.live.now(&self.announced).quota()
+        self.live.terms(&self.announced).as_given()
     }
 
     /// The algorithm.

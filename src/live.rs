@@ -111,7 +111,7 @@ impl Moment {
     /// The burst, or a window's count.
     #[inline(always)]
     pub(crate) fn limit(&self) -> u64 {
-        self.terms.quota.burst_size()
+        self.rule().limit()
     }
 
     /// The same moment under other terms of the same layout.

@@ -19,7 +19,7 @@ pub enum Carry {
     #[default]
     AsIs,
     /// The bucket is full: a burst of the new quota is there, debts are forgiven, places in line are due. A window begins
-    /// anew, its boundaries stay.
+    /// anew, its boundaries stay; what warms up is cold.
     Full,
     /// The same share of the burst is there: of a half empty bucket, half of the new burst. For direct
     /// token and leaky buckets, since each bucket's own word decides.
@@ -30,7 +30,8 @@ impl Terms {
     /// Where the line goes on under the `next` terms if every bucket shall have what it has. A window's goes on where
     /// it is.
     pub(crate) fn as_is(&self, next: &Self, now: u64) -> Result<u64, QuotaError> {
-        if self.is_window() {
+        // A bucket that warms up owes what it owes, and is as warm as it is.
+        if self.is_window() || matches!(self.rule(), Rule::WarmUp(_)) {
             return Ok(now);
         }
         next.back_from(now.wrapping_add(self.burst_units()), next.burst_units())
@@ -38,7 +39,10 @@ impl Terms {
 
     /// Where it goes on if a bucket in this state shall be full, and every one that is less empty.
     pub(crate) fn full_again(&self, state: u64, now: u64) -> u64 {
-        let missing = self.rule().until_full(state, now);
+        let mut missing = self.rule().until_full(state, now);
+        if let Rule::WarmUp(rule) = self.rule() {
+            missing += rule.until_cold();
+        }
         // By whole windows, so that their boundaries stay.
         let window = if self.is_window() { 1 << self.fraction } else { 1 };
         now.wrapping_add(missing.checked_next_multiple_of(window).unwrap_or(missing))
@@ -71,6 +75,6 @@ impl Terms {
     /// The time `units` before, if the line goes so far back.
     fn back_from(&self, time: u64, units: u64) -> Result<u64, QuotaError> {
         let back = time.wrapping_sub(units);
-        if back > time && !self.wide { Err(QuotaError::LATER_BURST) } else { Ok(back) }
+        if back > time && !self.is_wide() { Err(QuotaError::LATER_BURST) } else { Ok(back) }
     }
 }

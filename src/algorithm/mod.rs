@@ -13,6 +13,7 @@ mod fixed_window;
 mod leaky_bucket;
 mod sliding_window;
 mod token_bucket;
+mod warm_up;
 
 pub(crate) use batch::Batch;
 pub use carry::Carry;
@@ -20,6 +21,7 @@ use fixed_window::FixedWindow;
 pub(crate) use leaky_bucket::level;
 use sliding_window::SlidingWindow;
 pub(crate) use token_bucket::TokenBucket;
+use warm_up::WarmUp;
 
 use crate::error::QuotaError;
 use crate::quota::Quota;
@@ -89,14 +91,24 @@ pub(crate) struct Terms {
     pub(crate) algorithm: Algorithm,
     fraction: i8,
     count_bits: u8,
-    /// Of a bucket: the line wraps, and fills 64 bits.
-    wide: bool,
-    /// Of a bucket: the line does not wrap, and has 64 bits.
-    roomy: bool,
+    span: Span,
     /// Of a bucket: what flows in a period comes all at once, at its end. The count bits are then those of the
     /// fraction of a period.
     stepped: bool,
     pub(crate) mark: Mark,
+}
+
+/// How a bucket's line fills the word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Span {
+    /// 56 bits, of which a quarter is for debt.
+    Narrow,
+    /// As a narrow one, but for the end, which 64 bits put off.
+    Roomy,
+    /// 64 bits, and wraps.
+    Wide,
+    /// The burst is what a warm-up stores, in units, and the count's bits are the warmth's.
+    WarmUp,
 }
 
 /// What an answer says beyond its figures. Here because it costs no byte here.
@@ -122,23 +134,25 @@ impl Terms {
             Algorithm::FixedWindow => FixedWindow::layout(&quota, bits)?,
             Algorithm::SlidingWindow => SlidingWindow::layout(&quota, bits)?,
         };
-        let (wide, roomy, stepped, mark) = (false, false, false, Mark::Plain);
-        Ok(Self { quota, algorithm, fraction, count_bits, wide, roomy, stepped, mark })
+        let (span, stepped, mark) = (Span::Narrow, false, Mark::Plain);
+        Ok(Self { quota, algorithm, fraction, count_bits, span, stepped, mark })
     }
 
     /// For a token or leaky bucket, which every quota fits.
     pub(crate) fn bucket(quota: Quota, algorithm: Algorithm, bits: u32) -> Self {
         let narrow = Scale::narrow(&quota);
-        let wide = bits > word::VALUE_BITS && narrow.wants_wide(&quota);
-        let roomy = bits > word::VALUE_BITS && !wide;
-        let Scale { fraction } = if wide { Scale::wide(&quota) } else { narrow };
+        let (span, Scale { fraction }) = match bits > word::VALUE_BITS {
+            true if narrow.wants_wide(&quota) => (Span::Wide, Scale::wide(&quota)),
+            true => (Span::Roomy, narrow),
+            false => (Span::Narrow, narrow),
+        };
         let (count_bits, stepped, mark) = (0, false, Mark::Plain);
-        Self { quota, algorithm, fraction, count_bits, wide, roomy, stepped, mark }
+        Self { quota, algorithm, fraction, count_bits, span, stepped, mark }
     }
 
     /// The same, refilled at intervals.
     pub(crate) fn at_intervals(self) -> Result<Self, QuotaError> {
-        if self.algorithm != Algorithm::TokenBucket {
+        if self.algorithm != Algorithm::TokenBucket || self.span == Span::WarmUp {
             return Err(QuotaError::INTERVALS);
         }
         // With ten bits to spare, for shorter periods later.
@@ -213,31 +227,33 @@ impl Terms {
 
     /// The longest wait that a state can hold at `now`. A bucket's own debt ends before.
     pub(crate) fn longest_wait(&self, now: u64) -> u64 {
-        if self.is_window() { self.end().saturating_sub(now) } else { u64::MAX }
+        match self.span {
+            _ if self.is_window() => self.end().saturating_sub(now),
+            Span::WarmUp => warm_up::longest_wait(self.count_bits),
+            _ => u64::MAX,
+        }
     }
 
     /// Where the line stops.
     pub(crate) fn end(&self) -> u64 {
-        if self.is_window() {
+        match self.span {
             // The beginning of the last window, so that a denial there says to wait for a whole one.
-            ((1 << window_bits(&self.quota)) - 1) << self.fraction
-        } else if self.wide {
-            u64::MAX
-        } else if self.roomy {
-            ROOMY_END
-        } else {
-            NARROW_END
+            _ if self.is_window() => ((1 << window_bits(&self.quota)) - 1) << self.fraction,
+            Span::Narrow => NARROW_END,
+            Span::Roomy => ROOMY_END,
+            Span::Wide => u64::MAX,
+            Span::WarmUp => warm_up::end(self.count_bits),
         }
     }
 
     /// Where a line begins that may be shifted back later: as far on as leaves 30 years, and at most by the
     /// largest burst that there may be.
     pub(crate) fn head_start(&self) -> u64 {
-        if self.is_window() || self.wide {
-            return 0;
-        }
-        if self.roomy {
-            return ROOMY_END / 6;
+        match self.span {
+            _ if self.is_window() => return 0,
+            Span::Wide | Span::WarmUp => return 0,
+            Span::Roomy => return ROOMY_END / 6,
+            Span::Narrow => {}
         }
         let period = u128::from(self.quota.period_ns());
         let tokens = (HORIZON_NS * u128::from(self.quota.count())).div_ceil(period);
@@ -256,11 +272,14 @@ impl Terms {
             let most = (1 << self.count_bits) - 1;
             return if quota.count() > most { Err(QuotaError::window_count(most)) } else { Ok(()) };
         }
+        if self.span == Span::WarmUp {
+            return warm_up::admits(self.count_bits, quota);
+        }
         if self.stepped && window_bits(quota) + u32::from(self.count_bits) > PERIOD_BITS {
             return Err(QuotaError::HORIZON);
         }
         // Half of what is set aside for debt, as at construction.
-        let most = u128::from(if self.wide { 1 << 61 } else { NARROW_END / 6 });
+        let most = u128::from(if self.is_wide() { 1 << 61 } else { NARROW_END / 6 });
         let units =
             (u128::from(quota.burst_size()) << self.fraction.max(0)) >> (-self.fraction).max(0);
         if units > most { Err(QuotaError::LATER_BURST) } else { Ok(()) }
@@ -269,9 +288,9 @@ impl Terms {
     /// Whether the line has a year's flow before it, from this time on.
     pub(crate) fn lasts_a_year_from(&self, time: u64) -> bool {
         // A wide one wraps: half of it must last, or as long as it would at construction.
-        let left = if self.wide { Some(1 << 63) } else { self.end().checked_sub(time) };
+        let left = if self.is_wide() { Some(1 << 63) } else { self.end().checked_sub(time) };
         let Some(left) = left else { return false };
-        if self.wide && self.fraction == 0 {
+        if self.is_wide() && self.fraction == 0 {
             return true;
         }
         let flows = if self.is_window() { 1 } else { u128::from(self.quota.count()) };
@@ -290,12 +309,20 @@ impl Terms {
 
     /// The decisions of a token or leaky bucket.
     pub(crate) fn as_bucket(&self) -> TokenBucket {
-        TokenBucket::new(&self.quota, self.scale(), self.wide)
+        TokenBucket::new(&self.quota, self.scale(), self.is_wide())
+    }
+
+    fn is_wide(&self) -> bool {
+        self.span == Span::Wide
     }
 
     /// The decisions under these terms.
     pub(crate) fn rule(&self) -> Rule {
         match self.algorithm {
+            Algorithm::TokenBucket if self.span == Span::WarmUp => {
+                let stored = self.quota.burst_size();
+                Rule::WarmUp(WarmUp::new(stored, self.scale(), self.count_bits))
+            }
             Algorithm::TokenBucket | Algorithm::LeakyBucket => Rule::Bucket(self.as_bucket()),
             Algorithm::FixedWindow => {
                 Rule::Fixed(FixedWindow::new(&self.quota, self.fraction, self.count_bits))
@@ -316,11 +343,13 @@ fn window_bits(quota: &Quota) -> u32 {
     u128::BITS - windows.leading_zeros()
 }
 
-/// A place in line that is given up: what it is, for how many tokens, and how far the line is known to have gone.
+/// A place in line that is given up: what it is, for how many tokens, of how many, and how far the line is known to
+/// have gone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GivenUp {
     pub(crate) place: u64,
     pub(crate) n: u64,
+    pub(crate) of: u64,
     pub(crate) promised: u64,
 }
 
@@ -338,6 +367,7 @@ pub(crate) enum Rule {
     Bucket(TokenBucket),
     Fixed(FixedWindow),
     Sliding(SlidingWindow),
+    WarmUp(WarmUp),
 }
 
 impl Rule {
@@ -348,6 +378,7 @@ impl Rule {
             Self::Bucket(rule) => rule.limit(),
             Self::Fixed(rule) => rule.limit(),
             Self::Sliding(rule) => rule.limit(),
+            Self::WarmUp(rule) => rule.limit(),
         }
     }
 
@@ -358,6 +389,7 @@ impl Rule {
             Self::Bucket(rule) => rule.take(state, now, n),
             Self::Fixed(rule) => rule.take(state, now, n),
             Self::Sliding(rule) => rule.take(state, now, n),
+            Self::WarmUp(rule) => rule.take(state, now, n),
         }
     }
 
@@ -368,6 +400,7 @@ impl Rule {
             Self::Bucket(rule) => rule.balance(state, now),
             Self::Fixed(rule) => rule.balance(state, now),
             Self::Sliding(rule) => rule.balance(state, now),
+            Self::WarmUp(rule) => rule.balance(state, now),
         }
     }
 
@@ -379,6 +412,7 @@ impl Rule {
             Self::Bucket(rule) => rule.charge(state, now, n),
             Self::Fixed(rule) => rule.charge(state, now, n),
             Self::Sliding(rule) => rule.charge(state, now, n),
+            Self::WarmUp(rule) => rule.charge(state, now, n),
         }
     }
 
@@ -389,6 +423,7 @@ impl Rule {
             Self::Bucket(rule) => rule.refund(state, now, n),
             Self::Fixed(rule) => rule.refund(state, now, n),
             Self::Sliding(rule) => rule.refund(state, now, n),
+            Self::WarmUp(rule) => rule.refund(state, now, n),
         }
     }
 
@@ -400,14 +435,20 @@ impl Rule {
             Self::Bucket(rule) => rule.reserve(state, now, n, longest),
             Self::Fixed(rule) => rule.reserve(state, now, n, longest),
             Self::Sliding(rule) => rule.reserve(state, now, n, longest),
+            Self::WarmUp(rule) => rule.reserve(state, now, n, longest),
         }
     }
 
-    /// What is to be remembered of a place in the line: of a bucket the state that it made, which keeps its
-    /// meaning when the quota changes; of a window the moment that it is due.
+    /// What is to be remembered of a place in the line, `before` being the state that it was made of: of a bucket the
+    /// state that it made, which keeps its meaning when the quota changes, or, if it warms up, what it was before;
+    /// of a window the moment that it is due.
     #[inline]
-    pub(crate) fn place(&self, state: u64, now: u64, wait: u64) -> u64 {
-        if let Self::Bucket(_) = self { state } else { now + wait }
+    pub(crate) fn place(&self, before: u64, state: u64, now: u64, wait: u64) -> u64 {
+        match self {
+            Self::Bucket(_) => state,
+            Self::WarmUp(_) => before,
+            Self::Fixed(_) | Self::Sliding(_) => now + wait,
+        }
     }
 
     /// Units until a place is due.
@@ -415,6 +456,7 @@ impl Rule {
     pub(crate) fn until_place(&self, place: u64, now: u64) -> u64 {
         match self {
             Self::Bucket(rule) => rule.until_place(place, now),
+            Self::WarmUp(rule) => rule.until(place, now),
             _ => place.saturating_sub(now),
         }
     }
@@ -425,7 +467,7 @@ impl Rule {
     /// behind. The places of those behind stay. That is the rule of Go's x/time/rate, but for one thing: there
     /// the end of the line moves back with a last place that is given up, even if others have one at the same
     /// moment, and then too much is returned for the next. Here the end is `promised` for as long as it is ahead of the
-    /// state.
+    /// state. Of a bucket that warms up the whole `n` does if nobody is behind, and else nothing.
     pub(crate) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
         if self.until_place(given.place, now) == 0 {
             return None;
@@ -434,6 +476,7 @@ impl Rule {
             Self::Bucket(rule) => rule.give_up(state, now, given),
             Self::Fixed(rule) => rule.give_up(state, now, given),
             Self::Sliding(rule) => rule.give_up(state, now, given),
+            Self::WarmUp(rule) => rule.give_up(state, given),
         }
     }
 
@@ -442,6 +485,7 @@ impl Rule {
     pub(crate) fn fresh(&self, now: u64) -> u64 {
         match self {
             Self::Bucket(_) => now,
+            Self::WarmUp(rule) => rule.fresh(now),
             Self::Fixed(rule) => rule.fresh(now),
             Self::Sliding(rule) => rule.fresh(now),
         }
@@ -452,6 +496,7 @@ impl Rule {
     pub(crate) fn began(&self, fresh: u64) -> u64 {
         match self {
             Self::Bucket(_) => fresh,
+            Self::WarmUp(rule) => rule.began(fresh),
             Self::Fixed(rule) => rule.began(fresh),
             Self::Sliding(rule) => rule.began(fresh),
         }
@@ -464,6 +509,7 @@ impl Rule {
             Self::Bucket(rule) => rule.until_full(state, now),
             Self::Fixed(rule) => rule.until_full(state, now),
             Self::Sliding(rule) => rule.until_full(state, now),
+            Self::WarmUp(rule) => rule.until(state, now),
         }
     }
 
@@ -479,6 +525,7 @@ impl Rule {
             Self::Bucket(rule) => rule.until(state, now, n),
             Self::Fixed(rule) => rule.until(state, now, n),
             Self::Sliding(rule) => rule.until(state, now, n),
+            Self::WarmUp(rule) => rule.until(state, now),
         }
     }
 

@@ -116,7 +116,7 @@ impl TokenBucket {
 
     /// See [`Rule::give_up`](super::Rule::give_up).
     pub(super) fn give_up(&self, full: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
-        let GivenUp { place, n, promised } = given;
+        let GivenUp { place, n, promised, .. } = given;
         // Where the line ends that somebody may still hold a place in.
         let end = if promised.wrapping_sub(full) as i64 > 0 { promised } else { full };
         let behind = (end.wrapping_sub(place) as i64).max(0) as u64;

@@ -14,13 +14,14 @@ use core::time::Duration;
 
 impl<K: ?Sized> Line for KeyedLimiter<K> {
     fn place(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<Place, Denied> {
-        let stand = |state, now: Moment, wait| {
-            let (place, at) = (now.rule().place(state, now.units, wait), now.figures(state));
+        let stand = |before, state, now: Moment, wait| {
+            let place = now.rule().place(before, state, now.units, wait);
+            let at = now.figures(state);
             Place { whose, n, place, wait, waits: at.wait(wait), at }
         };
         let reserve = |state, now: Moment| {
             if n == 0 {
-                return Change::Keep(Ok(stand(state, now, 0)));
+                return Change::Keep(Ok(stand(state, state, now, 0)));
             }
             let (rule, at) = (now.rule(), now.figures(state));
             let instalments = self.waiting.instalments && !at.terms.is_window();
@@ -29,9 +30,9 @@ impl<K: ?Sized> Line for KeyedLimiter<K> {
             if n > rule.limit().saturating_add(over) {
                 return Change::Keep(Err(Denied::new(n, at)));
             }
-            if let Some((state, wait)) = rule.reserve(state, now.units, n, longest) {
-                self.owing(state, now);
-                return Change::Grow(state, Ok(stand(state, now, wait)));
+            if let Some((placed, wait)) = rule.reserve(state, now.units, n, longest) {
+                self.owing(placed, now);
+                return Change::Grow(placed, Ok(stand(state, placed, now, wait)));
             }
             Change::Keep(Err(Denied::new(n, at.without_place(n, patience))))
         };
@@ -40,7 +41,8 @@ impl<K: ?Sized> Line for KeyedLimiter<K> {
             Ok(Some(answer)) => answer,
             Ok(None) => {
                 let now = self.now();
-                Ok(stand(now.rule().fresh(now.units), now, 0))
+                let fresh = now.rule().fresh(now.units);
+                Ok(stand(fresh, fresh, now, 0))
             }
             Err(full) => {
                 let place = self.without_slot(full, n, reserve).unwrap_or_else(Err)?;
@@ -57,7 +59,8 @@ impl<K: ?Sized> Line for KeyedLimiter<K> {
     fn give_up(&self, place: &Place, n: u64) -> u64 {
         let promised = self.promised(place.whose.hash);
         let give_up = |state, now: Moment| {
-            let given = GivenUp { place: place.place, n, promised: promised.seen() };
+            let Place { place, n: of, .. } = *place;
+            let given = GivenUp { place, n, of, promised: promised.seen() };
             let Some((state, back)) = now.rule().give_up(state, now.units, given) else {
                 return Change::Keep(0);
             };

@@ -1,5 +1,7 @@
 //! Choices for a direct limiter.
 
+mod warm_up;
+
 use super::{Path, RateLimiter};
 use crate::algorithm::{Algorithm, Batch, Rule, Terms};
 use crate::clock::{Clock, Source};
@@ -9,6 +11,7 @@ use crate::live::Schedule;
 use crate::quota::Quota;
 use crate::striped::Striped;
 use crate::word;
+use core::time::Duration;
 
 /// Choices for a [`RateLimiter`], from [`RateLimiter::builder`].
 #[derive(Debug)]
@@ -23,6 +26,7 @@ pub struct Builder {
     queue: Option<u64>,
     delay_free: u64,
     schedule: Schedule,
+    warm_up: Option<Duration>,
     source: Option<Source>,
 }
 
@@ -38,6 +42,7 @@ impl Builder {
             queue: None,
             delay_free: 0,
             schedule: Schedule::default(),
+            warm_up: None,
             source: None,
         }
     }
@@ -237,12 +242,18 @@ impl Builder {
     /// - stripes for a window, or together with batches;
     /// - intervals of anything but a token bucket; aligned what has no boundaries, or by more than a day;
     /// - a queue of anything but a leaky bucket, or of a capacity less than what is free of delay;
+    /// - a warm-up that [cannot be](Self::warm_up);
     /// - no clock, where the build has no default one.
     pub fn build(self) -> Result<RateLimiter, QuotaError> {
         let (quota, waiting) = self.shaped()?;
-        let Self { algorithm, initial, batch, stripes, schedule, source, .. } = self;
+        let warming_up = self.warming_up(&quota)?;
+        let Self { algorithm, initial, batch, stripes, schedule, warm_up, source, .. } = self;
         let bits = if batch.is_some() { word::VALUE_BITS } else { u64::BITS };
-        let terms = schedule.terms(Terms::new(quota, algorithm, bits)?)?;
+        let terms = match warming_up {
+            Some(terms) => terms,
+            None => Terms::new(quota, algorithm, bits)?,
+        };
+        let terms = schedule.terms(terms)?;
         let timer = schedule.timer(source, &terms)?;
         let path = match (batch, stripes, terms.rule()) {
             (Some(_), Some(_), _) => return Err(QuotaError::STRIPED_BATCH),
@@ -253,7 +264,7 @@ impl Builder {
             (None, Some(_), _) => return Err(QuotaError::STRIPED_WINDOW),
             (None, None, rule) => Path::of(&rule),
         };
-        let limiter = RateLimiter::assemble(terms, timer, path, waiting);
+        let limiter = RateLimiter { warm_up, ..RateLimiter::assemble(terms, timer, path, waiting) };
         if let Some(tokens) = initial {
             limiter.start_with(tokens)?;
         }

@@ -14,14 +14,15 @@ impl Line for RateLimiter {
     fn place(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<Place, Denied> {
         let now = self.now();
         let (rule, terms) = (now.rule(), now.terms());
-        let stand = |state, wait| {
+        let stand = |before, state, wait| {
             let at = now.figures(state);
-            let place = rule.place(state, now.units, wait);
+            let place = rule.place(before, state, now.units, wait);
             Ok(Place { whose, n, place, wait, waits: at.wait(wait), at })
         };
         let instalments = self.waiting.instalments && !terms.is_window();
         if n == 0 {
-            return stand(self.undrawn(self.cell.load(), now), 0);
+            let state = self.undrawn(self.cell.load(), now);
+            return stand(state, state, 0);
         }
         if n > rule.limit().saturating_add(if instalments { self.waiting.most } else { 0 }) {
             return Err(self.denied(n, self.cell.load(), now));
@@ -43,12 +44,14 @@ impl Line for RateLimiter {
                 rule.reserve(state, now.units, rest, longest)
             };
             match placed {
-                Some((state, wait)) => Step::Put(self.join(left, state), Ok((state, wait))),
+                Some((placed, wait)) => {
+                    Step::Put(self.join(left, placed), Ok((state, placed, wait)))
+                }
                 None => Step::Keep(Err(seen)),
             }
         });
         match placed {
-            Ok((state, wait)) => stand(state, wait),
+            Ok((before, state, wait)) => stand(before, state, wait),
             Err(seen) => {
                 if let (Path::Striped(striped), 1..) = (&self.path, leased) {
                     striped.give_back(&self.cell, before, &Stripes(self, striped), leased);
@@ -66,7 +69,8 @@ impl Line for RateLimiter {
     fn give_up(&self, place: &Place, n: u64) -> u64 {
         let now = self.now();
         self.cell.update(|seen| {
-            let given = GivenUp { place: place.place, n, promised: self.promised.seen() };
+            let Place { place, n: of, .. } = *place;
+            let given = GivenUp { place, n, of, promised: self.promised.seen() };
             let (drawn, state) = self.split(seen);
             let Some((state, back)) = now.rule().give_up(state, now.units, given) else {
                 return Step::Keep(0);

@@ -84,7 +84,7 @@ impl<'a> Reservation<'a> {
     ///
     /// All of them, if nobody has reserved behind it. Otherwise as many as it had more than those behind it
     /// together, since what they reserved stays promised to them: they keep their places, to the nanosecond. None if it is
-    /// due already. Of a window, all of them, unless places in a later window have been taken since (of a sliding
+    /// due already. Of a limiter that [warms up](crate::Builder::warm_up), all or none. Of a window, all of them, unless places in a later window have been taken since (of a sliding
     /// one, in the one after the next).
     #[must_use = "some tokens may not come back; to ignore that, drop the reservation"]
     pub fn cancel(mut self) -> u64 {

@@ -1,0 +1,255 @@
+//! Warming up after being idle: what is refused, the ends of what can be asked, and many threads.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+#[path = "support/windows_law.rs"]
+mod windows_law;
+
+use proptest::prelude::*;
+use sluicegate::{ManualClock, Quota, QuotaError, RateLimiter};
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+use windows_law::{Admission, worst_window};
+
+const SECOND: Duration = Duration::from_secs(1);
+const NANOSECOND: Duration = Duration::from_nanos(1);
+
+fn warming(quota: Quota, period: Duration) -> (ManualClock, RateLimiter) {
+    let clock = ManualClock::new();
+    let builder = RateLimiter::builder(quota).clock(clock.clone());
+    (clock, builder.warm_up(period).build().unwrap())
+}
+
+fn refused(builder: sluicegate::Builder) -> (&'static str, String) {
+    let error = builder.clock(ManualClock::new()).build().unwrap_err();
+    (error.field(), error.to_string())
+}
+
+#[test]
+fn what_does_not_go_with_it_is_refused_by_name() {
+    let builder = || RateLimiter::builder(Quota::per_second(10)).warm_up(SECOND);
+    let only = ("warm_up", "warm_up must be left out: only a token bucket warms up".to_string());
+    assert_eq!(refused(builder().leaky_bucket()), only);
+    assert_eq!(refused(builder().leaky_bucket().queue(5)), only);
+    assert_eq!(refused(builder().fixed_window()), only);
+    assert_eq!(refused(builder().sliding_window()), only);
+    assert_eq!(refused(builder().queue(5)).0, "queue");
+    let (field, text) = refused(builder().initial(3));
+    assert_eq!(
+        (field, &*text),
+        ("initial", "initial must be left out: a limiter that warms up starts cold")
+    );
+    let (field, text) = refused(builder().batch(2));
+    let told = "batch must be left out: a limiter that warms up has no tokens to draw ahead";
+    assert_eq!((field, &*text), ("batch", told));
+    #[cfg(feature = "std")]
+    assert_eq!(refused(builder().stripes(2)).0, "striped");
+    assert_eq!(refused(builder().instalments()).0, "instalments");
+    let own = RateLimiter::builder(Quota::per_second(10).burst(9)).warm_up(SECOND);
+    assert_eq!(refused(own).0, "burst");
+}
+
+/// The longest that an error names is permitted, and a nanosecond more is not.
+#[track_caller]
+fn longest(quota: Quota) -> Option<Duration> {
+    let build =
+        |period| RateLimiter::builder(quota).warm_up(period).clock(ManualClock::new()).build();
+    let error: QuotaError = build(Duration::MAX).unwrap_err();
+    assert_eq!(error.field(), "warm_up");
+    let text = error.to_string();
+    let Some(most) = text.rsplit(' ').next().unwrap().parse().ok().map(Duration::from_nanos) else {
+        assert!(text.ends_with("no room for it") && build(Duration::ZERO).is_err());
+        return None;
+    };
+    assert!(text.contains("nanoseconds") && build(most).is_ok() && build(Duration::ZERO).is_ok());
+    assert_eq!(build(most + NANOSECOND).unwrap_err(), error);
+    Some(most)
+}
+
+#[test]
+fn a_warm_up_that_does_not_fit_says_how_long_it_may_be() {
+    let near = |count, seconds: f64| {
+        let most = longest(Quota::per_second(count)).unwrap().as_secs_f64();
+        assert!((seconds..seconds * 1.2).contains(&most), "{most} at {count}");
+    };
+    near(1_000, 7_200.0);
+    near(10_000, 100.0);
+    near(1_000_000, 0.008);
+    assert_eq!(longest(Quota::per_second(1)), Some(3_660 * 86_400 * SECOND));
+    assert_eq!(longest(Quota::per_day(1)), Some(3_660 * 86_400 * SECOND));
+    assert!(longest(Quota::per_second(910_000_000)).is_some());
+    assert_eq!(longest(Quota::per_second(920_000_000)), None);
+    assert_eq!(longest(Quota::per_second(1 << 40)), None);
+}
+
+/// Debt ends at ten years of flow or more, and the way out of it is told.
+#[test]
+fn debt_has_an_end_that_a_reservation_is_told_of() {
+    let year = 365 * 86_400 * SECOND;
+    let (clock, limiter) = warming(Quota::per_second(2), 4 * SECOND);
+    let owed = limiter.charge(u64::MAX);
+    assert!(owed >= 10 * year && limiter.charge(u64::MAX) == owed, "{owed:?}");
+    let wait = limiter.reserve(8).unwrap_err().retry_after().unwrap();
+    assert!(wait > year && wait < owed);
+    clock.advance(wait - SECOND / 1_000);
+    assert!(limiter.reserve(8).is_err());
+    clock.advance(SECOND / 1_000);
+    std::mem::forget(limiter.reserve(8).unwrap());
+    limiter.refund(u64::MAX);
+    assert_eq!(limiter.available(), 8);
+}
+
+fn numbers() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        any::<u64>(),
+        Just(0),
+        Just(u64::MAX),
+        (0..64_u32, 0..3_u64)
+            .prop_map(|(bits, off)| (1_u64 << bits).wrapping_add(off).wrapping_sub(1)),
+    ]
+}
+
+fn times() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        numbers().prop_map(Duration::from_nanos),
+        numbers().prop_map(Duration::from_secs),
+        Just(Duration::MAX),
+    ]
+}
+
+fn every_verb(limiter: &RateLimiter, n: u64) -> Result<(), TestCaseError> {
+    for answer in [limiter.peek(n), limiter.check(), limiter.check_n(n), limiter.check_up_to(n)] {
+        let _ = format!("{answer:?} {limiter:?}");
+        match answer {
+            Ok(grant) => {
+                prop_assert!(grant.remaining() <= grant.limit() && grant.granted() <= n.max(1));
+            }
+            Err(denied) => {
+                prop_assert_eq!(denied.retry_after().is_none(), denied.asked() > denied.limit());
+            }
+        }
+    }
+    let limit = limiter.peek(0).map_or(0, |grant| grant.limit());
+    let before = limiter.available();
+    let place = limiter.reserve(n);
+    prop_assert!(n <= limit || place.is_err());
+    let behind = limiter.reserve(n % limit + 1);
+    if let Ok(place) = place {
+        let _ = format!("{:?} {:?}", place.ready_in(), place.grant());
+        let _ = place.settle(n / 2);
+    }
+    let _ = behind.map(|place| place.cancel());
+    prop_assert!(limiter.available() <= before, "a reservation gave");
+    let before = limiter.available();
+    let _ = limiter.charge(n);
+    prop_assert!(limiter.available() <= before, "a charge gave");
+    limiter.refund(n);
+    prop_assert!(limiter.available() <= limit as i64);
+    let _ =
+        (limiter.charge(u64::MAX), limiter.level(), limiter.reserve(1).map(|place| place.cancel()));
+    limiter.refund(u64::MAX);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 2048, failure_persistence: None, ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn law_6_nothing_panics_at_any_quota_period_time_and_cost(
+        count in numbers(), period in numbers(), warm_up in times(), fit in any::<bool>(), start in times(),
+        steps in prop::collection::vec((times(), numbers()), 1..10),
+    ) {
+        let period = (period % 316_224_000_000_000_001).max(1);
+        let most = (u128::from(period) << 40) / 1_000_000_000;
+        let count = u128::from(count).clamp(1, most.clamp(1, 1 << 48)) as u64;
+        let quota = Quota::new(count, Duration::from_nanos(period)).unwrap();
+        let clock = ManualClock::new();
+        clock.set(start);
+        let warm_up = if fit { longest(quota).unwrap_or(warm_up) } else { warm_up };
+        let builder = RateLimiter::builder(quota).clock(clock.clone()).warm_up(warm_up);
+        let limiter = match builder.build() {
+            Ok(limiter) => limiter,
+            Err(error) => {
+                prop_assert_eq!(error.field(), "warm_up");
+                return Ok(());
+            }
+        };
+        for (time, n) in steps {
+            clock.set(time);
+            every_verb(&limiter, n)?;
+            clock.advance(time);
+            every_verb(&limiter, n)?;
+            limiter.reset();
+            every_verb(&limiter, n)?;
+        }
+    }
+}
+
+/// Law 1 on the default clock: what the limit and the flow allow, and no more.
+#[test]
+#[cfg(feature = "quanta")]
+fn law_1_among_threads() {
+    const THREADS: u64 = 4;
+    let (rate, time) = (1e-4, Duration::from_millis(300));
+    let builder = RateLimiter::builder(Quota::per_second(100_000));
+    let limiter = builder.warm_up(Duration::from_millis(1)).build().unwrap();
+    let (start, barrier) = (Instant::now(), Barrier::new(THREADS as usize));
+    let take = |thread: u64| {
+        let mut log = Vec::new();
+        barrier.wait();
+        for turn in thread.. {
+            let before = start.elapsed();
+            if before > time {
+                break;
+            }
+            let answer = if turn % 8 == 0 { limiter.check_n(3) } else { limiter.check() };
+            let after = start.elapsed().as_nanos() as u64;
+            if let Ok(grant) = answer {
+                let before = before.as_nanos() as u64;
+                log.push(Admission { before, after, granted: grant.granted() });
+            }
+        }
+        log
+    };
+    let log: Vec<_> = thread::scope(|scope| {
+        let racers: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || take(thread))).collect();
+        racers.into_iter().flat_map(|racer| racer.join().unwrap()).collect()
+    });
+    // Three at most at once, a unit of time, and what the clocks may drift apart.
+    let drift = rate * time.as_nanos() as f64 / 1_000.0;
+    let worst = worst_window(&log, rate);
+    assert!(log.len() > 100 && worst <= 3.0 + drift + 1.0, "{worst} in a window");
+}
+
+/// On a clock that stands still threads get the places that one alone would, each once.
+#[test]
+fn threads_stand_in_one_line() {
+    const THREADS: usize = 4;
+    let barrier = Barrier::new(THREADS);
+    let line = |limiter: &RateLimiter, places| -> Vec<Duration> {
+        let place = |_| {
+            let place = limiter.reserve(1).unwrap();
+            let wait = place.waits();
+            std::mem::forget(place);
+            wait
+        };
+        (0..places).map(place).collect()
+    };
+    let (quota, period, places) = (Quota::per_second(100), 12 * SECOND, 50_000);
+    let expected = line(&warming(quota, period).1, THREADS * places);
+    let shared = warming(quota, period).1;
+    let stand = || {
+        barrier.wait();
+        line(&shared, places)
+    };
+    let mut found: Vec<_> = thread::scope(|scope| {
+        let racers: Vec<_> = (0..THREADS).map(|_| scope.spawn(stand)).collect();
+        racers.into_iter().flat_map(|racer| racer.join().unwrap()).collect()
+    });
+    found.sort_unstable();
+    assert!(found == expected, "a place was had twice");
+    assert!(shared.check().is_err());
+}
