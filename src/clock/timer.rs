@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 /// The clock of tokio's timers, which tests can pause.
 ///
-/// A limiter that is waited for on a paused clock ([`tokio::time::pause`]) must see the same time as the
+/// A limiter that is waited for on a paused clock ([`pause`](https://docs.rs/tokio/latest/tokio/time/fn.pause.html)) must see the same time as the
 /// timers do: then no test sleeps. In production it is as good as
 /// [`MonotonicClock`](crate::MonotonicClock), of its own process. Make it where the time is paused: it counts from
 /// its construction.
