@@ -54,8 +54,8 @@ pub struct RateLimiter {
     live: Live,
     announced: Announced,
     path: Path,
-    /// The first quota's, lowered.
-    terms: Terms,
+    /// Those of the first quota's grants that read no clock.
+    free: Terms,
     waiting: Waiting,
     promised: Promised,
     /// How long it warms up.
@@ -65,20 +65,20 @@ pub struct RateLimiter {
 /// The ways of a check, the commonest first.
 #[derive(Debug)]
 enum Path {
-    /// A token or leaky bucket that reads the clock each time, of the first quota.
+    /// A token or leaky bucket that flows smoothly and reads the clock each time, of the first quota.
     Exact(TokenBucket),
     /// A bucket with tokens drawn ahead.
     Batched(Batch),
     /// A bucket with tokens leased to stripes.
     Striped(Striped),
-    /// Whatever the rule says: a window, or a bucket that warms up.
+    /// Whatever the rule says: a window, or a bucket that warms up, or is refilled at intervals.
     ByRule,
 }
 
 impl Path {
-    fn of(rule: &Rule) -> Self {
-        match rule {
-            Rule::Bucket(bucket) => Self::Exact(*bucket),
+    fn of(terms: &Terms) -> Self {
+        match terms.rule() {
+            Rule::Bucket(bucket) if terms.wraps() && !terms.is_stepped() => Self::Exact(bucket),
             _ => Self::ByRule,
         }
     }
@@ -120,7 +120,7 @@ impl RateLimiter {
     pub fn new(quota: Quota) -> Self {
         let timer = Timer::new(Timer::system());
         let terms = Terms::bucket(quota, Algorithm::TokenBucket, u64::BITS);
-        Self::assemble(terms, timer, Path::of(&terms.rule()), Waiting::default())
+        Self::assemble(terms, timer, Path::of(&terms), Waiting::default())
     }
 
     /// Chooses the algorithm, the clock and the rest.
@@ -131,8 +131,8 @@ impl RateLimiter {
     fn assemble(terms: Terms, timer: Timer, path: Path, waiting: Waiting) -> Self {
         let (cell, live) = (CachePadded::new(Cell::new(0)), Live::new(terms, timer));
         let (announced, promised) = (Announced::new(), Promised::new());
-        let terms = path.lowered(terms);
-        Self { cell, live, announced, path, terms, waiting, promised, warm_up: None }
+        let free = path.lowered(terms).marked(Mark::ClockFree);
+        Self { cell, live, announced, path, free, waiting, promised, warm_up: None }
     }
 
     /// Reads the clock once. The terms are those of the bucket that tokens are drawn from.
@@ -141,14 +141,11 @@ impl RateLimiter {
         self.live.now(&self.announced).under(|terms| self.path.lowered(terms))
     }
 
-    /// The terms of the bucket that tokens are drawn from. No clock.
-    #[inline]
-    fn terms(&self) -> Terms {
-        if self.live.has_changed(&self.announced) {
-            self.path.lowered(self.live.terms(&self.announced))
-        } else {
-            self.terms
-        }
+    /// The terms of a grant that reads no clock, after a change of the quota.
+    #[cold]
+    #[inline(never)]
+    fn changed_free(&self) -> Terms {
+        self.path.lowered(self.live.terms(&self.announced)).marked(Mark::ClockFree)
     }
 
     /// Takes one token, or says how long until there is one.
@@ -174,12 +171,12 @@ impl RateLimiter {
             return self.check_slowly(n);
         }
         // By the first quota, which most limiters keep.
-        let Some(now) = self.live.read_unchanged(&self.announced) else {
+        let Some(now) = self.live.read_wrapping(&self.announced) else {
             return self.check_changed(n);
         };
         match self.take_exactly(rule, now, n) {
-            Ok(taken) => Ok(self.live.unchanged_moment(now).grant(n, taken)),
-            Err(state) => Err(self.live.unchanged_moment(now).denied(n, state)),
+            Ok(taken) => Ok(Grant::new(n, self.live.figures(now, taken))),
+            Err(state) => Err(Denied::new(n, self.live.figures(now, state))),
         }
     }
 
@@ -258,8 +255,8 @@ impl RateLimiter {
 
     #[inline(always)]
     fn clock_free(&self, granted: u64, drawn: u64) -> Grant {
-        let mut terms = self.terms();
-        terms.mark = Mark::ClockFree;
+        let changed = self.live.has_changed(&self.announced);
+        let terms = if changed { self.changed_free() } else { self.free };
         Grant::new(granted, Figures { state: drawn, now: 0, nanos: 0, terms })
     }
 

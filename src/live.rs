@@ -161,7 +161,7 @@ pub(crate) struct Live {
     end: u64,
     /// The first quota's slope, which needs no cache: most limiters never get another.
     initial: Slope,
-    rule: Rule,
+    smooth: Option<TokenBucket>,
     slots: [CachePadded<Slot>; 2],
     /// Whether a thread of this process is changing the quota.
     changing: AtomicU64,
@@ -174,16 +174,11 @@ impl Live {
         let changing = AtomicU64::new(0);
         let line = Line { quota: terms.quota, units: terms.head_start(), ticks: 0 };
         let initial = Slope { ratio: terms.ratio(tick), line };
-        Self {
-            tick,
-            end: terms.end(),
-            first: terms,
-            initial,
-            rule: terms.rule(),
-            timer,
-            slots,
-            changing,
-        }
+        let smooth = match terms.rule() {
+            Rule::Bucket(bucket) if !terms.is_stepped() => Some(bucket),
+            _ => None,
+        };
+        Self { tick, end: terms.end(), first: terms, initial, smooth, timer, slots, changing }
     }
 
     /// How often the quota has changed.
@@ -201,7 +196,20 @@ impl Live {
         }
     }
 
+    /// `state` as an answer's figures, at a moment of the first quota's smooth flow.
+    #[inline(always)]
+    pub(crate) fn figures(&self, reading: Reading, state: u64) -> Figures {
+        let from = self.initial.line.units;
+        Figures {
+            state: state.wrapping_sub(from),
+            now: reading.units.wrapping_sub(from),
+            nanos: self.tick.of(reading.since),
+            terms: self.first,
+        }
+    }
+
     /// Whether the first quota is no longer in force.
+    #[inline(always)]
     pub(crate) fn has_changed(&self, announced: &Announced) -> bool {
         announced.generation.load(Relaxed) != 0
     }
@@ -212,23 +220,45 @@ impl Live {
         &self.first
     }
 
-    /// The first quota's decisions, which are the limiter's for as long as the quota has
-    /// [not changed](Self::read_unchanged).
+    /// The first quota's decisions, of a bucket that flows smoothly: the limiter's for as long as the quota has
+    /// [not changed](Self::read_smoothly).
     #[inline(always)]
-    pub(crate) fn rule(&self) -> &Rule {
-        &self.rule
+    pub(crate) fn smooth(&self) -> Option<&TokenBucket> {
+        self.smooth.as_ref()
     }
 
-    /// Reads the clock once by the first quota. `None`: by then it was no longer in force. A generation only grows, so one
+    /// The ticks of the clock. `None`: by then the first quota was no longer in force. A generation only grows, so one
     /// look after the clock is enough.
     #[inline(always)]
-    pub(crate) fn read_unchanged(&self, announced: &Announced) -> Option<Reading> {
+    fn ticks_unchanged(&self, announced: &Announced) -> Option<u64> {
         let ticks = self.timer.ticks();
         fence(Acquire);
         if announced.generation.load(Relaxed) != 0 {
             return None;
         }
-        Some(self.units(&self.initial, ticks))
+        Some(ticks)
+    }
+
+    /// Reads the clock once by the first quota, if that is still in force.
+    #[inline(always)]
+    pub(crate) fn read_unchanged(&self, announced: &Announced) -> Option<Reading> {
+        Some(self.units(&self.initial, self.ticks_unchanged(announced)?))
+    }
+
+    /// The same of a smooth flow: what a check of a keyed limiter needs and no more.
+    #[inline(always)]
+    pub(crate) fn read_smoothly(&self, announced: &Announced) -> Option<Reading> {
+        debug_assert!(!self.first.is_stepped());
+        let since = self.ticks_unchanged(announced)?;
+        Some(self.until_end(self.initial.ratio.of(since), &self.initial, since))
+    }
+
+    /// The same of a line that [wraps](Terms::wraps): what a check of a direct limiter needs and no more.
+    #[inline(always)]
+    pub(crate) fn read_wrapping(&self, announced: &Announced) -> Option<Reading> {
+        debug_assert!(self.first.wraps() && !self.first.is_stepped());
+        let since = self.ticks_unchanged(announced)?;
+        Some(Reading { units: self.initial.ratio.of(since), since })
     }
 
     /// A reading by the first quota, with that.
@@ -278,7 +308,12 @@ impl Live {
         if self.first.is_stepped() {
             units = self.first.with(slope.line.quota).step(units);
         }
-        let units = units.wrapping_add(slope.line.units);
+        self.until_end(units, slope, since)
+    }
+
+    #[inline(always)]
+    fn until_end(&self, flowed: u64, slope: &Slope, since: u64) -> Reading {
+        let units = flowed.wrapping_add(slope.line.units);
         Reading { units: if units > self.end { self.ended() } else { units }, since }
     }
 

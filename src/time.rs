@@ -33,8 +33,6 @@ pub(crate) const YEAR_NS: u128 = 31_557_600 * 1_000_000_000;
 
 /// Where a 56-bit line stops: three quarters of the field. The last quarter is for debt.
 pub(crate) const NARROW_END: u64 = 3 << 54;
-/// Where one stops that has 64 bits and does not need them: the rate may then grow the more.
-pub(crate) const ROOMY_END: u64 = 3 << 60;
 
 /// A positive ratio as `multiplier / 2^shift`, with 64 significant bits.
 ///

@@ -75,6 +75,6 @@ impl Terms {
     /// The time `units` before, if the line goes so far back.
     fn back_from(&self, time: u64, units: u64) -> Result<u64, QuotaError> {
         let back = time.wrapping_sub(units);
-        if back > time && !self.is_wide() { Err(QuotaError::LATER_BURST) } else { Ok(back) }
+        if back > time && !self.wraps() { Err(QuotaError::LATER_BURST) } else { Ok(back) }
     }
 }

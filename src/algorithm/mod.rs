@@ -25,7 +25,7 @@ use warm_up::WarmUp;
 
 use crate::error::QuotaError;
 use crate::quota::Quota;
-use crate::time::{HORIZON_NS, NARROW_END, Pace, ROOMY_END, Ratio, Scale, YEAR_NS};
+use crate::time::{HORIZON_NS, NARROW_END, Pace, Ratio, Scale, YEAR_NS};
 use crate::word;
 use core::fmt;
 use core::str::FromStr;
@@ -103,7 +103,7 @@ pub(crate) struct Terms {
 enum Span {
     /// 56 bits, of which a quarter is for debt.
     Narrow,
-    /// As a narrow one, but for the end, which 64 bits put off.
+    /// The units and the debt of a narrow one in 64 bits, so that it may wrap, and the rate grow.
     Roomy,
     /// 64 bits, and wraps.
     Wide,
@@ -189,6 +189,10 @@ impl Terms {
         Self { quota, ..self }
     }
 
+    pub(crate) fn marked(self, mark: Mark) -> Self {
+        Self { mark, ..self }
+    }
+
     pub(crate) fn is_window(&self) -> bool {
         matches!(self.algorithm, Algorithm::FixedWindow | Algorithm::SlidingWindow)
     }
@@ -240,8 +244,7 @@ impl Terms {
             // The beginning of the last window, so that a denial there says to wait for a whole one.
             _ if self.is_window() => ((1 << window_bits(&self.quota)) - 1) << self.fraction,
             Span::Narrow => NARROW_END,
-            Span::Roomy => ROOMY_END,
-            Span::Wide => u64::MAX,
+            Span::Roomy | Span::Wide => u64::MAX,
             Span::WarmUp => warm_up::end(self.count_bits),
         }
     }
@@ -251,8 +254,7 @@ impl Terms {
     pub(crate) fn head_start(&self) -> u64 {
         match self.span {
             _ if self.is_window() => return 0,
-            Span::Wide | Span::WarmUp => return 0,
-            Span::Roomy => return ROOMY_END / 6,
+            Span::Roomy | Span::Wide | Span::WarmUp => return 0,
             Span::Narrow => {}
         }
         let period = u128::from(self.quota.period_ns());
@@ -287,12 +289,12 @@ impl Terms {
 
     /// Whether the line has a year's flow before it, from this time on.
     pub(crate) fn lasts_a_year_from(&self, time: u64) -> bool {
-        // A wide one wraps: half of it must last, or as long as it would at construction.
-        let left = if self.is_wide() { Some(1 << 63) } else { self.end().checked_sub(time) };
-        let Some(left) = left else { return false };
-        if self.is_wide() && self.fraction == 0 {
+        // Of one that wraps, half must last; single tokens may last as short as they would at construction.
+        if self.wraps() && self.fraction == 0 {
             return true;
         }
+        let left = if self.wraps() { Some(1 << 63) } else { self.end().checked_sub(time) };
+        let Some(left) = left else { return false };
         let flows = if self.is_window() { 1 } else { u128::from(self.quota.count()) };
         let tokens = (flows * YEAR_NS).div_ceil(u128::from(self.quota.period_ns()));
         let fraction = i32::from(self.fraction);
@@ -314,6 +316,11 @@ impl Terms {
 
     fn is_wide(&self) -> bool {
         self.span == Span::Wide
+    }
+
+    /// Whether the line begins at zero and has no end.
+    pub(crate) fn wraps(&self) -> bool {
+        matches!(self.span, Span::Roomy | Span::Wide)
     }
 
     /// The decisions under these terms.

@@ -15,7 +15,7 @@ pub(crate) mod table;
 
 pub use builder::{KeyedBuilder, WhenFull};
 
-use crate::algorithm::{Algorithm, Mark, Rule};
+use crate::algorithm::{Algorithm, Mark};
 use crate::cell::Step;
 use crate::error::{Denied, QuotaError};
 use crate::figures::Grant;
@@ -142,8 +142,8 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         let hash = self.seed.fingerprint(key);
         match self.take_unchanged(hash, n) {
             // The answer is put together here, where the compiler sees what is not used.
-            Some((Ok(taken), read)) => Ok(self.live.unchanged_moment(read).grant(n, taken)),
-            Some((Err(state), read)) => Err(self.live.unchanged_moment(read).denied(n, state)),
+            Some((Ok(taken), read)) => Ok(Grant::new(n, self.live.figures(read, taken))),
+            Some((Err(state), read)) => Err(Denied::new(n, self.live.figures(read, state))),
             None => self.take(hash, n),
         }
     }
@@ -153,12 +153,12 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     #[inline]
     fn take_unchanged(&self, hash: u64, n: u64) -> Option<(Result<u64, u64>, Reading)> {
         let announced = &self.table.lines.common().announced;
-        let Rule::Bucket(rule) = self.live.rule() else { return None };
+        let rule = self.live.smooth()?;
         // One comparison for both ends: 0 wraps to the top.
         if n.wrapping_sub(1) >= rule.limit() {
             return None;
         }
-        let read = || self.live.read_unchanged(announced);
+        let read = || self.live.read_smoothly(announced);
         self.table.update_live(read, hash, |state, now| match rule.take(state, now.units, n) {
             Some(taken) => Change::Grow(taken, (Ok(taken), now)),
             None => Change::Keep((Err(state), now)),

@@ -259,10 +259,10 @@ impl Builder {
             (Some(_), Some(_), _) => return Err(QuotaError::STRIPED_BATCH),
             (Some(size), None, rule) => Path::Batched(Batch::new(&rule, size)?),
             (None, Some(stripes), Rule::Bucket(bucket)) => {
-                Striped::new(bucket, stripes).map_or(Path::Exact(bucket), Path::Striped)
+                Striped::new(bucket, stripes).map_or(Path::of(&terms), Path::Striped)
             }
             (None, Some(_), _) => return Err(QuotaError::STRIPED_WINDOW),
-            (None, None, rule) => Path::of(&rule),
+            (None, None, _) => Path::of(&terms),
         };
         let limiter = RateLimiter { warm_up, ..RateLimiter::assemble(terms, timer, path, waiting) };
         if let Some(tokens) = initial {
@@ -292,10 +292,10 @@ impl Builder {
 impl RateLimiter {
     /// Sets what is there at the start.
     fn start_with(&self, tokens: u64) -> Result<(), QuotaError> {
-        if self.terms.is_window() {
+        if self.free.is_window() {
             return Err(QuotaError::WINDOW_INITIAL);
         }
-        let limit = self.terms.rule().limit();
+        let limit = self.free.rule().limit();
         let missing = limit.checked_sub(tokens).ok_or(QuotaError::INITIAL)?;
         self.reset();
         self.charge(missing);

@@ -32,7 +32,7 @@ impl RateLimiter {
     ///
     /// The old quota stays in force if
     ///
-    /// - at the new rate token time would end within a year: it may be some 2,000 times the rate that the limiter was
+    /// - at the new rate token time would end within a year: it may be some 5,000 times the rate that the limiter was
     ///   built with, in batches about 30 times;
     /// - the burst, or a window's count, does not fit the word that was laid out for the first one;
     /// - the quota of a window, or of a limiter that warms up, has a burst of its own;
@@ -64,7 +64,7 @@ impl RateLimiter {
         // What passes a queue at once is its own.
         let quota = self.waiting.queue.map_or(quota, |burst| quota.with_burst(burst));
         let quota = match self.warm_up {
-            Some(period) => self.terms.warming_up_by(quota, period)?,
+            Some(period) => self.free.warming_up_by(quota, period)?,
             None => quota,
         };
         self.live.change(&self.announced, quota, |now, next| {
