@@ -22,9 +22,10 @@ may_import() {
         line) echo "cell error figures sync" ;;
         limiter) echo "algorithm basis cell clock error figures line quota striped word" ;;
         keyed) echo "algorithm cell clock error figures line live quota sync word" ;;
+        combined) echo "error figures keyed limiter line wait" ;;
         wait) echo "error figures keyed limiter line" ;;
         model) echo "algorithm cell clock keyed limiter line live quota striped sync" ;;
-        lib) echo "algorithm clock error figures keyed limiter quota wait" ;;
+        lib) echo "algorithm clock combined error figures keyed limiter quota wait" ;;
         *) return 1 ;;
     esac
 }

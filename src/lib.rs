@@ -16,6 +16,7 @@
 //!
 //! - [`Quota`]: how much, how often; in code or as text (`100/minute burst 20`).
 //! - [`RateLimiter`]: one bucket. [`KeyedLimiter`]: one for each key.
+//! - [`Combined`]: several of them as one, all or nothing.
 //! - [`Grant`] and [`Denied`]: the answers, and their figures.
 //! - [`Algorithm`]: token bucket, leaky bucket, fixed window, sliding window.
 //! - [`Clock`]: where time comes from; [`ManualClock`] for tests.
@@ -33,6 +34,7 @@ mod algorithm;
 mod basis;
 mod cell;
 mod clock;
+mod combined;
 mod error;
 mod figures;
 mod keyed;
@@ -57,9 +59,12 @@ pub use clock::TokioClock;
 pub use clock::{Clock, ManualClock};
 #[cfg(feature = "std")]
 pub use clock::{CoarseClock, MonotonicClock};
+#[cfg(feature = "tokio")]
+pub use combined::CombinedAcquire;
+pub use combined::{Combined, CombinedReservation, Limit};
 #[cfg(all(unix, feature = "shared"))]
 pub use error::SharedError;
-pub use error::{Denied, QuotaError};
+pub use error::{CombinedError, Denied, QuotaError};
 pub use figures::Grant;
 pub use keyed::{KeyedBuilder, KeyedLimiter, WhenFull};
 pub use limiter::{Builder, RateLimiter};

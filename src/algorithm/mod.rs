@@ -12,6 +12,7 @@ mod fixed_window;
 mod leaky_bucket;
 mod sliding_window;
 mod token_bucket;
+mod undo;
 
 pub(crate) use batch::Batch;
 use fixed_window::FixedWindow;
@@ -89,6 +90,8 @@ pub(crate) struct Terms {
     count_bits: u8,
     wide: bool,
     pub(crate) mark: Mark,
+    /// Which of several combined limits it is an answer of.
+    pub(crate) which: u8,
 }
 
 /// What an answer says beyond its figures. Here because it costs no byte here.
@@ -114,7 +117,8 @@ impl Terms {
             Algorithm::FixedWindow => FixedWindow::layout(&quota, bits)?,
             Algorithm::SlidingWindow => SlidingWindow::layout(&quota, bits)?,
         };
-        Ok(Self { quota, algorithm, fraction, count_bits, wide: false, mark: Mark::Plain })
+        let (wide, mark) = (false, Mark::Plain);
+        Ok(Self { quota, algorithm, fraction, count_bits, wide, mark, which: 0 })
     }
 
     /// For a token or leaky bucket, which every quota fits.
@@ -122,7 +126,7 @@ impl Terms {
         let narrow = Scale::narrow(&quota);
         let wide = bits > word::VALUE_BITS && narrow.wants_wide(&quota);
         let Scale { fraction } = if wide { Scale::wide(&quota) } else { narrow };
-        Self { quota, algorithm, fraction, count_bits: 0, wide, mark: Mark::Plain }
+        Self { quota, algorithm, fraction, count_bits: 0, wide, mark: Mark::Plain, which: 0 }
     }
 
     /// The same layout for another quota that it [`admits`](Self::admits).

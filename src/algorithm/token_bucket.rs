@@ -8,6 +8,7 @@
 //!   reserve n: full time        ->  max(full time, now) + n      if missing + n <= burst + the longest wait
 //!   give up n: full time        ->  max(full time - (n - behind), now)
 //!   refund n:  full time        ->  max(full time - n, now)
+//!   undo n:    full time        ->  full time - min(n, made - now)   made: the full time that taking n made
 //! ```
 //!
 //! This is the generic cell rate algorithm in its virtual-scheduling form (ITU-T I.371, annex A), the
@@ -122,6 +123,20 @@ impl TokenBucket {
         let behind = (end.wrapping_sub(place) as i64).max(0) as u64;
         let back = self.scale.units_at_most(n, self.debt_max).saturating_sub(behind);
         let back = back.min(self.missing(full, now));
+        let promised = (behind > 0).then_some(end);
+        let tokens = self.whole(back);
+        (back > 0).then(|| (full.wrapping_sub(back), Returned { tokens, promised }))
+    }
+
+    /// See [`Rule::undo`](super::Rule::undo).
+    pub(super) fn undo(&self, full: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
+        let GivenUp { place: made, n, promised } = given;
+        let end = if promised.wrapping_sub(full) as i64 > 0 { promised } else { full };
+        // Nobody waits if the last place in the line is due.
+        let waits = self.until_place(end, now) > 0;
+        let behind = if waits { (end.wrapping_sub(made) as i64).max(0) as u64 } else { 0 };
+        let back = self.scale.units_at_most(n, self.debt_max).saturating_sub(behind);
+        let back = back.min(self.missing(made, now)).min(self.missing(full, now));
         let promised = (behind > 0).then_some(end);
         let tokens = self.whole(back);
         (back > 0).then(|| (full.wrapping_sub(back), Returned { tokens, promised }))
