@@ -64,12 +64,12 @@ const TRIES: u32 = if cfg!(sluicegate_loom) { 2 } else { 16 };
 /// [`retry_after`](Denied::retry_after) ("never" being the longest), which [`Denied::which`] tells the limit of,
 /// the least `remaining` and the longest `reset_after`.
 ///
-/// **Cost.** Granted by N limits: N - 1 looks (1 load each, and the clock), then N times what a check costs. Denied: at most N
-/// looks, and nothing is written. Only if another call takes in between what a look had found, something has been debited: it is undone at once, exactly, and
-/// the call tries again, up to 16 times. Until then others may be denied by it. A limiter that is
-/// [striped](crate::Builder::striped) or [batched](crate::Builder::batch) keeps its speed if it is the only one
-/// of its kind; of a second one, a request of more than half of its limit that has to be undone may lose
-/// what was leased.
+/// **Cost.** Granted by N limits: N - 1 looks (the clock and 1 load each), then N times what a check costs. Denied: at
+/// most N looks, and nothing is written. Only if another call takes in between what a look had found, something has
+/// been debited: it is undone at once, exactly, and the call tries again, up to 16 times. Until then others may be
+/// denied by it. A limiter that is [striped](crate::Builder::striped) or [batched](crate::Builder::batch) keeps
+/// its speed if it is the only one of its kind; of a second one, a request of more than half of its limit that has
+/// to be undone may lose what was leased.
 ///
 /// The same limit twice is debited twice. Every limit keeps its own law, whatever is undone.
 #[derive(Clone, Copy)]
