@@ -1,5 +1,9 @@
 //! Every error and denial.
 
+mod tiers;
+
+pub use tiers::{TiersError, UnknownTier};
+
 use crate::figures::Figures;
 use core::fmt;
 use core::time::Duration;
