@@ -18,12 +18,14 @@ may_import() {
         error) echo "algorithm figures quota" ;;
         striped) echo "algorithm cell quota sync" ;;
         live) echo "algorithm clock error figures quota sync time" ;;
-        line) echo "cell error figures sync" ;;
+        line) echo "algorithm cell error figures sync" ;;
         limiter) echo "algorithm cell clock error figures line live quota striped word" ;;
         keyed) echo "algorithm cell clock error figures line live quota sync word" ;;
+        combined) echo "error figures keyed limiter line wait" ;;
         wait) echo "error figures keyed limiter line" ;;
+        tiers) echo "error keyed quota" ;;
         model) echo "algorithm cell clock keyed limiter line live quota striped sync" ;;
-        lib) echo "algorithm clock error figures keyed limiter quota wait" ;;
+        lib) echo "algorithm clock combined error figures keyed limiter quota tiers wait" ;;
         *) return 1 ;;
     esac
 }

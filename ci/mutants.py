@@ -19,6 +19,7 @@ CELL, TABLE, SLOT = "src/cell.rs", "src/keyed/table.rs", "src/keyed/slot.rs"
 BATCH, LIMITER = "src/algorithm/batch.rs", "src/limiter.rs"
 STRIPED, LIVE_QUOTA = "src/striped.rs", "src/live.rs"
 LINE, PLACE, BUCKET = "src/line.rs", "src/limiter/place.rs", "src/algorithm/token_bucket.rs"
+COMBINED, LIMIT, PARTS = "src/combined/mod.rs", "src/combined/limit.rs", "src/combined/reservation.rs"
 ANNOUNCED, CACHED = "src/live/announced.rs", "src/live/cached.rs"
 
 # Name, file, the line as it is, the line broken, the model that must fail.
@@ -163,6 +164,25 @@ MUTANTS = [
     ("the time of a change is not settled at the old rate", LIVE_QUOTA,
      "let ticks = now.line.ticks.wrapping_add(now.since);", "let ticks = now.line.ticks;",
      "reading_against_two_changes"),
+    ("a combined denial keeps what was debited", COMBINED,
+     "debit.iter().for_each(|debit| limit.undo(debit));", "let _ = debit.iter().for_each(|debit| { let _ = (limit, debit); });",
+     "denial_after_a_debit_against_admits"),
+    ("a combined reservation that fails keeps its places", PARTS,
+     "self.places_mut().rev().for_each(Reservation::undo);", "self.places_mut().for_each(Reservation::spend);",
+     "place_in_two_lines_against_a_check"),
+    ("a combined debit is undone only before it is due", PLACE,
+     "self.give_back(made, place.n, now, Rule::undo);", "self.give_back(made, place.n, now, Rule::give_up);",
+     "place_in_two_lines_against_a_check"),
+    ("a combined debit is not undone if somebody took behind it", BUCKET,
+     "let waits = self.until_place(end, now) > 0;", "let waits = true;",
+     "denial_after_a_debit_against_admits"),
+    ("combined limits are debited as they were given", LIMIT,
+     "(self.draws_ahead, core::ptr::from_ref(self.line).cast::<()>().addr(), self.hash)",
+     "(self.draws_ahead, usize::from(self.which), self.hash)",
+     "two_calls_in_opposite_orders"),
+    ("the last of combined limits is only looked at", COMBINED,
+     "match last.take(n) {", "match last.look(n) {",
+     "grant_against_a_check"),
 ]
 
 

@@ -1,5 +1,9 @@
 //! Every error and denial.
 
+mod tiers;
+
+pub use tiers::{TiersError, UnknownTier};
+
 use crate::figures::Figures;
 use core::fmt;
 use core::time::Duration;
@@ -18,6 +22,33 @@ impl Denied {
     #[inline(always)]
     pub(crate) fn new(asked: u64, at: Figures) -> Self {
         Self { asked, at }
+    }
+
+    /// The same answer, as that of one of several limits.
+    pub(crate) fn of(mut self, which: u8) -> Self {
+        self.at.terms.which = which;
+        self
+    }
+
+    /// Of two limits that deny: the one to wait longer for, with the tighter of their other figures.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let wait = |denied: &Self| (denied.is_never(), denied.retry_after());
+        let first = |denied: &Self| core::cmp::Reverse(denied.at.terms.which);
+        let other_is_worse = (wait(&other), first(&other)) > (wait(&self), first(&self));
+        let (worse, other) = if other_is_worse { (other, self) } else { (self, other) };
+        // The figures of a table without room say all that there is to say: nothing is left.
+        if worse.is_table_full() {
+            return worse;
+        }
+        let at = worse.at.told(worse.retry_after()).and(&other.at);
+        Self { at, ..worse }
+    }
+
+    /// Which of [combined](crate::Combined) limits denied, counted from 0 as they were given; if several did, the one
+    /// with the longest [`retry_after`](Self::retry_after). 0 of a limiter alone.
+    #[must_use]
+    pub fn which(&self) -> usize {
+        self.at.terms.which.into()
     }
 
     /// How long until the same request would be granted if nobody else takes; `None` if it never can
@@ -255,6 +286,27 @@ impl fmt::Display for QuotaError {
 }
 
 impl core::error::Error for QuotaError {}
+
+/// Limits that cannot be combined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CombinedError {
+    /// There are none, so there is nothing to ask.
+    None,
+    /// There are more than 8.
+    TooMany,
+}
+
+impl fmt::Display for CombinedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "no limits are given",
+            Self::TooMany => "at most 8 limits can be combined",
+        })
+    }
+}
+
+impl core::error::Error for CombinedError {}
 
 #[cfg(all(unix, feature = "shared"))]
 pub use shared::SharedError;

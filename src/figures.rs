@@ -30,6 +30,10 @@ pub(crate) enum Patience {
 
 impl Patience {
     const NONE: Self = Self::Units(0);
+
+    fn is_none(self) -> bool {
+        matches!(self, Self::Units(0) | Self::Nanos(0))
+    }
 }
 
 impl Figures {
@@ -83,6 +87,10 @@ impl Figures {
 
     /// The figures of a place that cannot be had: until it can, for whoever may pay `n` in instalments.
     pub(crate) fn without_place(self, n: u64, patience: Patience) -> Self {
+        // Who does not wait is denied as by a check, and the figures can be computed when asked for.
+        if patience.is_none() && n <= self.limit() {
+            return self;
+        }
         let paid = self.terms.rule().until_paid(self.state, self.now, n);
         self.told(Some(self.impatient(paid, patience)))
     }
@@ -93,6 +101,14 @@ impl Figures {
         let (remaining, reset_after) = (self.remaining(), nanos(self.reset_after()));
         self.terms.mark = Mark::Told;
         Self { state: remaining, now: reset_after, nanos: retry_after.map_or(NEVER, nanos), ..self }
+    }
+
+    /// Told figures, and those of another limit that denies as well: of both the least that remains, and the longest
+    /// until all is back.
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        let reset_after = u64::try_from(other.reset_after().as_nanos()).unwrap_or(NEVER);
+        (self.state, self.now) = (self.state.min(other.remaining()), self.now.max(reset_after));
+        self
     }
 
     /// How long until nothing is owed.
@@ -146,6 +162,19 @@ pub struct Grant {
 impl Grant {
     pub(crate) fn new(granted: u64, at: Figures) -> Self {
         Self { granted, at }
+    }
+
+    /// The same answer, as that of one of several limits.
+    pub(crate) fn of(mut self, which: u8, granted: u64) -> Self {
+        (self.at.terms.which, self.granted) = (which, granted);
+        self
+    }
+
+    /// Which of [combined](crate::Combined) limits the figures are of, counted from 0 as they were given: the one
+    /// with the least left. 0 of a limiter alone.
+    #[must_use]
+    pub fn which(&self) -> usize {
+        self.at.terms.which.into()
     }
 
     /// The tokens granted: those asked for, or fewer from `check_up_to`.

@@ -16,6 +16,7 @@
 //!
 //! - [`Quota`]: how much, how often; in code or as text (`100/minute burst 20`).
 //! - [`RateLimiter`]: one bucket. [`KeyedLimiter`]: one for each key.
+//! - [`Combined`]: several of them as one, all or nothing. [`Tiers`]: named quotas, chosen per call.
 //! - [`Grant`] and [`Denied`]: the answers, and their figures.
 //! - [`Algorithm`]: token bucket, leaky bucket, fixed window, sliding window.
 //! - [`Clock`]: where time comes from; [`ManualClock`] for tests.
@@ -32,6 +33,7 @@ extern crate std;
 mod algorithm;
 mod cell;
 mod clock;
+mod combined;
 mod error;
 mod figures;
 mod keyed;
@@ -44,6 +46,7 @@ pub mod model;
 mod quota;
 mod striped;
 mod sync;
+mod tiers;
 mod time;
 mod wait;
 mod word;
@@ -56,13 +59,17 @@ pub use clock::TokioClock;
 pub use clock::{Clock, ManualClock};
 #[cfg(feature = "std")]
 pub use clock::{CoarseClock, MonotonicClock};
+#[cfg(feature = "tokio")]
+pub use combined::CombinedAcquire;
+pub use combined::{Combined, CombinedReservation, Limit};
 #[cfg(all(unix, feature = "shared"))]
 pub use error::SharedError;
-pub use error::{Denied, QuotaError};
+pub use error::{CombinedError, Denied, QuotaError, TiersError, UnknownTier};
 pub use figures::Grant;
 pub use keyed::{KeyedBuilder, KeyedLimiter, WhenFull};
 pub use limiter::{Builder, RateLimiter};
 pub use quota::Quota;
+pub use tiers::{Tiers, TiersBuilder};
 pub use wait::Reservation;
 #[cfg(feature = "tokio")]
 pub use wait::{Acquire, Throttle, ThrottleSink};

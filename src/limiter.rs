@@ -130,7 +130,7 @@ impl RateLimiter {
 
     fn assemble(terms: Terms, timer: Timer, path: Path, waiting: Waiting) -> Self {
         let (cell, live) = (CachePadded::new(Cell::new(0)), Live::new(terms, timer));
-        let (announced, promised) = (Announced::new(), Promised::new());
+        let (announced, promised) = (Announced::new(), Promised::far_behind());
         let free = path.lowered(terms).marked(Mark::ClockFree);
         Self { cell, live, announced, path, free, waiting, promised, warm_up: None }
     }

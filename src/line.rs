@@ -7,9 +7,10 @@
 //! with somebody behind first raises what is promised, then swaps the word. An Acquire fence after the first load
 //! and a Release fence before the second swap pair with each other, so whoever sees the shorter line sees what is promised.
 
+use crate::algorithm::GivenUp;
 use crate::cell::{Cell, Step};
 use crate::error::Denied;
-use crate::figures::Figures;
+use crate::figures::{Figures, Grant};
 use crate::sync::Ordering::{Acquire, Release};
 use crate::sync::fence;
 use core::time::Duration;
@@ -39,6 +40,11 @@ pub(crate) struct Promised(Cell);
 impl Promised {
     pub(crate) fn new() -> Self {
         Self(Cell::new(0))
+    }
+
+    /// Of a line that begins at zero and may go back from there, and wraps: nothing, for a quarter of it.
+    pub(crate) fn far_behind() -> Self {
+        Self(Cell::new(3 << 62))
     }
 
     /// After the word was loaded.
@@ -81,10 +87,50 @@ pub(crate) struct Place {
     pub(crate) at: Figures,
 }
 
+impl Place {
+    /// One that is due already.
+    #[inline]
+    pub(crate) fn at_once(whose: Whose, n: u64, place: u64, at: Figures) -> Self {
+        Self { whose, n, place, wait: 0, waits: Duration::ZERO, at }
+    }
+
+    /// `n` of its tokens, which are given back; `place` is what is remembered.
+    pub(crate) fn given(&self, place: u64, n: u64, promised: u64) -> GivenUp {
+        GivenUp { place, n, of: self.n, promised }
+    }
+
+    /// What is remembered of it, as the quota in force would have it.
+    ///
+    /// A larger burst shifts the line back, so that a bucket which had been full lacks the difference, and its full time
+    /// lies ahead again. What is remembered is shifted as well: that it had been full must not be forgotten.
+    pub(crate) fn made(&self, now: &Figures) -> u64 {
+        let grown = now.terms.burst_units().saturating_sub(self.at.terms.burst_units());
+        self.place.wrapping_sub(grown)
+    }
+}
+
 /// Whom a place is taken of.
 pub(crate) trait Line: Send + Sync {
     /// Takes a place for `n`, or, if it were due only after `within`, changes nothing.
     fn place(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<Place, Denied>;
+
+    /// A place for `n` now or never: what [`take`](Self::take) does, so that it can be undone.
+    fn debit(&self, whose: Whose, n: u64) -> Result<Place, Denied>;
+
+    /// Whether there is such a place now. Takes nothing.
+    fn foresee(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<(), Denied>;
+
+    /// Takes `n` now or never, as a check does.
+    fn take(&self, whose: Whose, n: u64) -> Result<Grant, Denied>;
+
+    /// What [`take`](Self::take) would answer, at the least cost. Takes nothing.
+    fn look(&self, whose: Whose, n: u64) -> Result<Grant, Denied>;
+
+    /// Whole tokens there.
+    fn available(&self, whose: Whose) -> i64;
+
+    /// Whether tokens are drawn ahead, so that [`take`](Self::take) costs less than a place.
+    fn draws_ahead(&self) -> bool;
 
     /// How long until a place is due.
     fn until(&self, place: &Place) -> Duration;
@@ -92,11 +138,17 @@ pub(crate) trait Line: Send + Sync {
     /// Gives up `n` tokens of a place that is not due yet: how many come back.
     fn give_up(&self, place: &Place, n: u64) -> u64;
 
+    /// Makes a place, due or not, never to have been, as far as that can be told.
+    fn undo(&self, place: &Place);
+
     /// Gives `n` tokens back to whom a place was taken of.
     fn refund(&self, place: &Place, n: u64);
 
-    /// Takes `n` more from there, and says how long until the debt is paid.
-    fn charge(&self, place: &Place, n: u64) -> Duration;
+    /// Gives `n` tokens back to whoever has them missing.
+    fn put_back(&self, whose: Whose, n: u64);
+
+    /// Takes `n` whatever is there, and says how long until the debt is paid.
+    fn charge(&self, whose: Whose, n: u64) -> Duration;
 
     /// The number of changes of the quota. One load.
     #[cfg(feature = "std")]

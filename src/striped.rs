@@ -306,6 +306,11 @@ impl Striped {
         got
     }
 
+    /// Tokens in one's own stripe. One load.
+    pub(crate) fn held_by(&self, mine: usize) -> u64 {
+        self.stripe(mine).held()
+    }
+
     /// Tokens in all stripes, at a look. One load each.
     pub(crate) fn held(&self) -> u64 {
         self.stripes.iter().map(|stripe| stripe.held()).sum()

@@ -1,6 +1,6 @@
 //! What the crate does without default features: no standard library, a user's clock, a user's seed.
 
-use sluicegate::{Clock, KeyedLimiter, Quota, RateLimiter};
+use sluicegate::{Clock, Combined, KeyedLimiter, Quota, RateLimiter, Tiers};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,6 +44,22 @@ fn limiters_run_on_a_users_clock() {
     assert!(!both(1));
     timer.set(Duration::from_secs(1_001));
     assert!(both(1) && !both(1));
+}
+
+#[test]
+fn limits_are_combined_without_std() {
+    let timer = Timer::default();
+    let quota = Quota::per_second(2).burst(3);
+    let direct = RateLimiter::builder(quota).clock(timer.clone()).build().unwrap();
+    let builder = KeyedLimiter::builder(quota.burst(2), 10).clock(timer.clone());
+    let users = Tiers::<str>::builder().limiter("free", builder.seed([1, 2]).build().unwrap());
+    let users = users.build().unwrap();
+    let free = users.tier("free").unwrap();
+    let both = Combined::new([direct.limit(), free.limit("a")]);
+    assert!(both.check_n(2).is_ok());
+    assert_eq!(both.check().unwrap_err().which(), 1);
+    assert_eq!(both.reserve(1).unwrap().ready_in(), Duration::from_millis(500));
+    assert_eq!((direct.available(), free.available("a")), (1, 0));
 }
 
 #[cfg(not(feature = "std"))]

@@ -1,7 +1,7 @@
 //! Law 9: memory is fixed at construction; no verb allocates, on any path.
 #![allow(unsafe_code, reason = "a counting allocator is an unsafe trait; it forwards every call")]
 
-use sluicegate::{Algorithm, KeyedLimiter, Quota, RateLimiter, WhenFull};
+use sluicegate::{Algorithm, Combined, KeyedLimiter, Quota, RateLimiter, WhenFull};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
@@ -89,6 +89,28 @@ fn no_stripe_allocates() {
         black_box((limiter.check_up_to(2).is_ok(), limiter.peek(9).is_ok(), limiter.charge(5)));
         limiter.refund(9);
         limiter.reset();
+    });
+    assert_eq!(made, 0);
+}
+
+#[test]
+fn no_combined_verb_allocates() {
+    let quota = Quota::per_hour(9);
+    let users = KeyedLimiter::<str>::new(quota, 10);
+    let all = RateLimiter::builder(quota).stripes(2).build().unwrap();
+    let late = RateLimiter::new(Quota::per_hour(3));
+    let made = allocations(|| {
+        for _ in 0..5 {
+            let both = Combined::new([all.limit(), users.limit("a"), late.limit()]);
+            if let Err(denied) = black_box(both.check()) {
+                black_box((denied.which(), denied.retry_after(), denied.remaining()));
+            }
+            black_box((both.check_up_to(2).is_ok(), both.peek(9).is_ok(), both.available()));
+            black_box(both.reserve(1).map(|place| place.ready_in()).is_ok());
+        }
+        let both = Combined::from_limits([all.limit(), users.limit("a")]).unwrap();
+        black_box(both.charge(2));
+        both.refund(1);
     });
     assert_eq!(made, 0);
 }

@@ -27,13 +27,8 @@ pub enum Carry {
 }
 
 impl Terms {
-    /// Where the line goes on under the `next` terms if every bucket shall have what it has. A window's goes on where
-    /// it is.
+    /// Where the line goes on under the `next` terms if every bucket shall have what it has.
     pub(crate) fn as_is(&self, next: &Self, now: u64) -> Result<u64, QuotaError> {
-        // A bucket that warms up owes what it owes, and is as warm as it is.
-        if self.is_window() || matches!(self.rule(), Rule::WarmUp(_)) {
-            return Ok(now);
-        }
         next.back_from(now.wrapping_add(self.burst_units()), next.burst_units())
     }
 
@@ -68,8 +63,12 @@ impl Terms {
         next.back_from(now.wrapping_add(missing), scaled)
     }
 
-    fn burst_units(&self) -> u64 {
-        self.scale().units(self.quota.burst_size())
+    /// What a bucket's line is shifted by when the burst changes; that of a window, or of what warms up, never is.
+    pub(crate) fn burst_units(&self) -> u64 {
+        match self.rule() {
+            Rule::Bucket(bucket) => self.scale().units(bucket.limit()),
+            _ => 0,
+        }
     }
 
     /// The time `units` before, if the line goes so far back.

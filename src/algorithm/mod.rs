@@ -13,6 +13,7 @@ mod fixed_window;
 mod leaky_bucket;
 mod sliding_window;
 mod token_bucket;
+mod undo;
 mod warm_up;
 
 pub(crate) use batch::Batch;
@@ -96,6 +97,8 @@ pub(crate) struct Terms {
     /// fraction of a period.
     stepped: bool,
     pub(crate) mark: Mark,
+    /// Which of several combined limits it is an answer of.
+    pub(crate) which: u8,
 }
 
 /// How a bucket's line fills the word.
@@ -135,7 +138,7 @@ impl Terms {
             Algorithm::SlidingWindow => SlidingWindow::layout(&quota, bits)?,
         };
         let (span, stepped, mark) = (Span::Narrow, false, Mark::Plain);
-        Ok(Self { quota, algorithm, fraction, count_bits, span, stepped, mark })
+        Ok(Self { quota, algorithm, fraction, count_bits, span, stepped, mark, which: 0 })
     }
 
     /// For a token or leaky bucket, which every quota fits.
@@ -147,7 +150,7 @@ impl Terms {
             false => (Span::Narrow, narrow),
         };
         let (count_bits, stepped, mark) = (0, false, Mark::Plain);
-        Self { quota, algorithm, fraction, count_bits, span, stepped, mark }
+        Self { quota, algorithm, fraction, count_bits, span, stepped, mark, which: 0 }
     }
 
     /// The same, refilled at intervals.

@@ -8,6 +8,7 @@
 //!   reserve n: full time        ->  max(full time, now) + n      if missing + n <= burst + the longest wait
 //!   give up n: full time        ->  max(full time - (n - behind), now)
 //!   refund n:  full time        ->  max(full time - n, now)
+//!   undo n:    full time        ->  full time - min(n, made - now)   made: the full time that taking n made
 //! ```
 //!
 //! This is the generic cell rate algorithm in its virtual-scheduling form (ITU-T I.371, annex A), the
@@ -116,12 +117,38 @@ impl TokenBucket {
 
     /// See [`Rule::give_up`](super::Rule::give_up).
     pub(super) fn give_up(&self, full: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
-        let GivenUp { place, n, promised, .. } = given;
-        // Where the line ends that somebody may still hold a place in.
-        let end = if promised.wrapping_sub(full) as i64 > 0 { promised } else { full };
-        let behind = (end.wrapping_sub(place) as i64).max(0) as u64;
+        let end = self.end_of_line(full, given);
+        let behind = (end.wrapping_sub(given.place) as i64).max(0) as u64;
+        self.give_back(full, self.missing(full, now), given.n, (behind, end))
+    }
+
+    /// See [`Rule::undo`](super::Rule::undo).
+    pub(super) fn undo(&self, full: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
+        let (made, end) = (given.place, self.end_of_line(full, given));
+        // Nobody waits if the last place in the line is due.
+        let waits = self.until_place(end, now) > 0;
+        let behind = if waits { (end.wrapping_sub(made) as i64).max(0) as u64 } else { 0 };
+        let most = self.missing(made, now).min(self.missing(full, now));
+        self.give_back(full, most, given.n, (behind, end))
+    }
+
+    /// Where the line ends that somebody may still hold a place in. No line is longer than the debt; what seems
+    /// further ahead is long past, on a line that wraps.
+    fn end_of_line(&self, full: u64, given: GivenUp) -> u64 {
+        let ahead = given.promised.wrapping_sub(full);
+        if ahead <= self.debt_max { given.promised } else { full }
+    }
+
+    /// All of `n` but what is reserved behind, and at most so many units.
+    fn give_back(
+        &self,
+        full: u64,
+        most: u64,
+        n: u64,
+        (behind, end): (u64, u64),
+    ) -> Option<(u64, Returned)> {
         let back = self.scale.units_at_most(n, self.debt_max).saturating_sub(behind);
-        let back = back.min(self.missing(full, now));
+        let back = back.min(most);
         let promised = (behind > 0).then_some(end);
         let tokens = self.whole(back);
         (back > 0).then(|| (full.wrapping_sub(back), Returned { tokens, promised }))

@@ -238,6 +238,7 @@ impl Terms {
             span: Span::WarmUp,
             stepped: false,
             mark: Mark::Plain,
+            which: 0,
         })
     }
 }

@@ -16,32 +16,40 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// until there is one.
     pub fn charge(&self, key: &K, n: u64) -> Duration {
         if n == 0 {
-            return self.debt(key);
+            return self.debt(self.seed.fingerprint(key));
         }
         self.charge_to(self.whose(key), n)
     }
 
     /// How long until the key owes nothing.
-    fn debt(&self, key: &K) -> Duration {
+    pub(super) fn debt(&self, hash: u64) -> Duration {
         let look = |state, now: Moment| Change::Keep(now.figures(state).owes());
-        let found = self.table.update(self, self.seed.fingerprint(key), None, look);
+        let found = self.table.update(self, hash, None, look);
         found.ok().flatten().unwrap_or_default()
     }
 
     /// Gives `n` tokens back, never above the burst. Of an untouched key, nothing is missing.
     pub fn refund(&self, key: &K, n: u64) {
+        self.put_back_to(self.seed.fingerprint(key), n);
+    }
+
+    pub(super) fn put_back_to(&self, hash: u64, n: u64) {
         let refund = |state, now: Moment| match now.rule().refund(state, now.units, n) {
             Some(refunded) => Change::Shrink(refunded, ()),
             None => Change::Keep(()),
         };
-        self.update_existing(key, refund);
+        self.update_existing(hash, refund);
     }
 
     /// Whole tokens there now, rounded down; negative in debt.
     #[must_use]
     pub fn available(&self, key: &K) -> i64 {
+        self.available_to(self.seed.fingerprint(key))
+    }
+
+    pub(super) fn available_to(&self, hash: u64) -> i64 {
         let look = |state, now: Moment| Change::Keep(now.rule().balance(state, now.units));
-        self.update_existing(key, look).unwrap_or_else(|| self.now().rule().limit() as i64)
+        self.update_existing(hash, look).unwrap_or_else(|| self.now().rule().limit() as i64)
     }
 
     /// How full the key's leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Of
@@ -50,7 +58,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     pub fn level(&self, key: &K) -> u64 {
         let look =
             |state, now: Moment| Change::Keep(algorithm::level(&now.rule(), state, now.units));
-        self.update_existing(key, look).unwrap_or(0)
+        self.update_existing(self.seed.fingerprint(key), look).unwrap_or(0)
     }
 
     /// Makes the key's bucket full again, as if nothing had ever been taken.
@@ -63,7 +71,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
                 Change::Shrink(rule.fresh(now.units), ())
             }
         };
-        self.update_existing(key, reset);
+        self.update_existing(self.seed.fingerprint(key), reset);
     }
 }
 

@@ -139,7 +139,11 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// [`Denied`] with the time until `n` tokens are there, or without one if `n` exceeds the limit.
     #[inline]
     pub fn check_n(&self, key: &K, n: u64) -> Result<Grant, Denied> {
-        let hash = self.seed.fingerprint(key);
+        self.check_hash(self.seed.fingerprint(key), n)
+    }
+
+    #[inline(always)]
+    fn check_hash(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
         match self.take_unchanged(hash, n) {
             // The answer is put together here, where the compiler sees what is not used.
             Some((Ok(taken), read)) => Ok(Grant::new(n, self.live.figures(read, taken))),
@@ -259,7 +263,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     }
 
     fn look(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
-        let answer = |state, now: Moment| {
+        self.look_at(hash, n, |state, now: Moment| {
             if n == 0 {
                 return Ok(now.grant(0, state));
             }
@@ -268,26 +272,12 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
                 Some(taken) => Ok(now.grant(n, taken)),
                 None => Err(now.denied(n, state)),
             }
-        };
-        let look = |state, now| Change::Keep(answer(state, now));
-        if let Ok(Some(answer)) = self.table.update(self, hash, None, look) {
-            return answer;
-        }
-        let now = self.now();
-        let untouched = || answer(now.rule().fresh(now.units), now);
-        if self.when_full == WhenFull::Evict || n == 0 || n > now.rule().limit() {
-            return untouched();
-        }
-        match self.table.room(self, hash) {
-            Ok(()) => untouched(),
-            Err(full) => self.without_slot(full, n, look).unwrap_or_else(Err),
-        }
+        })
     }
 
     /// Applies `op` to the key's bucket if it has one, or to the shared one if keys without a slot
     /// have that.
-    fn update_existing<R>(&self, key: &K, op: impl Fn(u64, Moment) -> Change<R>) -> Option<R> {
-        let hash = self.seed.fingerprint(key);
+    fn update_existing<R>(&self, hash: u64, op: impl Fn(u64, Moment) -> Change<R>) -> Option<R> {
         if let Ok(Some(answer)) = self.table.update(self, hash, None, &op) {
             return Some(answer);
         }

@@ -1,6 +1,6 @@
 //! Waiting in a future.
 
-use super::{Of, Reservation};
+use super::{Held, Of, Reservation};
 use crate::error::Denied;
 use crate::figures::Grant;
 use crate::keyed::KeyedLimiter;
@@ -27,26 +27,21 @@ pin_project! {
         line: Of<'a>,
         whose: Whose,
         n: u64,
-        within: Option<Duration>,
-        jitter: Duration,
-        place: Option<Reservation<'a>>,
-        answer: Option<Result<Grant, Denied>>,
         #[pin]
-        timer: Option<Sleep>,
+        wait: Wait<Reservation<'a>>,
     }
 }
 
 impl<'a> Acquire<'a> {
     pub(super) fn new(line: Of<'a>, whose: Whose, n: u64, within: Option<Duration>) -> Self {
-        let jitter = Duration::ZERO;
-        Self { line, whose, n, within, jitter, place: None, answer: None, timer: None }
+        Self { line, whose, n, wait: Wait::new(within) }
     }
 
     /// Waits a random time longer, at most `up_to`, and no longer than the timeout: so that many who
     /// became due at the same moment do not act at the same moment. The place in line stays the same. It counts from
     /// the first poll.
     pub fn jitter(mut self, up_to: Duration) -> Self {
-        self.jitter = up_to;
+        self.wait.jitter(up_to);
         self
     }
 }
@@ -62,6 +57,39 @@ impl Future for Acquire<'_> {
     type Output = Result<Grant, Denied>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (line, whose, n) = (*this.line, *this.whose, *this.n);
+        this.wait.poll(cx, |within| Reservation::take(line, whose, n, within))
+    }
+}
+
+pin_project! {
+    /// Waiting for what is taken at the first poll.
+    #[derive(Debug)]
+    pub(crate) struct Wait<P> {
+        within: Option<Duration>,
+        jitter: Duration,
+        place: Option<P>,
+        answer: Option<Result<Grant, Denied>>,
+        #[pin]
+        timer: Option<Sleep>,
+    }
+}
+
+impl<P: Held> Wait<P> {
+    pub(crate) fn new(within: Option<Duration>) -> Self {
+        Self { within, jitter: Duration::ZERO, place: None, answer: None, timer: None }
+    }
+
+    pub(crate) fn jitter(&mut self, up_to: Duration) {
+        self.jitter = up_to;
+    }
+
+    pub(crate) fn poll(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(Option<Duration>) -> Result<P, Denied>,
+    ) -> Poll<Result<Grant, Denied>> {
         let mut this = self.project();
         if let Some(answer) = *this.answer {
             return Poll::Ready(answer);
@@ -71,7 +99,7 @@ impl Future for Acquire<'_> {
             empty => {
                 // A loop of calls that need not wait lets other tasks run.
                 let budget = ready!(coop::poll_proceed(cx));
-                let taken = Reservation::take(*this.line, *this.whose, *this.n, *this.within);
+                let taken = take(*this.within);
                 budget.made_progress();
                 let place = match taken {
                     Ok(place) => empty.insert(place),
@@ -102,8 +130,8 @@ impl fmt::Debug for Acquire<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acquire")
             .field("n", &self.n)
-            .field("place", &self.place)
-            .field("answer", &self.answer)
+            .field("place", &self.wait.place)
+            .field("answer", &self.wait.answer)
             .finish_non_exhaustive()
     }
 }

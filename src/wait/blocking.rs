@@ -1,6 +1,6 @@
 //! Waiting in a thread.
 
-use super::{Of, Reservation};
+use super::{Held, Of, Reservation};
 use crate::error::Denied;
 use crate::figures::Grant;
 use crate::keyed::KeyedLimiter;
@@ -11,13 +11,17 @@ use core::time::Duration;
 use std::thread;
 
 fn acquire(line: Of<'_>, whose: Whose, n: u64, within: Option<Duration>) -> Result<Grant, Denied> {
-    let mut place = Reservation::take(line, whose, n, within)?;
+    Ok(sleep_for(Reservation::take(line, whose, n, within)?))
+}
+
+/// Sleeps until it is due.
+pub(crate) fn sleep_for(mut place: impl Held) -> Grant {
     let mut left = Some(place.waits()).filter(|wait| !wait.is_zero());
     while let Some(wait) = left {
         thread::sleep(wait);
         left = place.moved();
     }
-    Ok(place.used())
+    place.used()
 }
 
 impl RateLimiter {

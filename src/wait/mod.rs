@@ -10,11 +10,17 @@ mod throttle;
 
 #[cfg(feature = "tokio")]
 pub use acquire::Acquire;
+#[cfg(feature = "tokio")]
+pub(crate) use acquire::Wait;
+#[cfg(feature = "std")]
+pub(crate) use blocking::sleep_for;
 pub use reservation::Reservation;
 #[cfg(feature = "tokio")]
 pub use throttle::{Throttle, ThrottleSink};
 
 use crate::error::Denied;
+#[cfg(feature = "std")]
+use crate::figures::Grant;
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
 use crate::line::{Line, Whose};
@@ -89,6 +95,19 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     ) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, self.whose(key), n, Some(max_wait))
     }
+}
+
+/// What is waited for: a place in line, or one in each of several.
+#[cfg(feature = "std")]
+pub(crate) trait Held {
+    /// How long it was when it was taken.
+    fn waits(&self) -> Duration;
+
+    /// How long still, if a quota has changed since it was taken or this was last asked.
+    fn moved(&mut self) -> Option<Duration>;
+
+    /// The tokens are spent, also if a limiter's clock is a little behind the one that was waited by.
+    fn used(&mut self) -> Grant;
 }
 
 /// `&dyn Line` of a limiter, so that places, futures and streams need no type parameter.

@@ -1,5 +1,7 @@
 //! A place in line, held by whoever waits.
 
+#[cfg(feature = "std")]
+use super::Held;
 use super::Of;
 use crate::error::Denied;
 use crate::figures::Grant;
@@ -35,7 +37,7 @@ pub struct Reservation<'a> {
 }
 
 impl<'a> Reservation<'a> {
-    pub(super) fn take(
+    pub(crate) fn take(
         line: Of<'a>,
         whose: Whose,
         n: u64,
@@ -100,7 +102,7 @@ impl<'a> Reservation<'a> {
         self.closed = true;
         let reserved = self.place.n;
         if actual > reserved {
-            return self.line.charge(&self.place, actual - reserved);
+            return self.line.charge(self.place.whose, actual - reserved);
         }
         if self.is_due() {
             self.line.refund(&self.place, reserved - actual);
@@ -123,21 +125,37 @@ impl<'a> Reservation<'a> {
     }
 
     /// The tokens are spent, also if the limiter's clock is a little behind the one that was waited by.
-    #[cfg(feature = "std")]
-    pub(super) fn used(&mut self) -> Grant {
+    pub(crate) fn spend(&mut self) {
         self.closed = true;
-        self.grant()
     }
 
-    /// How long still, if the quota has changed since the place was taken or this was last asked.
-    #[cfg(feature = "std")]
-    pub(super) fn moved(&mut self) -> Option<Duration> {
+    /// Nobody acts on it, whether it is due or not.
+    pub(crate) fn undo(&mut self) {
+        if !self.closed {
+            self.closed = true;
+            self.line.undo(&self.place);
+        }
+    }
+}
+
+#[cfg(feature = "std")]
+impl Held for Reservation<'_> {
+    fn waits(&self) -> Duration {
+        self.place.waits
+    }
+
+    fn moved(&mut self) -> Option<Duration> {
         let generation = self.line.generation();
         if generation == self.generation {
             return None;
         }
         self.generation = generation;
         Some(self.ready_in()).filter(|left| !left.is_zero())
+    }
+
+    fn used(&mut self) -> Grant {
+        self.spend();
+        self.grant()
     }
 }
 

@@ -1,0 +1,170 @@
+//! One of several limits.
+
+use crate::error::Denied;
+use crate::figures::Grant;
+use crate::keyed::KeyedLimiter;
+use crate::limiter::RateLimiter;
+use crate::line::{Line, Place, Whose};
+use crate::wait::Reservation;
+use core::fmt;
+use core::hash::Hash;
+use core::time::Duration;
+
+/// One limit to be [combined](crate::Combined) with others: a limiter, or a key of one.
+///
+/// Made by [`RateLimiter::limit`] and [`KeyedLimiter::limit`]; it borrows the limiter, not the key.
+#[derive(Clone, Copy)]
+pub struct Limit<'a> {
+    line: &'a dyn Line,
+    hash: u64,
+    cost: u64,
+    draws_ahead: bool,
+    /// Its number among those that are combined.
+    which: u8,
+}
+
+impl RateLimiter {
+    /// The limiter as one of several limits: see [`Combined`](crate::Combined).
+    #[must_use]
+    pub fn limit(&self) -> Limit<'_> {
+        Limit::new(self, Whose::default())
+    }
+}
+
+impl<K: Hash + ?Sized> KeyedLimiter<K> {
+    /// The key's limit as one of several: see [`Combined`](crate::Combined).
+    #[must_use]
+    pub fn limit(&self, key: &K) -> Limit<'_> {
+        Limit::new(self, self.whose(key))
+    }
+}
+
+impl<'a> From<&'a RateLimiter> for Limit<'a> {
+    fn from(limiter: &'a RateLimiter) -> Self {
+        limiter.limit()
+    }
+}
+
+impl<'a> Limit<'a> {
+    fn new(line: &'a dyn Line, whose: Whose) -> Self {
+        let draws_ahead = line.draws_ahead();
+        Self { line, hash: whose.hash, cost: 1, draws_ahead, which: 0 }
+    }
+
+    /// Counts `tokens` of this limit for each one that is asked for, where the limits count different things: requests
+    /// and bytes. Figures of an answer are in the tokens of the limit that it is of.
+    ///
+    /// ```
+    /// use sluicegate::{Combined, Quota, RateLimiter};
+    ///
+    /// let requests = RateLimiter::new(Quota::per_second(100));
+    /// let bytes = RateLimiter::new(Quota::per_second(1_000_000));
+    /// let upload = Combined::new([requests.limit(), bytes.limit().costing(300_000)]);
+    /// let grant = upload.check()?;
+    /// assert_eq!((grant.which(), grant.remaining()), (1, 700_000));
+    /// # Ok::<(), sluicegate::Denied>(())
+    /// ```
+    #[must_use]
+    pub fn costing(self, tokens: u64) -> Self {
+        Self { cost: tokens, ..self }
+    }
+
+    pub(super) fn numbered(&self, which: u8) -> Self {
+        Self { which, ..*self }
+    }
+
+    /// The order of debits, the same in all calls; equal of the same limit.
+    pub(super) fn order(&self) -> (bool, usize, u64) {
+        (self.draws_ahead, core::ptr::from_ref(self.line).cast::<()>().addr(), self.hash)
+    }
+
+    /// The same limit once more.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.cost = self.cost.saturating_add(other.cost);
+    }
+
+    fn whose(&self) -> Whose {
+        Whose { hash: self.hash, shared: false }
+    }
+
+    fn tokens(&self, n: u64) -> u64 {
+        n.saturating_mul(self.cost)
+    }
+
+    pub(super) fn look(&self, n: u64) -> Result<Grant, Denied> {
+        let answer = self.line.look(self.whose(), self.tokens(n));
+        answer.map_err(|denied| denied.of(self.which))
+    }
+
+    pub(super) fn take(&self, n: u64) -> Result<Grant, Denied> {
+        let answer = self.line.take(self.whose(), self.tokens(n));
+        answer.map_err(|denied| denied.of(self.which))
+    }
+
+    pub(super) fn foresee(&self, n: u64, within: Option<Duration>) -> Result<(), Denied> {
+        let answer = self.line.foresee(self.whose(), self.tokens(n), within);
+        answer.map_err(|denied| denied.of(self.which))
+    }
+
+    pub(super) fn debit(&self, n: u64) -> Result<Place, Denied> {
+        let place = self.line.debit(self.whose(), self.tokens(n));
+        place.map_err(|denied| denied.of(self.which))
+    }
+
+    pub(super) fn undo(&self, place: &Place) {
+        self.line.undo(place);
+    }
+
+    pub(super) fn place(
+        &self,
+        n: u64,
+        within: Option<Duration>,
+    ) -> Result<Reservation<'a>, Denied> {
+        let place = Reservation::take(self.line, self.whose(), self.tokens(n), within);
+        place.map_err(|denied| denied.of(self.which))
+    }
+
+    pub(super) fn charge(&self, n: u64) -> Duration {
+        self.line.charge(self.whose(), self.tokens(n))
+    }
+
+    pub(super) fn refund(&self, n: u64) {
+        self.line.put_back(self.whose(), self.tokens(n));
+    }
+
+    /// What it costs if so much is used in the end.
+    pub(super) fn settle(&self, place: Reservation<'a>, n: u64) -> Duration {
+        place.settle(self.tokens(n))
+    }
+
+    pub(super) fn available(&self) -> i64 {
+        match i64::try_from(self.cost) {
+            Ok(0) => i64::MAX,
+            Ok(1) => self.line.available(self.whose()),
+            cost => self.line.available(self.whose()).div_euclid(cost.unwrap_or(i64::MAX)),
+        }
+    }
+
+    pub(super) fn denies(&self, denied: &Denied) -> bool {
+        denied.which() == usize::from(self.which)
+    }
+
+    /// The least is the tightest; of two, the one that was given first.
+    pub(super) fn rank(&self, grant: &Grant) -> (u64, u8) {
+        match self.cost {
+            0 => (u64::MAX, self.which),
+            1 => (grant.remaining(), self.which),
+            cost => (grant.remaining() / cost, self.which),
+        }
+    }
+
+    pub(super) fn answer(&self, grant: Grant, n: u64) -> Grant {
+        grant.of(self.which, n)
+    }
+}
+
+impl fmt::Debug for Limit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limit").field("available", &self.available()).finish_non_exhaustive()
+    }
+}

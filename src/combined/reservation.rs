@@ -1,0 +1,193 @@
+//! A place in each of several lines.
+
+use super::limit::Limit;
+use super::{Combined, MAX, Tightest};
+use crate::error::Denied;
+use crate::figures::Grant;
+#[cfg(feature = "std")]
+use crate::wait::Held;
+use crate::wait::Reservation;
+use core::fmt;
+use core::time::Duration;
+
+/// Places in some limits. Unless they are spent, they are undone when dropped.
+struct Parts<'a>([Option<(Limit<'a>, Reservation<'a>)>; MAX]);
+
+impl<'a> Parts<'a> {
+    fn places(&self) -> impl Iterator<Item = &Reservation<'a>> {
+        self.0.iter().flatten().map(|(_, place)| place)
+    }
+
+    fn places_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Reservation<'a>> {
+        self.0.iter_mut().flatten().map(|(_, place)| place)
+    }
+
+    fn spend(&mut self) {
+        self.places_mut().for_each(Reservation::spend);
+    }
+}
+
+impl Drop for Parts<'_> {
+    fn drop(&mut self) {
+        // The last first: of keys that share a bucket, it stands behind the others.
+        self.places_mut().rev().for_each(Reservation::undo);
+    }
+}
+
+/// A place in each of [combined](Combined) limits: see [`Combined::reserve`].
+///
+/// Wait for [`ready_in`](Self::ready_in), then act. Once all its places are due the tokens are spent, whatever becomes
+/// of it. Dropped before, it gives everything back everywhere, as [`cancel`](Self::cancel) does.
+#[must_use = "a reservation that is dropped before it is due is given up"]
+pub struct CombinedReservation<'a> {
+    parts: Parts<'a>,
+    grant: Grant,
+}
+
+impl<'a> Combined<'a> {
+    /// Takes a place in each limit's line for `n` tokens, in all or in none. It is due when all are.
+    ///
+    /// Two looks at each limit, and for each 1 compare-and-swap; a denial writes nothing, unless another call was faster: then what was taken is undone.
+    ///
+    /// A limit whose place is due earlier than the others' holds its tokens until then. So whoever acts when all are due may, in
+    /// a limit's window of length W, come on top of those who came in time: admitted <= burst + rate * W + tokens that
+    /// combined waiters held at its start.
+    ///
+    /// ```
+    /// use sluicegate::{Combined, Quota, RateLimiter};
+    /// use std::time::Duration;
+    ///
+    /// let requests = RateLimiter::new(Quota::per_second(10).burst(5));
+    /// let jobs = RateLimiter::new(Quota::per_minute(1));
+    /// let both = Combined::new([requests.limit(), jobs.limit()]);
+    /// assert!(both.check().is_ok());
+    /// let place = both.reserve(1)?;
+    /// assert!(place.ready_in() > Duration::from_secs(50));
+    /// assert!(both.reserve_within(1, Duration::from_secs(90)).is_err());
+    /// # Ok::<(), sluicegate::Denied>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] by the limits that have no place: see [`RateLimiter::reserve`](crate::RateLimiter::reserve).
+    pub fn reserve(&self, n: u64) -> Result<CombinedReservation<'a>, Denied> {
+        self.place(n, None)
+    }
+
+    /// [`reserve`](Self::reserve), if all places are due within `max_wait`; otherwise nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve), and by limits where the wait would be longer: then
+    /// [`Denied::retry_after`] says by how much.
+    pub fn reserve_within(
+        &self,
+        n: u64,
+        max_wait: Duration,
+    ) -> Result<CombinedReservation<'a>, Denied> {
+        self.place(n, Some(max_wait))
+    }
+
+    pub(super) fn place(
+        &self,
+        n: u64,
+        within: Option<Duration>,
+    ) -> Result<CombinedReservation<'a>, Denied> {
+        self.try_often(|limit| limit.foresee(n, within), || self.place_in_all(n, within))
+    }
+
+    /// In all of them, one after the other, or none.
+    fn place_in_all(
+        &self,
+        n: u64,
+        within: Option<Duration>,
+    ) -> Result<CombinedReservation<'a>, Denied> {
+        let mut parts = Parts([const { None }; MAX]);
+        let mut tightest = Tightest::default();
+        for (part, limit) in parts.0.iter_mut().zip(self.limits()) {
+            let (_, place) = part.insert((*limit, limit.place(n, within)?));
+            tightest.add(limit, place.grant());
+        }
+        let grant = tightest.answer(n).map_or_else(|| self.peek(n), Ok)?;
+        Ok(CombinedReservation { parts, grant })
+    }
+}
+
+impl CombinedReservation<'_> {
+    /// How long from now until all places are due; zero if they are. Reads the clock of each that was not at
+    /// once.
+    ///
+    /// It follows the quotas: when one changes, so does the time.
+    #[must_use]
+    pub fn ready_in(&self) -> Duration {
+        self.parts.places().map(Reservation::ready_in).max().unwrap_or_default()
+    }
+
+    /// How long it was when the places were taken.
+    #[must_use]
+    pub fn waits(&self) -> Duration {
+        self.parts.places().map(Reservation::waits).max().unwrap_or_default()
+    }
+
+    /// The tokens reserved of each limit.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.grant.granted()
+    }
+
+    /// The answer of the limit that has the least left when its place is due, by the quotas as they were when it was
+    /// taken.
+    pub fn grant(&self) -> Grant {
+        self.grant
+    }
+
+    /// Gives all places up, if not all are due already.
+    ///
+    /// Each limit then has what it would have had without the reservation, as far as that can be told: of a place
+    /// with others behind, as [`Reservation::cancel`](crate::Reservation::cancel); of tokens that have flowed again
+    /// since they were taken, nothing; all of the rest.
+    pub fn cancel(self) {
+        drop(self);
+    }
+
+    /// Sets the cost right in each limit, as [`Reservation::settle`](crate::Reservation::settle). Says how long until all debts are
+    /// paid.
+    pub fn settle(mut self, actual: u64) -> Duration {
+        let parts = self.parts.0.iter_mut().filter_map(Option::take);
+        parts.map(|(limit, place)| limit.settle(place, actual)).max().unwrap_or_default()
+    }
+}
+
+#[cfg(feature = "std")]
+impl Held for CombinedReservation<'_> {
+    fn waits(&self) -> Duration {
+        CombinedReservation::waits(self)
+    }
+
+    fn moved(&mut self) -> Option<Duration> {
+        // Each is asked, so that each remembers the quota.
+        self.parts.places_mut().filter_map(Held::moved).max()
+    }
+
+    fn used(&mut self) -> Grant {
+        self.parts.spend();
+        self.grant()
+    }
+}
+
+impl Drop for CombinedReservation<'_> {
+    fn drop(&mut self) {
+        if self.ready_in().is_zero() {
+            self.parts.spend();
+        }
+    }
+}
+
+impl fmt::Debug for CombinedReservation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CombinedReservation")
+            .field("tokens", &self.tokens())
+            .field("ready_in", &self.ready_in())
+            .finish_non_exhaustive()
+    }
+}
