@@ -295,12 +295,15 @@ proptest! {
     }
 }
 
-/// A larger burst takes the line back to before its beginning: places there are given up as everywhere.
+/// A debt that is scaled up and then forgiven in part takes the line back to before its beginning: places there are given up
+/// as everywhere.
 #[test]
 fn places_before_the_lines_beginning_are_given_up() {
     let (clock, limiter) = direct(Quota::per_second(10), |builder| builder);
-    assert!(limiter.check_n(10).is_ok());
-    limiter.set_quota(Quota::per_second(10).burst(1_000)).unwrap();
+    limiter.charge(110);
+    limiter.set_quota_with(Quota::per_second(10).burst(1_000), Carry::Proportional).unwrap();
+    assert_eq!(limiter.available(), -10_000);
+    limiter.refund(10_000);
     let (first, second) = (limiter.reserve(5).unwrap(), limiter.reserve(3).unwrap());
     assert_eq!((first.ready_in().as_millis(), second.ready_in().as_millis()), (500, 800));
     assert_eq!(second.cancel(), 3);
