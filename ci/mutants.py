@@ -16,8 +16,9 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CELL, TABLE, SLOT = "src/cell.rs", "src/keyed/table.rs", "src/keyed/slot.rs"
-BATCH, LIMITER = "src/algorithm/batch.rs", "src/limiter.rs"
+BATCH = "src/algorithm/batch.rs"
 STRIPED, LIVE_QUOTA = "src/striped.rs", "src/live.rs"
+BALANCE, CHANGE, LIVE_CHANGE = "src/limiter/balance.rs", "src/limiter/change.rs", "src/live/change.rs"
 LINE, PLACE, BUCKET = "src/line.rs", "src/limiter/place.rs", "src/algorithm/token_bucket.rs"
 COMBINED, LIMIT, PARTS = "src/combined/mod.rs", "src/combined/limit.rs", "src/combined/reservation.rs"
 ANNOUNCED, CACHED = "src/live/announced.rs", "src/live/cached.rs"
@@ -42,7 +43,7 @@ MUTANTS = [
      "match self.0.compare_exchange_weak(seen, word, Relaxed, Relaxed) {",
      "self.0.store(word, Relaxed);\n match Ok::<u64, u64>(0) {",
      "two_threads_admit_at_most_the_burst"),
-    ("refund by store", LIMITER,
+    ("refund by store", BALANCE,
      "Some(refunded) => Step::Put(self.join(drawn, refunded), ()),",
      "Some(refunded) => { let _ = self.cell.update(|_| Step::Put(self.join(drawn, refunded), ())); Step::Keep(()) }",
      "admit_against_refund"),
@@ -120,14 +121,15 @@ MUTANTS = [
      "let now = buckets.not_before(buckets.now(), fresh);", "let now = buckets.now();",
      "lagging_clock_at_the_reuse_of_a_slot"),
     ("a lease brings what was not debited", STRIPED,
-     "match self.bucket.take(full, now, n + lease) {", "match self.bucket.take(full, now, n) {",
+     "match at.split.bucket.take(full, at.units, n + lease) {",
+     "match at.split.bucket.take(full, at.units, n) {",
      "two_threads_lease_and_spend"),
     ("a stripe is opened twice", STRIPED,
-     "match self.lease_max.checked_sub(word) {", "match self.lease_max.checked_sub(word & !OPEN) {",
+     "match lease_max.checked_sub(word) {", "match lease_max.checked_sub(word & !OPEN) {",
      "two_threads_lease_for_one_stripe"),
     ("a lease forgets what was spent meanwhile", STRIPED,
      "Step::Put((word & !OPEN) + leased, ())",
-     "{ let _ = word; Step::Put(self.lease_max - room.unwrap_or(0) + leased, ()) }",
+     "{ let _ = word; Step::Put(at.split.lease_max - room.unwrap_or(0) + leased, ()) }",
      "spend_against_a_lease_for_the_same_stripe"),
     ("what an idle stripe gives is leased once more", STRIPED,
      "let room_left = room.map_or(0, |room| room - found);", "let room_left = room.unwrap_or(0);",
@@ -140,8 +142,8 @@ MUTANTS = [
      "if taken.is_none() && got > 0 {", "if taken.is_none() && got > n {",
      "gather_against_a_take_of_the_rest"),
     ("a gather does not look whether the centre has the rest", STRIPED,
-     "match self.spare(full, now, rest).and_then(|_| self.bucket.take(full, now, rest)) {",
-     "match Some(self.bucket.charge(full, now, rest)) {",
+     "match at.spare(full, rest).and_then(|_| bucket.take(full, at.units, rest)) {",
+     "match Some(bucket.charge(full, at.units, rest)) {",
      "gather_against_a_take_of_the_rest"),
     ("a reading by the first quota does not look at the generation again", LIVE_QUOTA,
      "if announced.generation.load(Relaxed) != 0 {", "if false {",
@@ -161,7 +163,19 @@ MUTANTS = [
      """        fence(Release);
         let Slope {""", "        self.generation.store(generation, Release);\n        let Slope {",
      "two_readings_against_a_change"),
-    ("the time of a change is not settled at the old rate", LIVE_QUOTA,
+    ("an idle bucket is not brought up to date before its burst grows", CHANGE,
+     "gathered = now.units;", "gathered = state;",
+     "larger_burst_against_check"),
+    ("tokens drawn ahead are forgotten when the quota changes", CHANGE,
+     "rule.refund(state, now.units, drawn).unwrap_or(state);", "state; let _ = drawn;",
+     "larger_burst_against_check"),
+    ("a check by the first quota reads any time", "src/live.rs",
+     """        let since = self.ticks_unchanged(announced)?;
+        Some(Reading { units: self.initial""", """        let since = self.timer.ticks();
+        let _ = announced;
+        Some(Reading { units: self.initial""",
+     "set_quota_against_check"),
+    ("the time of a change is not settled at the old rate", LIVE_CHANGE,
      "let ticks = now.line.ticks.wrapping_add(now.since);", "let ticks = now.line.ticks;",
      "reading_against_two_changes"),
     ("a combined denial keeps what was debited", COMBINED,
@@ -171,7 +185,7 @@ MUTANTS = [
      "self.places_mut().rev().for_each(Reservation::undo);", "self.places_mut().for_each(Reservation::spend);",
      "place_in_two_lines_against_a_check"),
     ("a combined debit is undone only before it is due", PLACE,
-     "self.give_back(made, place.n, now, Rule::undo);", "self.give_back(made, place.n, now, Rule::give_up);",
+     "place.n, now, Rule::undo);", "place.n, now, Rule::give_up);",
      "place_in_two_lines_against_a_check"),
     ("a combined debit is not undone if somebody took behind it", BUCKET,
      "let waits = self.until_place(end, now) > 0;", "let waits = true;",

@@ -3,6 +3,7 @@
 mod balance;
 mod builder;
 mod change;
+mod path;
 mod place;
 
 pub use builder::Builder;
@@ -15,11 +16,12 @@ use crate::figures::{Figures, Grant};
 use crate::line::{Promised, Waiting};
 use crate::live::{Announced, Live, Moment, Reading};
 use crate::quota::Quota;
-use crate::striped::{self, Centre, Striped, Timed};
+use crate::striped;
 use crate::word;
 use core::fmt;
 use core::time::Duration;
 use crossbeam_utils::CachePadded;
+use path::{Path, Stripes};
 
 /// One limit, shared by any number of threads.
 ///
@@ -60,55 +62,6 @@ pub struct RateLimiter {
     promised: Promised,
     /// How long it warms up.
     warm_up: Option<Duration>,
-}
-
-/// The ways of a check, the commonest first.
-#[derive(Debug)]
-enum Path {
-    /// A token or leaky bucket that flows smoothly and reads the clock each time, of the first quota.
-    Exact(TokenBucket),
-    /// A bucket with tokens drawn ahead.
-    Batched(Batch),
-    /// A bucket with tokens leased to stripes.
-    Striped(Striped),
-    /// Whatever the rule says: a window, or a bucket that warms up, or is refilled at intervals.
-    ByRule,
-}
-
-impl Path {
-    fn of(terms: &Terms) -> Self {
-        match terms.rule() {
-            Rule::Bucket(bucket) if terms.wraps() && !terms.is_stepped() => Self::Exact(bucket),
-            _ => Self::ByRule,
-        }
-    }
-
-    /// The terms under the burst without what is withheld from it.
-    #[inline]
-    fn lowered(&self, terms: Terms) -> Terms {
-        let limit = match (self, terms.rule()) {
-            (Self::Batched(batch), Rule::Bucket(bucket)) => batch.lowered(&bucket).limit(),
-            (Self::Striped(striped), Rule::Bucket(bucket)) => striped.split(bucket).bucket.limit(),
-            _ => return terms,
-        };
-        terms.with(terms.quota.with_burst(limit))
-    }
-}
-
-/// The stripes' clock, and what the quota in force gives them.
-struct Stripes<'a>(&'a RateLimiter, &'a Striped);
-
-impl Timed for Stripes<'_> {
-    type Now = Moment;
-
-    /// Under the whole burst.
-    fn read(&self) -> Moment {
-        self.0.live.now(&self.0.announced)
-    }
-
-    fn centre(&self, now: Moment) -> Centre {
-        Centre { split: self.1.split(now.terms().as_bucket()), units: now.units }
-    }
 }
 
 impl RateLimiter {

@@ -24,6 +24,7 @@
 
 mod announced;
 mod cached;
+mod change;
 mod schedule;
 
 pub(crate) use announced::Announced;
@@ -32,17 +33,14 @@ pub(crate) use schedule::Schedule;
 
 use crate::algorithm::{Rule, Terms, TokenBucket};
 use crate::clock::Timer;
-use crate::error::{Denied, QuotaError};
+use crate::error::Denied;
 use crate::figures::{Figures, Grant};
 use crate::quota::Quota;
-use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sync::{AtomicU64, fence};
 use crate::time::Ratio;
 use cached::Slot;
 use crossbeam_utils::CachePadded;
-
-/// How often a change of the quota tries while another one is under way.
-const TRIES: u32 = 10_000;
 
 /// A quota, and from when on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -387,62 +385,5 @@ impl Live {
     fn slope_of(&self, line: Line) -> Slope {
         let terms = self.first.with(line.quota);
         Slope { ratio: terms.ratio(self.tick), line }
-    }
-
-    /// Puts another quota in force, from that token time on which `begin` makes of the moment and of the next
-    /// terms: what it is more or less than the moment's is what every bucket gains or loses.
-    /// The caller sees to it that no other process does so meanwhile.
-    pub(crate) fn change(
-        &self,
-        announced: &Announced,
-        quota: Quota,
-        begin: impl FnOnce(&Moment, &Terms) -> Result<u64, QuotaError>,
-    ) -> Result<(), QuotaError> {
-        self.first.admits(&quota)?;
-        for _ in 0..TRIES {
-            if self.changing.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {
-                let done = self.change_alone(announced, quota, begin);
-                self.changing.store(0, Release);
-                return done;
-            }
-            #[cfg(feature = "std")]
-            std::thread::yield_now();
-            core::hint::spin_loop();
-        }
-        Err(QuotaError::CHANGING)
-    }
-
-    /// Where a line begins, so that periods end when they should: of an aligned limiter by its calendar, at intervals a
-    /// period after the last one, unless that is over by then.
-    fn in_period(&self, now: &Moment, next: &Terms, units: u64, ticks: u64) -> (u64, u64) {
-        let period = next.quota.period_ns();
-        let by_calendar = self.timer.since_boundary(ticks, period);
-        if next.is_stepped() {
-            let last = self.tick.of(now.since) % now.quota().period_ns();
-            let gone = by_calendar.unwrap_or(last);
-            let gone = if gone < period { gone } else { 0 };
-            return (units, ticks.wrapping_sub(self.tick.ticks_of(gone)));
-        }
-        (by_calendar.map_or(units, |gone| next.within_window(units, gone)), ticks)
-    }
-
-    fn change_alone(
-        &self,
-        announced: &Announced,
-        quota: Quota,
-        begin: impl FnOnce(&Moment, &Terms) -> Result<u64, QuotaError>,
-    ) -> Result<(), QuotaError> {
-        let generation = announced.generation.load(Acquire);
-        let now = self.now(announced);
-        let next = self.first.with(quota);
-        let ticks = now.line.ticks.wrapping_add(now.since);
-        let (units, ticks) = self.in_period(&now, &next, begin(&now, &next)?, ticks);
-        if !next.lasts_a_year_from(units) {
-            return Err(QuotaError::HORIZON);
-        }
-        if quota != now.quota() || units != now.units {
-            announced.publish(generation, Line { quota, units, ticks });
-        }
-        Ok(())
     }
 }

@@ -16,7 +16,8 @@
 //! "How we built rate limiting capable of scaling to millions of domains" (Cloudflare, 2017).
 
 use super::fixed_window::layout;
-use super::{GivenUp, Returned, window_bits};
+use super::terms::window_bits;
+use super::{GivenUp, Returned};
 use crate::error::QuotaError;
 use crate::quota::Quota;
 

@@ -25,7 +25,8 @@
 //! A bucket that owes nothing is not yet as good as a fresh one, for it may be warm: no table may forget it, and so only
 //! a direct limiter has this rule.
 
-use super::{GivenUp, Mark, Returned, Span, Terms};
+use super::terms::Span;
+use super::{GivenUp, Mark, Returned, Terms};
 use crate::algorithm::Algorithm;
 use crate::error::QuotaError;
 use crate::quota::Quota;

@@ -1,0 +1,199 @@
+//! The decisions of a limiter, whichever its algorithm.
+
+use super::TokenBucket;
+use super::fixed_window::FixedWindow;
+use super::sliding_window::SlidingWindow;
+use super::warm_up::WarmUp;
+
+/// A place in line that is given up: what it is, for how many tokens, of how many, and how far the line is known to
+/// have gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GivenUp {
+    pub(crate) place: u64,
+    pub(crate) n: u64,
+    pub(crate) of: u64,
+    pub(crate) promised: u64,
+}
+
+/// What comes back of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Returned {
+    pub(crate) tokens: u64,
+    /// How far the line has gone, if somebody behind holds a place there.
+    pub(crate) promised: Option<u64>,
+}
+
+/// The decisions of one limiter. One predictable branch chooses the algorithm.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rule {
+    Bucket(TokenBucket),
+    Fixed(FixedWindow),
+    Sliding(SlidingWindow),
+    WarmUp(WarmUp),
+}
+
+impl Rule {
+    /// The most tokens that one request can be granted.
+    #[inline(always)]
+    pub(crate) fn limit(&self) -> u64 {
+        match self {
+            Self::Bucket(rule) => rule.limit(),
+            Self::Fixed(rule) => rule.limit(),
+            Self::Sliding(rule) => rule.limit(),
+            Self::WarmUp(rule) => rule.limit(),
+        }
+    }
+
+    /// The state after taking `n`, or `None` if they are not there. `n` is from 1 to the limit.
+    #[inline(always)]
+    pub(crate) fn take(&self, state: u64, now: u64, n: u64) -> Option<u64> {
+        match self {
+            Self::Bucket(rule) => rule.take(state, now, n),
+            Self::Fixed(rule) => rule.take(state, now, n),
+            Self::Sliding(rule) => rule.take(state, now, n),
+            Self::WarmUp(rule) => rule.take(state, now, n),
+        }
+    }
+
+    /// Whole tokens there, rounded down; negative in debt.
+    #[inline]
+    pub(crate) fn balance(&self, state: u64, now: u64) -> i64 {
+        match self {
+            Self::Bucket(rule) => rule.balance(state, now),
+            Self::Fixed(rule) => rule.balance(state, now),
+            Self::Sliding(rule) => rule.balance(state, now),
+            Self::WarmUp(rule) => rule.balance(state, now),
+        }
+    }
+
+    /// The state after taking `n` whatever is there. Debt has an end: 2^54 units of tokens (10 years
+    /// of flow at most rates), or what a window's field holds.
+    #[inline]
+    pub(crate) fn charge(&self, state: u64, now: u64, n: u64) -> u64 {
+        match self {
+            Self::Bucket(rule) => rule.charge(state, now, n),
+            Self::Fixed(rule) => rule.charge(state, now, n),
+            Self::Sliding(rule) => rule.charge(state, now, n),
+            Self::WarmUp(rule) => rule.charge(state, now, n),
+        }
+    }
+
+    /// The state after giving `n` back, or `None` if nothing is missing.
+    #[inline]
+    pub(crate) fn refund(&self, state: u64, now: u64, n: u64) -> Option<u64> {
+        match self {
+            Self::Bucket(rule) => rule.refund(state, now, n),
+            Self::Fixed(rule) => rule.refund(state, now, n),
+            Self::Sliding(rule) => rule.refund(state, now, n),
+            Self::WarmUp(rule) => rule.refund(state, now, n),
+        }
+    }
+
+    /// The state with a place in line for `n`, and the units until it is due; `None` if that is over `longest`. With
+    /// `longest` 0 it is [`take`](Self::take). `n` is from 1 to the limit; of a bucket it may be more.
+    #[inline]
+    pub(crate) fn reserve(&self, state: u64, now: u64, n: u64, longest: u64) -> Option<(u64, u64)> {
+        match self {
+            Self::Bucket(rule) => rule.reserve(state, now, n, longest),
+            Self::Fixed(rule) => rule.reserve(state, now, n, longest),
+            Self::Sliding(rule) => rule.reserve(state, now, n, longest),
+            Self::WarmUp(rule) => rule.reserve(state, now, n, longest),
+        }
+    }
+
+    /// What is to be remembered of a place in the line, `before` being the state that it was made of: of a bucket the
+    /// state that it made, which keeps its meaning when the quota changes, or, if it warms up, what it was before;
+    /// of a window the moment that it is due.
+    #[inline]
+    pub(crate) fn place(&self, before: u64, state: u64, now: u64, wait: u64) -> u64 {
+        match self {
+            Self::Bucket(_) => state,
+            Self::WarmUp(_) => before,
+            Self::Fixed(_) | Self::Sliding(_) => now + wait,
+        }
+    }
+
+    /// Units until a place is due.
+    #[inline]
+    pub(crate) fn until_place(&self, place: u64, now: u64) -> u64 {
+        match self {
+            Self::Bucket(rule) => rule.until_place(place, now),
+            Self::WarmUp(rule) => rule.until(place, now),
+            _ => place.saturating_sub(now),
+        }
+    }
+
+    /// The state after giving up a place that is not due yet, or `None` if nothing comes back.
+    ///
+    /// Of a bucket `n - behind` tokens do, `behind` being those reserved after it: so everything if nobody is
+    /// behind. The places of those behind stay. That is the rule of Go's x/time/rate, but for one thing: there
+    /// the end of the line moves back with a last place that is given up, even if others have one at the same
+    /// moment, and then too much is returned for the next. Here the end is `promised` for as long as it is ahead of the
+    /// state. Of a bucket that warms up the whole `n` does if nobody is behind, and else nothing.
+    pub(crate) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
+        if self.until_place(given.place, now) == 0 {
+            return None;
+        }
+        match self {
+            Self::Bucket(rule) => rule.give_up(state, now, given),
+            Self::Fixed(rule) => rule.give_up(state, now, given),
+            Self::Sliding(rule) => rule.give_up(state, now, given),
+            Self::WarmUp(rule) => rule.give_up(state, given),
+        }
+    }
+
+    /// A full bucket's state that is as new as `now`.
+    #[inline]
+    pub(crate) fn fresh(&self, now: u64) -> u64 {
+        match self {
+            Self::Bucket(_) => now,
+            Self::WarmUp(rule) => rule.fresh(now),
+            Self::Fixed(rule) => rule.fresh(now),
+            Self::Sliding(rule) => rule.fresh(now),
+        }
+    }
+
+    /// The time that a state made by [`fresh`](Self::fresh) belongs to.
+    #[inline]
+    pub(crate) fn began(&self, fresh: u64) -> u64 {
+        match self {
+            Self::Bucket(_) => fresh,
+            Self::WarmUp(rule) => rule.began(fresh),
+            Self::Fixed(rule) => rule.began(fresh),
+            Self::Sliding(rule) => rule.began(fresh),
+        }
+    }
+
+    /// Units of time until the bucket is full again; 0 if it is.
+    #[inline]
+    pub(crate) fn until_full(&self, state: u64, now: u64) -> u64 {
+        match self {
+            Self::Bucket(rule) => rule.until_full(state, now),
+            Self::Fixed(rule) => rule.until_full(state, now),
+            Self::Sliding(rule) => rule.until_full(state, now),
+            Self::WarmUp(rule) => rule.until(state, now),
+        }
+    }
+
+    /// Units of time until `n` tokens are there; `None` if they never are.
+    #[inline]
+    pub(crate) fn until(&self, state: u64, now: u64, n: u64) -> Option<u64> {
+        (n <= self.limit()).then(|| self.until_paid(state, now, n))
+    }
+
+    /// Units of time until `n` tokens have flowed; of a window `n` is at most the limit.
+    pub(crate) fn until_paid(&self, state: u64, now: u64, n: u64) -> u64 {
+        match self {
+            Self::Bucket(rule) => rule.until(state, now, n),
+            Self::Fixed(rule) => rule.until(state, now, n),
+            Self::Sliding(rule) => rule.until(state, now, n),
+            Self::WarmUp(rule) => rule.until(state, now),
+        }
+    }
+
+    /// Whether forgetting the state loses nothing.
+    #[inline]
+    pub(crate) fn is_full(&self, state: u64, now: u64) -> bool {
+        self.until_full(state, now) == 0
+    }
+}

@@ -1,0 +1,280 @@
+//! The terms of a limiter: how its states are to be read, and where its line of time begins and ends.
+
+use super::fixed_window::FixedWindow;
+use super::sliding_window::SlidingWindow;
+use super::warm_up::{self, WarmUp};
+use super::{Algorithm, Rule, TokenBucket};
+use crate::error::QuotaError;
+use crate::quota::Quota;
+use crate::time::{HORIZON_NS, NARROW_END, Pace, Ratio, Scale, YEAR_NS};
+use crate::word;
+
+/// How a limiter's states are to be read: the quota, the algorithm and the scale of its time.
+///
+/// Small and `Copy`, because every answer carries one to compute its figures from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) quota: Quota,
+    pub(crate) algorithm: Algorithm,
+    pub(super) fraction: i8,
+    pub(super) count_bits: u8,
+    pub(super) span: Span,
+    /// Of a bucket: what flows in a period comes all at once, at its end. The count bits are then those of the
+    /// fraction of a period.
+    pub(super) stepped: bool,
+    pub(crate) mark: Mark,
+    /// Which of several combined limits it is an answer of.
+    pub(crate) which: u8,
+}
+
+/// How a bucket's line fills the word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Span {
+    /// 56 bits, of which a quarter is for debt.
+    Narrow,
+    /// The units and the debt of a narrow one in 64 bits, so that it may wrap, and the rate grow.
+    Roomy,
+    /// 64 bits, and wraps.
+    Wide,
+    /// The burst is what a warm-up stores, in units, and the count's bits are the warmth's.
+    WarmUp,
+}
+
+/// What an answer says beyond its figures. Here because it costs no byte here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Plain,
+    /// Granted from drawn tokens, without reading the clock.
+    ClockFree,
+    /// Denied because a table had no room for the key.
+    TableFull,
+    /// Computed already: the state is what remains, the token time how long until all is back, the nanoseconds
+    /// how long until a retry.
+    Told,
+}
+
+impl Terms {
+    /// For a limiter whose states have `bits` bits: 56, or 64 of a direct one.
+    pub(crate) fn new(quota: Quota, algorithm: Algorithm, bits: u32) -> Result<Self, QuotaError> {
+        let (fraction, count_bits) = match algorithm {
+            Algorithm::TokenBucket | Algorithm::LeakyBucket => {
+                return Ok(Self::bucket(quota, algorithm, bits));
+            }
+            Algorithm::FixedWindow => FixedWindow::layout(&quota, bits)?,
+            Algorithm::SlidingWindow => SlidingWindow::layout(&quota, bits)?,
+        };
+        let (span, stepped, mark) = (Span::Narrow, false, Mark::Plain);
+        Ok(Self { quota, algorithm, fraction, count_bits, span, stepped, mark, which: 0 })
+    }
+
+    /// For a token or leaky bucket, which every quota fits.
+    pub(crate) fn bucket(quota: Quota, algorithm: Algorithm, bits: u32) -> Self {
+        let narrow = Scale::narrow(&quota);
+        let (span, Scale { fraction }) = match bits > word::VALUE_BITS {
+            true if narrow.wants_wide(&quota) => (Span::Wide, Scale::wide(&quota)),
+            true => (Span::Roomy, narrow),
+            false => (Span::Narrow, narrow),
+        };
+        let (count_bits, stepped, mark) = (0, false, Mark::Plain);
+        Self { quota, algorithm, fraction, count_bits, span, stepped, mark, which: 0 }
+    }
+
+    /// The same, refilled at intervals.
+    pub(crate) fn at_intervals(self) -> Result<Self, QuotaError> {
+        if self.algorithm != Algorithm::TokenBucket || self.span == Span::WarmUp {
+            return Err(QuotaError::INTERVALS);
+        }
+        // With ten bits to spare, for shorter periods later.
+        let room = PERIOD_BITS - window_bits(&self.quota);
+        let count_bits = room.saturating_sub(10).max(2) as u8;
+        Ok(Self { stepped: true, count_bits, ..self })
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_stepped(&self) -> bool {
+        self.stepped
+    }
+
+    /// Of periods with their fraction, units that have come by then.
+    pub(crate) fn step(&self, periods: u64) -> u64 {
+        let tokens = u128::from(periods >> self.count_bits) * u128::from(self.quota.count());
+        // Of a wide line, modulo 2^64.
+        if self.fraction >= 0 {
+            (tokens << self.fraction) as u64
+        } else {
+            (tokens >> -self.fraction) as u64
+        }
+    }
+
+    /// A time of the same window, so many nanoseconds after its beginning.
+    pub(crate) fn within_window(&self, now: u64, nanos: u64) -> u64 {
+        let part = (u128::from(nanos) << self.fraction) / u128::from(self.quota.period_ns());
+        (now >> self.fraction << self.fraction) + part as u64
+    }
+
+    /// The same layout for another quota that it [`admits`](Self::admits).
+    #[inline(always)]
+    pub(crate) fn with(self, quota: Quota) -> Self {
+        Self { quota, ..self }
+    }
+
+    pub(crate) fn marked(self, mark: Mark) -> Self {
+        Self { mark, ..self }
+    }
+
+    pub(crate) fn is_window(&self) -> bool {
+        matches!(self.algorithm, Algorithm::FixedWindow | Algorithm::SlidingWindow)
+    }
+
+    pub(crate) fn scale(&self) -> Scale {
+        Scale { fraction: self.fraction }
+    }
+
+    /// The units of a tick.
+    pub(crate) fn ratio(&self, tick: Ratio) -> Ratio {
+        let period = u128::from(self.quota.period_ns());
+        if self.stepped {
+            return tick.then(Ratio::new(1 << self.count_bits, period));
+        }
+        if self.is_window() {
+            return tick.then(Ratio::new(1 << self.fraction, period));
+        }
+        let count = u128::from(self.quota.count());
+        if self.fraction >= 0 {
+            tick.then(Ratio::new(count << self.fraction, period))
+        } else {
+            // Units of several tokens: the tick shrinks instead, since the count need not divide.
+            let unit = Ratio::new(1, 1 << -self.fraction);
+            tick.then(unit).then(Ratio::new(count, period))
+        }
+    }
+
+    /// Units in which as many tokens flow: the longest wait of a line that may be so far in debt.
+    pub(crate) fn wait_for(&self, tokens: u64) -> u64 {
+        if !self.is_window() {
+            return self.scale().units_at_most(tokens, u64::MAX >> 1);
+        }
+        let windows = (u128::from(tokens) << self.fraction) / u128::from(self.quota.count());
+        u64::try_from(windows).unwrap_or(u64::MAX)
+    }
+
+    /// The longest wait that a state can hold at `now`. A bucket's own debt ends before.
+    pub(crate) fn longest_wait(&self, now: u64) -> u64 {
+        match self.span {
+            _ if self.is_window() => self.end().saturating_sub(now),
+            Span::WarmUp => warm_up::longest_wait(self.count_bits),
+            _ => u64::MAX,
+        }
+    }
+
+    /// Where the line stops.
+    pub(crate) fn end(&self) -> u64 {
+        match self.span {
+            // The beginning of the last window, so that a denial there says to wait for a whole one.
+            _ if self.is_window() => ((1 << window_bits(&self.quota)) - 1) << self.fraction,
+            Span::Narrow => NARROW_END,
+            Span::Roomy | Span::Wide => u64::MAX,
+            Span::WarmUp => warm_up::end(self.count_bits),
+        }
+    }
+
+    /// Where a line begins that may be shifted back later: as far on as leaves 30 years, and at most by the
+    /// largest burst that there may be.
+    pub(crate) fn head_start(&self) -> u64 {
+        match self.span {
+            _ if self.is_window() => return 0,
+            Span::Roomy | Span::Wide | Span::WarmUp => return 0,
+            Span::Narrow => {}
+        }
+        let period = u128::from(self.quota.period_ns());
+        let tokens = (HORIZON_NS * u128::from(self.quota.count())).div_ceil(period);
+        let fraction = i32::from(self.fraction);
+        let flow = if fraction >= 0 { tokens << fraction } else { tokens.div_ceil(1 << -fraction) };
+        let rest = u128::from(NARROW_END).saturating_sub(flow);
+        rest.min(u128::from(NARROW_END / 6)) as u64
+    }
+
+    /// Whether another quota fits the states and the time that were laid out for this one.
+    pub(crate) fn admits(&self, quota: &Quota) -> Result<(), QuotaError> {
+        if self.is_window() {
+            if quota.burst_size() != quota.count() {
+                return Err(QuotaError::WINDOW_BURST);
+            }
+            let most = (1 << self.count_bits) - 1;
+            return if quota.count() > most { Err(QuotaError::window_count(most)) } else { Ok(()) };
+        }
+        if self.span == Span::WarmUp {
+            return warm_up::admits(self.count_bits, quota);
+        }
+        if self.stepped && window_bits(quota) + u32::from(self.count_bits) > PERIOD_BITS {
+            return Err(QuotaError::HORIZON);
+        }
+        // Half of what is set aside for debt, as at construction.
+        let most = u128::from(if self.is_wide() { 1 << 61 } else { NARROW_END / 6 });
+        let units =
+            (u128::from(quota.burst_size()) << self.fraction.max(0)) >> (-self.fraction).max(0);
+        if units > most { Err(QuotaError::LATER_BURST) } else { Ok(()) }
+    }
+
+    /// Whether the line has a year's flow before it, from this time on.
+    pub(crate) fn lasts_a_year_from(&self, time: u64) -> bool {
+        // Of one that wraps, half must last; single tokens may last as short as they would at construction.
+        if self.wraps() && self.fraction == 0 {
+            return true;
+        }
+        let left = if self.wraps() { Some(1 << 63) } else { self.end().checked_sub(time) };
+        let Some(left) = left else { return false };
+        let flows = if self.is_window() { 1 } else { u128::from(self.quota.count()) };
+        let tokens = (flows * YEAR_NS).div_ceil(u128::from(self.quota.period_ns()));
+        let fraction = i32::from(self.fraction);
+        let needed =
+            if fraction >= 0 { tokens.saturating_mul(1 << fraction) } else { tokens >> -fraction };
+        needed <= u128::from(left)
+    }
+
+    /// The way back, from units to nanoseconds.
+    pub(crate) fn pace(&self) -> Pace {
+        let count = if self.is_window() { 1 } else { self.quota.count() };
+        Pace::new(count, self.quota.period_ns(), self.fraction, self.stepped)
+    }
+
+    /// The decisions of a token or leaky bucket.
+    pub(crate) fn as_bucket(&self) -> TokenBucket {
+        TokenBucket::new(&self.quota, self.scale(), self.is_wide())
+    }
+
+    fn is_wide(&self) -> bool {
+        self.span == Span::Wide
+    }
+
+    /// Whether the line begins at zero and has no end.
+    pub(crate) fn wraps(&self) -> bool {
+        matches!(self.span, Span::Roomy | Span::Wide)
+    }
+
+    /// The decisions under these terms.
+    pub(crate) fn rule(&self) -> Rule {
+        match self.algorithm {
+            Algorithm::TokenBucket if self.span == Span::WarmUp => {
+                let stored = self.quota.burst_size();
+                Rule::WarmUp(WarmUp::new(stored, self.scale(), self.count_bits))
+            }
+            Algorithm::TokenBucket | Algorithm::LeakyBucket => Rule::Bucket(self.as_bucket()),
+            Algorithm::FixedWindow => {
+                Rule::Fixed(FixedWindow::new(&self.quota, self.fraction, self.count_bits))
+            }
+            Algorithm::SlidingWindow => {
+                Rule::Sliding(SlidingWindow::new(&self.quota, self.fraction, self.count_bits))
+            }
+        }
+    }
+}
+
+/// Bits for periods and their fraction, where both are counted in one number.
+const PERIOD_BITS: u32 = u64::BITS - 2;
+
+/// Bits for a window's index: 30 years of windows.
+pub(super) fn window_bits(quota: &Quota) -> u32 {
+    let windows = HORIZON_NS.div_ceil(u128::from(quota.period_ns()));
+    u128::BITS - windows.leading_zeros()
+}
