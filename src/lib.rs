@@ -1,14 +1,15 @@
 //! Rate limiting on the hot path: a bucket is one 64-bit word, changed by one compare-and-swap.
 //!
 //! ```
-//! use sluicegate::{KeyedLimiter, Quota, RateLimiter};
+//! use sluicegate::{Combined, KeyedLimiter, Quota, RateLimiter};
 //!
 //! // One limit for everybody.
 //! let all = RateLimiter::new(Quota::per_second(100).burst(20));
 //! // One for each user, in memory that is fixed now.
 //! let users = KeyedLimiter::<str>::new(Quota::per_second(1).burst(5), 100_000);
 //!
-//! match users.check("alice").and_then(|_| all.check()) {
+//! // Both or neither; `users.check("alice")` asks one of them.
+//! match Combined::new([users.limit("alice"), all.limit()]).check() {
 //!     Ok(grant) => println!("welcome, {} left", grant.remaining()),
 //!     Err(denied) => println!("retry after {:?}", denied.retry_after()),
 //! }
@@ -18,6 +19,7 @@
 //! - [`RateLimiter`]: one bucket. [`KeyedLimiter`]: one for each key.
 //! - [`Combined`]: several of them as one, all or nothing. [`Tiers`]: named quotas, chosen per call.
 //! - [`Grant`] and [`Denied`]: the answers, and their figures.
+//! - [`Reservation`]: a place in line, for those who wait. [`Combined`]: several limits, all or nothing. [`Tiers`]: by name.
 //! - [`Algorithm`]: token bucket, leaky bucket, fixed window, sliding window.
 //! - [`Clock`]: where time comes from; [`ManualClock`] for tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
