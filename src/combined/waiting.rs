@@ -5,9 +5,9 @@ use super::Combined;
 use super::CombinedReservation;
 use crate::error::Denied;
 use crate::figures::Grant;
-#[cfg(feature = "tokio")]
-use crate::wait::Wait;
 use crate::wait::sleep_for;
+#[cfg(feature = "tokio")]
+use crate::wait::{Ask, Wait};
 use core::time::Duration;
 
 impl Combined<'_> {
@@ -37,7 +37,7 @@ pub use future::CombinedAcquire;
 
 #[cfg(feature = "tokio")]
 mod future {
-    use super::{Combined, CombinedReservation, Denied, Duration, Grant, Wait};
+    use super::{Ask, Combined, CombinedReservation, Denied, Duration, Grant, Wait};
     use core::fmt;
     use core::future::Future;
     use core::pin::Pin;
@@ -52,10 +52,23 @@ mod future {
         /// [`CombinedReservation::cancel`] does. Polled again when it is done, it answers the same.
         #[must_use = "futures do nothing unless they are awaited"]
         pub struct CombinedAcquire<'a> {
-            limits: Combined<'a>,
-            n: u64,
             #[pin]
-            wait: Wait<CombinedReservation<'a>>,
+            wait: Wait<Request<'a>>,
+        }
+    }
+
+    /// Of which limits, and how many tokens.
+    #[derive(Debug)]
+    struct Request<'a> {
+        limits: Combined<'a>,
+        n: u64,
+    }
+
+    impl<'a> Ask for Request<'a> {
+        type Place = CombinedReservation<'a>;
+
+        fn place(&self, within: Option<Duration>) -> Result<CombinedReservation<'a>, Denied> {
+            self.limits.place(self.n, within)
         }
     }
 
@@ -72,18 +85,13 @@ mod future {
         type Output = Result<Grant, Denied>;
 
         fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-            let this = self.project();
-            let (limits, n) = (*this.limits, *this.n);
-            this.wait.poll(cx, |within| limits.place(n, within))
+            self.project().wait.poll(cx)
         }
     }
 
     impl fmt::Debug for CombinedAcquire<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("CombinedAcquire")
-                .field("n", &self.n)
-                .field("wait", &self.wait)
-                .finish_non_exhaustive()
+            f.debug_tuple("CombinedAcquire").field(&self.wait).finish()
         }
     }
 
@@ -116,7 +124,7 @@ mod future {
         ///
         /// A wait panics outside of a tokio runtime with its time enabled.
         pub fn acquire(&self, n: u64) -> CombinedAcquire<'a> {
-            CombinedAcquire { limits: *self, n, wait: Wait::new(None) }
+            CombinedAcquire { wait: Wait::new(Request { limits: *self, n }, None) }
         }
 
         /// [`acquire`](Self::acquire), if the wait is at most `timeout`. Otherwise it fails at once, and takes nothing.
@@ -129,7 +137,7 @@ mod future {
         ///
         /// As [`acquire`](Self::acquire).
         pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> CombinedAcquire<'a> {
-            CombinedAcquire { limits: *self, n, wait: Wait::new(Some(timeout)) }
+            CombinedAcquire { wait: Wait::new(Request { limits: *self, n }, Some(timeout)) }
         }
     }
 }

@@ -24,17 +24,36 @@ pin_project! {
     /// [`Reservation::cancel`] does. Polled again when it is done, it answers the same.
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct Acquire<'a> {
-        line: Of<'a>,
-        whose: Whose,
-        n: u64,
         #[pin]
-        wait: Wait<Reservation<'a>>,
+        wait: Wait<Request<'a>>,
+    }
+}
+
+/// Whose line, and how many tokens.
+#[derive(Clone, Copy)]
+struct Request<'a> {
+    line: Of<'a>,
+    whose: Whose,
+    n: u64,
+}
+
+impl<'a> Ask for Request<'a> {
+    type Place = Reservation<'a>;
+
+    fn place(&self, within: Option<Duration>) -> Result<Reservation<'a>, Denied> {
+        Reservation::take(self.line, self.whose, self.n, within)
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("n", &self.n).finish_non_exhaustive()
     }
 }
 
 impl<'a> Acquire<'a> {
     pub(super) fn new(line: Of<'a>, whose: Whose, n: u64, within: Option<Duration>) -> Self {
-        Self { line, whose, n, wait: Wait::new(within) }
+        Self { wait: Wait::new(Request { line, whose, n }, within) }
     }
 
     /// Waits a random time longer, at most `up_to`, and no longer than the timeout: so that many who
@@ -57,64 +76,74 @@ impl Future for Acquire<'_> {
     type Output = Result<Grant, Denied>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let (line, whose, n) = (*this.line, *this.whose, *this.n);
-        this.wait.poll(cx, |within| Reservation::take(line, whose, n, within))
+        self.project().wait.poll(cx)
     }
+}
+
+/// What is to be waited for.
+pub(crate) trait Ask {
+    /// What is held meanwhile.
+    type Place: Held;
+
+    /// Takes it, unless it were due only after `within`.
+    fn place(&self, within: Option<Duration>) -> Result<Self::Place, Denied>;
+}
+
+/// How far a wait is. One after the other in the same memory, since who is woken finds none of it in his caches.
+#[derive(Debug)]
+enum State<A: Ask> {
+    Asked { ask: A, within: Option<Duration>, jitter: Duration },
+    Waiting(A::Place),
+    Done(Result<Grant, Denied>),
 }
 
 pin_project! {
     /// Waiting for what is taken at the first poll.
-    #[derive(Debug)]
-    pub(crate) struct Wait<P> {
-        within: Option<Duration>,
-        jitter: Duration,
-        place: Option<P>,
-        answer: Option<Result<Grant, Denied>>,
+    pub(crate) struct Wait<A: Ask> {
+        state: State<A>,
         #[pin]
         timer: Option<Sleep>,
     }
 }
 
-impl<P: Held> Wait<P> {
-    pub(crate) fn new(within: Option<Duration>) -> Self {
-        Self { within, jitter: Duration::ZERO, place: None, answer: None, timer: None }
+impl<A: Ask> Wait<A> {
+    pub(crate) fn new(ask: A, within: Option<Duration>) -> Self {
+        Self { state: State::Asked { ask, within, jitter: Duration::ZERO }, timer: None }
     }
 
     pub(crate) fn jitter(&mut self, up_to: Duration) {
-        self.jitter = up_to;
+        if let State::Asked { jitter, .. } = &mut self.state {
+            *jitter = up_to;
+        }
     }
 
-    pub(crate) fn poll(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        take: impl FnOnce(Option<Duration>) -> Result<P, Denied>,
-    ) -> Poll<Result<Grant, Denied>> {
+    pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Grant, Denied>> {
         let mut this = self.project();
-        if let Some(answer) = *this.answer {
-            return Poll::Ready(answer);
-        }
-        let place = match &mut *this.place {
-            Some(place) => place,
-            empty => {
-                // A loop of calls that need not wait lets other tasks run.
-                let budget = ready!(coop::poll_proceed(cx));
-                let taken = take(*this.within);
-                budget.made_progress();
-                let place = match taken {
-                    Ok(place) => empty.insert(place),
-                    Err(denied) => return Poll::Ready(*this.answer.insert(Err(denied))),
-                };
-                let wait = place.waits();
-                let most = this
-                    .within
-                    .map_or(*this.jitter, |within| (*this.jitter).min(within.saturating_sub(wait)));
-                let wait = if most.is_zero() { wait } else { wait.saturating_add(random(most)) };
-                if !wait.is_zero() {
-                    this.timer.set(Some(sleep(wait)));
+        if let State::Asked { ask, within, jitter } = &*this.state {
+            // A loop of calls that need not wait lets other tasks run.
+            let budget = ready!(coop::poll_proceed(cx));
+            let taken = ask.place(*within);
+            budget.made_progress();
+            *this.state = match taken {
+                Ok(place) => {
+                    let wait = place.waits();
+                    let most =
+                        within.map_or(*jitter, |within| (*jitter).min(within.saturating_sub(wait)));
+                    let wait =
+                        if most.is_zero() { wait } else { wait.saturating_add(random(most)) };
+                    if !wait.is_zero() {
+                        this.timer.set(Some(sleep(wait)));
+                    }
+                    State::Waiting(place)
                 }
-                place
-            }
+                Err(denied) => State::Done(Err(denied)),
+            };
+        }
+        let place = match this.state {
+            State::Waiting(place) => place,
+            State::Done(answer) => return Poll::Ready(*answer),
+            // It has just been taken, or denied.
+            State::Asked { .. } => return Poll::Pending,
         };
         while let Some(timer) = this.timer.as_mut().as_pin_mut() {
             ready!(timer.poll(cx));
@@ -122,17 +151,24 @@ impl<P: Held> Wait<P> {
             // timer's word is enough.
             this.timer.set(place.moved().map(sleep));
         }
-        Poll::Ready(*this.answer.insert(Ok(place.used())))
+        let answer = Ok(place.used());
+        *this.state = State::Done(answer);
+        Poll::Ready(answer)
+    }
+}
+
+impl<A: Ask + fmt::Debug> fmt::Debug for Wait<A>
+where
+    A::Place: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state.fmt(f)
     }
 }
 
 impl fmt::Debug for Acquire<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acquire")
-            .field("n", &self.n)
-            .field("place", &self.wait.place)
-            .field("answer", &self.wait.answer)
-            .finish_non_exhaustive()
+        f.debug_tuple("Acquire").field(&self.wait).finish()
     }
 }
 

@@ -11,7 +11,7 @@ mod throttle;
 #[cfg(feature = "tokio")]
 pub use acquire::Acquire;
 #[cfg(feature = "tokio")]
-pub(crate) use acquire::Wait;
+pub(crate) use acquire::{Ask, Wait};
 #[cfg(feature = "std")]
 pub(crate) use blocking::sleep_for;
 pub use reservation::Reservation;
