@@ -18,7 +18,7 @@ may_import() {
         error) echo "algorithm figures quota" ;;
         striped) echo "algorithm cell quota sync" ;;
         live) echo "algorithm clock error figures quota sync time" ;;
-        line) echo "algorithm cell error figures sync" ;;
+        line) echo "algorithm cell error figures quota sync" ;;
         limiter) echo "algorithm cell clock error figures line live quota striped word" ;;
         keyed) echo "algorithm cell clock error figures line live quota sync word" ;;
         combined) echo "error figures keyed limiter line wait" ;;

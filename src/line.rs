@@ -7,10 +7,11 @@
 //! with somebody behind first raises what is promised, then swaps the word. An Acquire fence after the first load
 //! and a Release fence before the second swap pair with each other, so whoever sees the shorter line sees what is promised.
 
-use crate::algorithm::GivenUp;
+use crate::algorithm::{Algorithm, GivenUp};
 use crate::cell::{Cell, Step};
-use crate::error::Denied;
+use crate::error::{Denied, QuotaError};
 use crate::figures::{Figures, Grant};
+use crate::quota::Quota;
 use crate::sync::Ordering::{Acquire, Release};
 use crate::sync::fence;
 use core::time::Duration;
@@ -24,6 +25,43 @@ pub(crate) struct Waiting {
     pub(crate) instalments: bool,
     /// Of a queue, what passes at once: a burst that quotas do not change.
     pub(crate) queue: Option<u64>,
+}
+
+/// A builder's choice of a queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Queue {
+    pub(crate) capacity: Option<u64>,
+    /// So many of the capacity pass at once.
+    pub(crate) delay_free: u64,
+}
+
+impl Queue {
+    /// The quota and the line of a leaky bucket that is a queue; of any other limiter, its own.
+    pub(crate) fn shape(
+        self,
+        algorithm: Algorithm,
+        quota: Quota,
+        waiting: Waiting,
+    ) -> Result<(Quota, Waiting), QuotaError> {
+        let Some(capacity) = self.capacity else {
+            let none = self.delay_free == 0;
+            return if none { Ok((quota, waiting)) } else { Err(QuotaError::DELAY_FREE) };
+        };
+        if algorithm != Algorithm::LeakyBucket {
+            return Err(QuotaError::QUEUE);
+        }
+        let most = capacity.checked_sub(self.delay_free).ok_or(QuotaError::DELAY_FREE)?;
+        let quota = quota.try_burst(self.delay_free.saturating_add(1))?;
+        let queue = Some(quota.burst_size());
+        Ok((quota, Waiting { most: most.min(waiting.most), instalments: true, queue }))
+    }
+}
+
+impl Waiting {
+    /// A later quota; what passes a queue at once is its own.
+    pub(crate) fn shape(&self, quota: Quota) -> Quota {
+        self.queue.map_or(quota, |burst| quota.with_burst(burst))
+    }
 }
 
 impl Default for Waiting {

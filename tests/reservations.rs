@@ -608,6 +608,34 @@ fn a_leaky_bucket_is_a_queue() {
     assert_eq!(error(builder().leaky_bucket().delay_free(1)), "delay_free");
 }
 
+/// nginx's `limit_req` is a queue for each client.
+#[test]
+fn every_key_has_a_queue() {
+    let clock = ManualClock::new();
+    let builder = || {
+        let builder = KeyedLimiter::<str>::builder(Quota::per_second(10), 100);
+        builder.clock(clock.clone())
+    };
+    let queues = builder().leaky_bucket().queue(4).delay_free(2).build().unwrap();
+    for key in ["a", "b"] {
+        let waits: Vec<_> = std::iter::from_fn(|| {
+            let place = queues.reserve(key, 1).ok()?;
+            let wait = place.ready_in();
+            std::mem::forget(place);
+            Some(wait)
+        })
+        .collect();
+        assert_eq!(waits, [0, 0, 0, 1, 2].map(|i| STEP * i), "{key}");
+        assert_eq!(queues.reserve(key, 1).unwrap_err().retry_after(), Some(STEP));
+    }
+    queues.set_quota(Quota::per_second(5)).unwrap();
+    assert_eq!(queues.quota(), Quota::per_second(5).burst(3));
+    assert_eq!(queues.reserve("a", 1).unwrap_err().retry_after(), Some(STEP * 2));
+    assert_eq!(builder().queue(4).build().unwrap_err().field(), "queue");
+    let builder = builder().leaky_bucket().delay_free(2);
+    assert_eq!(builder.build().unwrap_err().field(), "delay_free");
+}
+
 /// Law 5 of a place: after exactly that wait the same request gets one, a nanosecond before it does not.
 #[test]
 fn retry_after_of_a_place_is_exact() {

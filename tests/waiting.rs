@@ -89,6 +89,19 @@ async fn ten_thousand_wait_in_order_and_are_woken_once() {
     }
     // Ten are ready at the first poll, all others are polled once more, but for those that are dropped.
     assert_eq!(polls.get(), TASKS + (TASKS - 10 - dropped.len() as u64));
+    // And nothing is lost: with what those who were dropped had promised to whoever stood behind them then, as many were
+    // taken as flowed, and from now on each token that flows is there.
+    let last = *expected.last().unwrap();
+    assert_eq!(start.elapsed(), MS * (last - 9) as u32);
+    let promised = limiter.available().unsigned_abs();
+    assert!(limiter.available() <= 0 && promised < TASKS - last);
+    let mut taken = last + 1 + promised;
+    for _ in 0..30_000 {
+        tokio::time::advance(MS / 3).await;
+        taken += limiter.check_up_to(u64::MAX).map_or(0, |grant| grant.granted());
+    }
+    let flowed = start.elapsed().as_nanos() as u64 / 1_000_000;
+    assert!((flowed + 9..=flowed + 10).contains(&taken), "{taken} of {flowed}");
 }
 
 /// Nothing is lost: under saturation with waits that are dropped, as many are served as the rate allows.

@@ -6,7 +6,7 @@ use super::{KeyedLimiter, slots};
 use crate::algorithm::{Algorithm, Terms};
 use crate::clock::{Clock, Source};
 use crate::error::QuotaError;
-use crate::line::Waiting;
+use crate::line::{Queue, Waiting};
 use crate::live::{Live, Schedule};
 use crate::quota::Quota;
 use crate::word;
@@ -37,6 +37,7 @@ pub struct KeyedBuilder<K: ?Sized> {
     pub(super) algorithm: Algorithm,
     pub(super) when_full: WhenFull,
     pub(super) waiting: Waiting,
+    pub(super) queue: Queue,
     pub(super) schedule: Schedule,
     pub(super) source: Option<Source>,
     pub(super) seed: Option<Seed>,
@@ -62,6 +63,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
             algorithm: Algorithm::TokenBucket,
             when_full: WhenFull::Evict,
             waiting: Waiting::default(),
+            queue: Queue::default(),
             schedule: Schedule::default(),
             source: None,
             seed: None,
@@ -142,6 +144,29 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         self
     }
 
+    /// Makes each key's leaky bucket a queue (a shaper): see [`Builder::queue`](crate::Builder::queue). As nginx's `limit_req`,
+    /// which is one for each client.
+    ///
+    /// ```
+    /// use sluicegate::{KeyedLimiter, Quota};
+    ///
+    /// let builder = KeyedLimiter::<str>::builder(Quota::per_second(10), 100_000);
+    /// let clients = builder.leaky_bucket().queue(20).delay_free(8).build()?;
+    /// let waits: Vec<_> = (0..10).map(|_| clients.reserve("::1", 1)).collect::<Result<_, _>>()?;
+    /// assert!(waits[8].waits().is_zero() && !waits[9].waits().is_zero());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn queue(mut self, capacity: u64) -> Self {
+        self.queue.capacity = Some(capacity);
+        self
+    }
+
+    /// Of a [queue](Self::queue): so many of its capacity pass without delay, as with the `delay` of nginx.
+    pub fn delay_free(mut self, requests: u64) -> Self {
+        self.queue.delay_free = requests;
+        self
+    }
+
     /// Lets a cost over the burst be paid in instalments: a reservation of it is due when, after those
     /// before it, the last of its tokens has flowed. Unless this is chosen such a cost can never be reserved. `check`
     /// denies it either way, and so does a window.
@@ -153,6 +178,10 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         self
     }
 
+    pub(super) fn shaped(&self) -> Result<(Quota, Waiting), QuotaError> {
+        self.queue.shape(self.algorithm, self.quota, self.waiting)
+    }
+
     /// Allocates the table and builds the limiter.
     ///
     /// # Errors
@@ -161,9 +190,11 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     /// - the quota of a window has a burst of its own, or a count that 56 bits cannot hold (at 1 s:
     ///   67,108,863 in a fixed window, 8,191 in a sliding one; more in longer windows);
     /// - intervals of anything but a token bucket; aligned what has no boundaries, or by more than a day;
+    /// - a queue of anything but a leaky bucket, or of a capacity less than what is free of delay;
     /// - no clock or no seed, where the build has no default one.
     pub fn build(self) -> Result<KeyedLimiter<K>, QuotaError> {
-        let Self { quota, capacity, algorithm, when_full, waiting, source, seed, keys, .. } = self;
+        let (quota, waiting) = self.shaped()?;
+        let Self { capacity, algorithm, when_full, source, seed, keys, .. } = self;
         let slots = slots(capacity)?;
         let terms = self.schedule.terms(Terms::new(quota, algorithm, word::VALUE_BITS)?)?;
         #[cfg(feature = "std")]

@@ -60,7 +60,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
     /// As [`set_quota`](Self::set_quota), and if balances are to be proportional. Making full counts against the
     /// limiter's 30 years of token time: by the time that a bucket takes to fill.
     pub fn set_quota_with(&self, quota: Quota, carry: Carry) -> Result<(), QuotaError> {
-        let common = self.table.lines.common();
+        let (common, quota) = (self.table.lines.common(), self.waiting.shape(quota));
         let begin = |now: &Moment, next: &Terms| match carry {
             Carry::AsIs => now.terms().as_is(next, now.units),
             Carry::Full => Ok(now.terms().full_again(self.emptiest(now), now.units)),

@@ -6,7 +6,7 @@ use super::{Path, RateLimiter};
 use crate::algorithm::{Algorithm, Batch, Rule, Terms};
 use crate::clock::{Clock, Source};
 use crate::error::QuotaError;
-use crate::line::Waiting;
+use crate::line::{Queue, Waiting};
 use crate::live::Schedule;
 use crate::quota::Quota;
 use crate::striped::Striped;
@@ -23,8 +23,7 @@ pub struct Builder {
     batch: Option<u64>,
     stripes: Option<usize>,
     waiting: Waiting,
-    queue: Option<u64>,
-    delay_free: u64,
+    queue: Queue,
     schedule: Schedule,
     warm_up: Option<Duration>,
     source: Option<Source>,
@@ -39,8 +38,7 @@ impl Builder {
             batch: None,
             stripes: None,
             waiting: Waiting::default(),
-            queue: None,
-            delay_free: 0,
+            queue: Queue::default(),
             schedule: Schedule::default(),
             warm_up: None,
             source: None,
@@ -209,13 +207,13 @@ impl Builder {
     /// # Ok::<(), sluicegate::QuotaError>(())
     /// ```
     pub fn queue(mut self, capacity: u64) -> Self {
-        self.queue = Some(capacity);
+        self.queue.capacity = Some(capacity);
         self
     }
 
     /// Of a [queue](Self::queue): so many of its capacity pass without delay, as with the `delay` of nginx.
     pub fn delay_free(mut self, requests: u64) -> Self {
-        self.delay_free = requests;
+        self.queue.delay_free = requests;
         self
     }
 
@@ -245,7 +243,7 @@ impl Builder {
     /// - a warm-up that [cannot be](Self::warm_up);
     /// - no clock, where the build has no default one.
     pub fn build(self) -> Result<RateLimiter, QuotaError> {
-        let (quota, waiting) = self.shaped()?;
+        let (quota, waiting) = self.queue.shape(self.algorithm, self.quota, self.waiting)?;
         let warming_up = self.warming_up(&quota)?;
         let Self { algorithm, initial, batch, stripes, schedule, warm_up, source, .. } = self;
         let bits = if batch.is_some() { word::VALUE_BITS } else { u64::BITS };
@@ -269,23 +267,6 @@ impl Builder {
             limiter.start_with(tokens)?;
         }
         Ok(limiter)
-    }
-}
-
-impl Builder {
-    /// The quota and the line, of a queue those that make it one.
-    fn shaped(&self) -> Result<(Quota, Waiting), QuotaError> {
-        let Some(capacity) = self.queue else {
-            let none = self.delay_free == 0;
-            return if none { Ok((self.quota, self.waiting)) } else { Err(QuotaError::DELAY_FREE) };
-        };
-        if self.algorithm != Algorithm::LeakyBucket {
-            return Err(QuotaError::QUEUE);
-        }
-        let most = capacity.checked_sub(self.delay_free).ok_or(QuotaError::DELAY_FREE)?;
-        let quota = self.quota.try_burst(self.delay_free.saturating_add(1))?;
-        let queue = Some(quota.burst_size());
-        Ok((quota, Waiting { most: most.min(self.waiting.most), instalments: true, queue }))
     }
 }
 

@@ -61,11 +61,9 @@ impl RateLimiter {
     /// As [`set_quota`](Self::set_quota), and if the balance of a window, or of a limiter that warms up, is to be
     /// proportional.
     pub fn set_quota_with(&self, quota: Quota, carry: Carry) -> Result<(), QuotaError> {
-        // What passes a queue at once is its own.
-        let quota = self.waiting.queue.map_or(quota, |burst| quota.with_burst(burst));
         let quota = match self.warm_up {
             Some(period) => self.free.warming_up_by(quota, period)?,
-            None => quota,
+            None => self.waiting.shape(quota),
         };
         self.live.change(&self.announced, quota, |now, next| {
             if let Path::Batched(batch) = &self.path {

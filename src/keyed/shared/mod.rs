@@ -106,7 +106,8 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         if self.seed.is_some() {
             return Err(SharedError::Option("seed"));
         }
-        let Self { quota, capacity, algorithm, when_full, waiting, schedule, keys, .. } = self;
+        let (quota, waiting) = self.shaped().map_err(SharedError::Quota)?;
+        let Self { capacity, algorithm, when_full, schedule, keys, .. } = self;
         let slots = slots(capacity).map_err(SharedError::Quota)?;
         let terms = |quota| schedule.terms(Terms::new(quota, algorithm, word::VALUE_BITS)?);
         terms(quota).map_err(SharedError::Quota)?;
