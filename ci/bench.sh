@@ -4,14 +4,17 @@
 #   ci/bench.sh                     everything, about five minutes
 #   ci/bench.sh --filter direct     what follows goes to the bench: see `ci/bench.sh --help`
 #   ci/bench.sh --criterion         criterion's runs, case by case, after the tables
+#   ci/bench.sh --waiting           a thousand tasks that wait, against leaky-bucket, after the tables; three minutes
 set -eu
 cd "$(dirname "$0")/.."
 
 criterion=
+waiting=
 for argument; do
     shift
     case $argument in
         --criterion) criterion=yes ;;
+        --waiting) waiting=yes ;;
         *) set -- "$@" "$argument" ;;
     esac
 done
@@ -60,7 +63,7 @@ cat <<END
 | date | $(date -u '+%Y-%m-%d %H:%M UTC') |
 | sluicegate | $(version sluicegate), $commit |
 END
-for crate in governor ratelimit dashmap parking_lot ahash foldhash siphasher quanta criterion; do
+for crate in governor ratelimit leaky-bucket tokio dashmap parking_lot ahash foldhash siphasher quanta criterion; do
     echo "| $crate | $(version $crate) |"
 done
 printf '| command | `ci/bench.sh%s` |\n\n' "${*:+ $*}"
@@ -73,4 +76,10 @@ if [ -n "$criterion" ]; then
     echo '```text'
     cargo bench --quiet --bench direct --bench contended --bench keyed
     echo '```'
+fi
+
+if [ -n "$waiting" ]; then
+    echo "### Waiting"
+    echo
+    cargo bench --quiet --features tokio --bench waiting
 fi

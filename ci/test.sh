@@ -18,7 +18,7 @@ echo "== tests on the system's clock alone"
 cargo test --locked --quiet --no-default-features --features std --test vectors --test keyed
 
 echo "== benches build"
-cargo bench --locked --quiet --no-run
+cargo bench --locked --quiet --no-run --all-features
 
 ci/loom.sh
 echo "== all passed"
