@@ -6,8 +6,10 @@
 
 use super::KeyedLimiter;
 use super::table::Change;
+use crate::algorithm::TokenBucket;
 use crate::error::Denied;
 use crate::figures::Grant;
+use crate::live::{Reading, Slope};
 use alloc::vec::Vec;
 use core::borrow::Borrow;
 use core::hash::Hash;
@@ -15,6 +17,13 @@ use core::hash::Hash;
 /// Keys whose lines are asked for together. Of 16 to 64 a key took the same time to within its spread, with
 /// 128 a tenth more, with 256 a quarter.
 const BLOCK: usize = 32;
+
+/// The decisions of a bucket, and a moment.
+struct Read {
+    rule: TokenBucket,
+    now: Reading,
+    changed: Option<Slope>,
+}
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// Takes one token of each key's bucket, in order: the same answers as [`check`](Self::check) of one
@@ -43,14 +52,10 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
                 *hash = self.seed.fingerprint(key.borrow());
                 self.table.lines.prefetch(*hash);
             }
-            let read = self.in_force().and_then(|quota| {
-                let announced = &self.table.lines.common().announced;
-                let reading = self.live.read(announced, &quota)?;
-                Some((self.live.bucket(&quota)?, quota, reading))
-            });
+            let read = self.read_once();
             out.extend(hashes.iter().map(|hash| {
-                // After a change of the quota, and for windows.
-                let Some((rule, quota, now)) = &read else { return self.take(*hash, 1) };
+                // For windows, and while the quota changes.
+                let Some(Read { rule, now, changed }) = &read else { return self.take(*hash, 1) };
                 let taken = self.table.update_live(
                     || Some(*now),
                     *hash,
@@ -59,13 +64,30 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
                         None => Change::Keep(Err(state)),
                     },
                 );
-                let now = || self.live.moment(quota.slope, *now);
+                let figures = |state| match changed {
+                    None => self.live.figures(*now, state),
+                    Some(slope) => self.live.moment(*slope, *now).figures(state),
+                };
                 match taken {
-                    Some(Ok(taken)) => Ok(now().grant(1, taken)),
-                    Some(Err(state)) => Err(now().denied(1, state)),
+                    Some(Ok(taken)) => Ok(Grant::new(1, figures(taken))),
+                    Some(Err(state)) => Err(Denied::new(1, figures(state))),
                     None => self.take(*hash, 1),
                 }
             }));
         }
+    }
+
+    /// Reads the clock once, by the first quota or by the one that is in force since.
+    fn read_once(&self) -> Option<Read> {
+        let announced = &self.table.lines.common().announced;
+        if let Some(rule) = self.live.smooth()
+            && let Some(now) = self.live.read_smoothly(announced)
+        {
+            return Some(Read { rule: *rule, now, changed: None });
+        }
+        let quota = self.in_force()?;
+        let rule = self.live.bucket(&quota)?;
+        let now = self.live.read(announced, &quota)?;
+        Some(Read { rule, now, changed: Some(quota.slope) })
     }
 }
