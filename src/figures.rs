@@ -61,14 +61,18 @@ impl Figures {
     pub(crate) fn retry_after(&self, n: u64) -> Option<Duration> {
         match self.terms.mark {
             Mark::Told => (self.nanos < NEVER).then(|| Duration::from_nanos(self.nanos)),
-            // Room in a full table comes when a bucket is full again.
-            Mark::TableFull if n <= self.limit() => self.until(self.limit(), Patience::NONE),
+            // Room in a full table comes when a bucket is full again. What never fits asks for none.
+            Mark::TableFull => self.until(self.limit(), Patience::NONE),
             _ => self.until(n, Patience::NONE),
         }
     }
 
     pub(crate) fn is_never(&self, n: u64) -> bool {
-        if self.terms.mark == Mark::Told { self.nanos == NEVER } else { n > self.limit() }
+        match self.terms.mark {
+            Mark::Told => self.nanos == NEVER,
+            Mark::TableFull => false,
+            _ => n > self.limit(),
+        }
     }
 
     fn until(&self, n: u64, patience: Patience) -> Option<Duration> {

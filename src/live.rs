@@ -29,6 +29,7 @@ mod schedule;
 
 pub(crate) use announced::Announced;
 pub(crate) use cached::Slope;
+pub(crate) use change::Begin;
 pub(crate) use schedule::Schedule;
 
 use crate::algorithm::{Rule, Terms, TokenBucket};
@@ -188,10 +189,14 @@ impl Live {
     /// The terms in force.
     #[inline]
     pub(crate) fn terms(&self, announced: &Announced) -> Terms {
-        match self.in_force(announced) {
-            Some(seen) => self.first.with(seen.slope.line.quota),
-            None => self.now_slowly(announced).terms,
+        if let Some(seen) = self.in_force(announced) {
+            fence(Acquire);
+            // Otherwise its words may be of two lines.
+            if announced.generation.load(Relaxed) == seen.generation {
+                return self.first.with(seen.slope.line.quota);
+            }
         }
+        self.now_slowly(announced).terms
     }
 
     /// `state` as an answer's figures, at a moment of the first quota's smooth flow.
@@ -297,7 +302,7 @@ impl Live {
     fn reading(&self, slope: &Slope, ticks: u64) -> Reading {
         let since = ticks.wrapping_sub(slope.line.ticks);
         // A clock of another core may be a little behind the change.
-        self.units(slope, if since >> 63 == 0 { since } else { 0 })
+        self.units(slope, if since >> 60 == 15 { 0 } else { since })
     }
 
     #[inline(always)]

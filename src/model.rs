@@ -7,7 +7,7 @@ use crate::clock::Timer;
 use crate::keyed::table::{Buckets, Change, Room, Table};
 use crate::limiter::RateLimiter;
 use crate::line::{Line, Place, Whose};
-use crate::live::{Announced, Live, Moment};
+use crate::live::{Announced, Begin, Live};
 use crate::quota::Quota;
 use crate::striped::{Centre, Striped, Timed};
 
@@ -277,8 +277,7 @@ impl Changing {
     /// Another quota; whether it is in force.
     #[must_use]
     pub fn change(&self, quota: Quota) -> bool {
-        let as_is = |now: &Moment, next: &Terms| now.terms().as_is(next, now.units);
-        self.live.change(&self.announced, quota, as_is).is_ok()
+        self.live.change(&self.announced, quota, Begin::as_is).is_ok()
     }
 
     /// The quota that a call sees, and the token time that it reads, in units.

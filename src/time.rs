@@ -120,6 +120,15 @@ impl Ratio {
         u64::try_from(scaled / u128::from(self.multiplier)).unwrap_or(u64::MAX)
     }
 
+    /// The ticks that it takes `rest`, in 2^-64 of a unit, to flow, rounded down.
+    pub(crate) fn ticks_of_rest(self, rest: u64) -> u64 {
+        let scaled = match self.shift.checked_sub(u64::BITS) {
+            Some(above) => u128::from(rest) << above,
+            None => u128::from(rest) >> (u64::BITS - self.shift),
+        };
+        (scaled / u128::from(self.multiplier)) as u64
+    }
+
     /// What [`of`](Self::of) rounds off, in 2^-64 of a unit.
     pub(crate) fn rest_of(self, ticks: u64) -> u64 {
         let product = u128::from(ticks) * u128::from(self.multiplier);
@@ -235,6 +244,12 @@ impl Pace {
         (units << self.unit).saturating_mul(u128::from(self.period_ns)).div_ceil(self.per_period)
     }
 
+    /// Whether they have flowed at a whole nanosecond.
+    fn is_whole(&self, units: u128) -> bool {
+        let scaled = (units << self.unit).saturating_mul(u128::from(self.period_ns));
+        self.stepped || scaled.is_multiple_of(self.per_period)
+    }
+
     /// From `at` (the nanosecond at which token time read `now`): how long until `units` more have
     /// flowed, to the nanosecond.
     ///
@@ -250,6 +265,8 @@ impl Pace {
         // wrapped or ended line, or a clock coarser than a unit, the moments say nothing of the phase.
         let at = u128::from(at);
         let in_phase = at + 1 >= began && at <= began + self.when(1);
+        // Out of phase a beginning that was rounded up would make the wait too short.
+        let began = if self.is_whole(u128::from(now)) { began } else { began - 1 };
         // On an ended line `at` may be past the target by chance; what has not flowed takes a while.
         target.saturating_sub(if in_phase { at } else { began }).max(1)
     }

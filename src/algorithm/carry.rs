@@ -59,7 +59,9 @@ impl Terms {
         let scaled = (u128::from(missing) * burst).saturating_sub(flowed);
         // Rounded up, so that nobody has more.
         let scaled = scaled.div_ceil(u128::from(self.burst_units().max(1)));
-        let scaled = u64::try_from(scaled).map_err(|_| QuotaError::LATER_BURST)?;
+        // Beyond the longest debt it would be taken for a full bucket.
+        let scaled = u64::try_from(scaled).ok().filter(|scaled| *scaled <= bucket.debt_max());
+        let scaled = scaled.ok_or(QuotaError::LATER_BURST)?;
         next.back_from(now.wrapping_add(missing), scaled)
     }
 

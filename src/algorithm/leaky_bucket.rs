@@ -8,6 +8,6 @@ use super::Rule;
 
 /// How full the leaky bucket is: whole tokens poured in and not yet leaked, rounded up.
 pub(crate) fn level(rule: &Rule, state: u64, now: u64) -> u64 {
-    let level = rule.limit() as i64 - rule.balance(state, now);
+    let level = (rule.limit() as i64).saturating_sub(rule.balance(state, now));
     level.max(0) as u64
 }

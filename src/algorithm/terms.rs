@@ -209,6 +209,9 @@ impl Terms {
         if self.stepped && window_bits(quota) + u32::from(self.count_bits) > PERIOD_BITS {
             return Err(QuotaError::HORIZON);
         }
+        if quota.burst_size() == 0 {
+            return Err(QuotaError::BURST);
+        }
         // Half of what is set aside for debt, as at construction.
         let most = u128::from(if self.is_wide() { 1 << 61 } else { NARROW_END / 6 });
         let units =

@@ -48,6 +48,10 @@ impl TokenBucket {
         self.limit
     }
 
+    pub(super) fn debt_max(&self) -> u64 {
+        self.debt_max
+    }
+
     pub(super) fn scale(&self) -> Scale {
         self.scale
     }

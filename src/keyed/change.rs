@@ -3,7 +3,7 @@
 use super::KeyedLimiter;
 use crate::algorithm::{Carry, Terms};
 use crate::error::QuotaError;
-use crate::live::Moment;
+use crate::live::{Begin, Moment};
 use crate::quota::Quota;
 
 impl<K: ?Sized> KeyedLimiter<K> {
@@ -62,8 +62,8 @@ impl<K: ?Sized> KeyedLimiter<K> {
     pub fn set_quota_with(&self, quota: Quota, carry: Carry) -> Result<(), QuotaError> {
         let (common, quota) = (self.table.lines.common(), self.waiting.shape(quota));
         let begin = |now: &Moment, next: &Terms| match carry {
-            Carry::AsIs => now.terms().as_is(next, now.units),
-            Carry::Full => Ok(now.terms().full_again(self.emptiest(now), now.units)),
+            Carry::AsIs => Begin::as_is(now, next),
+            Carry::Full => Ok(Begin::at(now.terms().full_again(self.emptiest(now), now.units))),
             Carry::Proportional => Err(QuotaError::PROPORTIONAL),
         };
         self.table.lines.alone(|| self.live.change(&common.announced, quota, begin))

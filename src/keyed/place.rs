@@ -23,14 +23,19 @@ impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
             Ok((_, place)) => Change::Keep(Ok(place)),
             Err(denied) => Change::Keep(Err(denied)),
         };
-        let room = if n > 0 { self.room() } else { None };
-        match self.table.update(self, whose.hash, room, place) {
+        if let Ok(Some(answer)) = self.table.update(self, whose.hash, None, place) {
+            return answer;
+        }
+        // What an untouched bucket has no place for makes none, and so nobody else's gives way.
+        let now = self.now();
+        let (_, untouched) = self.stand(whose, n, within, now.rule().fresh(now.units), now)?;
+        if n == 0 {
+            return Ok(untouched);
+        }
+        match self.table.update(self, whose.hash, self.room(), place) {
             Ok(Some(answer)) => answer,
-            Ok(None) => {
-                let now = self.now();
-                let untouched = self.stand(whose, 0, within, now.rule().fresh(now.units), now);
-                untouched.map(|(_, place)| place)
-            }
+            // Room was given, so there is a bucket.
+            Ok(None) => Ok(untouched),
             Err(full) => {
                 let place = self.without_slot(full, n, place).unwrap_or_else(Err)?;
                 Ok(Place { whose: Whose { shared: true, ..whose }, ..place })

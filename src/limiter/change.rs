@@ -4,7 +4,7 @@ use super::{Path, RateLimiter, Stripes};
 use crate::algorithm::{Carry, Rule};
 use crate::cell::Step;
 use crate::error::QuotaError;
-use crate::live::Moment;
+use crate::live::{Begin, Moment};
 use crate::quota::Quota;
 use crate::striped;
 
@@ -74,9 +74,11 @@ impl RateLimiter {
             let state = self.gathered(&now);
             let (terms, units) = (now.terms(), now.units);
             match carry {
-                Carry::AsIs => terms.as_is(&next, units),
-                Carry::Full => Ok(terms.full_again(state, units)),
-                Carry::Proportional => terms.proportional(&next, state, units, now.rest()),
+                Carry::AsIs => Begin::as_is(&now, &next),
+                Carry::Full => Ok(Begin::at(terms.full_again(state, units))),
+                Carry::Proportional => {
+                    terms.proportional(&next, state, units, now.rest()).map(Begin::at)
+                }
             }
         })
     }

@@ -8,7 +8,6 @@ use crate::quota::Quota;
 use crate::sync::Ordering::Acquire;
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::sync::{AtomicU64, fence};
-use core::time::Duration;
 
 /// What all who use a table agree on. Made of atomics alone, since it may lie in a file.
 #[derive(Debug)]
@@ -39,9 +38,7 @@ impl Announced {
         if check != checksum(generation, [count, period, burst, units, ticks]) {
             return None;
         }
-        let quota = Quota::new(count, Duration::from_nanos(period));
-        let quota = quota.and_then(|quota| quota.try_burst(burst)).ok()?;
-        Some(Line { quota, units, ticks })
+        Some(Line { quota: Quota::from_words(count, period, burst)?, units, ticks })
     }
 
     /// Writes the next generation's line and raises the generation. One caller at a time.

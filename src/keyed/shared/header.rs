@@ -19,7 +19,6 @@ use siphasher::sip::SipHasher13;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
 
 /// Words set aside for the header.
 pub(super) const HEADER_WORDS: usize = 64;
@@ -72,10 +71,11 @@ impl Header {
         if words[15] != checksum(&words[1..15]) {
             return Err(SharedError::Corrupt);
         }
-        let quota = Quota::new(words[5], Duration::from_nanos(words[6]));
-        let quota = quota.and_then(|quota| quota.try_burst(words[7]));
+        let quota = Quota::from_words(words[5], words[6], words[7]);
         let Some(algorithm) = algorithm(words[4]) else { return Err(SharedError::Corrupt) };
-        let Ok(quota) = quota else { return Err(SharedError::Corrupt) };
+        let Some(quota) = quota.filter(|quota| quota.burst_size() > 0) else {
+            return Err(SharedError::Corrupt);
+        };
         let (Ok(lines), Ok(capacity)) = (usize::try_from(words[2]), usize::try_from(words[3]))
         else {
             return Err(SharedError::Corrupt);

@@ -9,9 +9,11 @@ use super::header::HEADER_WORDS;
 use crate::error::{QuotaError, SharedError};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
+use core::ops::Deref;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use std::fs::File;
+use std::sync::{Mutex, TryLockError};
 use std::time::Duration;
 
 /// The file's first page.
@@ -20,6 +22,34 @@ use std::time::Duration;
 struct Page {
     header: [AtomicU64; HEADER_WORDS],
     common: Common,
+}
+
+/// Held by the thread of this process that has a record lock, and by whoever closes a file: that would lift the lock.
+static CHANGING: Mutex<()> = Mutex::new(());
+
+/// A file that is closed when nobody of this process has a record lock of it.
+#[derive(Debug)]
+pub(super) struct Handle(Option<File>);
+
+impl Handle {
+    pub(super) fn new(file: File) -> Self {
+        Self(Some(file))
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let _alone = CHANGING.lock();
+        self.0 = None;
+    }
+}
+
+impl Deref for Handle {
+    type Target = Option<File>;
+
+    fn deref(&self) -> &Option<File> {
+        &self.0
+    }
 }
 
 /// Between two tries for the lock of a change, and how many of them: 100 ms.
@@ -39,7 +69,8 @@ pub(super) fn bytes(lines: usize) -> u64 {
 pub(in super::super) struct Mapping {
     map: MmapRaw,
     lines: usize,
-    file: Option<File>,
+    /// Open as long as it is mapped.
+    file: Option<Handle>,
 }
 
 impl Mapping {
@@ -51,7 +82,7 @@ impl Mapping {
         Ok(Self { map, lines, file: None })
     }
 
-    pub(super) fn keep(self, file: File) -> Self {
+    pub(super) fn keep(self, file: Handle) -> Self {
         Self { file: Some(file), ..self }
     }
 
@@ -73,20 +104,27 @@ impl Mapping {
         unsafe { &(*self.map.as_ptr().cast::<Page>()).common }
     }
 
-    /// Runs `change` while no other process does: by a record lock, which is another one than that of who
-    /// is in, and which the system lifts from the dead as well.
+    /// Runs `change` while nobody else does: no other process by a record lock, which is another one than that of who
+    /// is in, and which the system lifts from the dead as well; no other thread of this one, for which record locks are
+    /// one and the same, by [`CHANGING`].
     pub(in super::super) fn alone(
         &self,
         change: impl FnOnce() -> Result<(), QuotaError>,
     ) -> Result<(), QuotaError> {
-        let Some(file) = &self.file else { return change() };
+        let Some(file) = self.file.as_ref().and_then(|file| file.as_ref()) else {
+            return change();
+        };
         for _ in 0..TRIES {
-            if fcntl_lock(file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let alone = CHANGING.try_lock();
+            if matches!(alone, Ok(_) | Err(TryLockError::Poisoned(_)))
+                && fcntl_lock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+            {
                 let done = change();
                 // It cannot fail: the lock is there.
                 let _ = fcntl_lock(file, FlockOperation::NonBlockingUnlock);
                 return done;
             }
+            drop(alone);
             std::thread::sleep(PAUSE);
         }
         Err(QuotaError::CHANGING)

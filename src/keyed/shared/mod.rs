@@ -34,6 +34,7 @@ use crate::quota::Quota;
 use crate::word;
 use core::hash::Hash;
 use header::{Header, Kind};
+use mapping::Handle;
 use rustix::fs::{FlockOperation, OFlags};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -126,40 +127,41 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
 
 /// Opens the file and maps the table, made if need be.
 fn open(path: &Path, wanted: &Kind) -> Result<(Mapping, Header), SharedError> {
-    let file = open_file(path)?;
+    let handle = Handle::new(open_file(path)?);
+    let Some(file) = &*handle else { return Err(SharedError::NotAFile) };
     for turn in 0..TRIES {
         if turn > 0 {
             std::thread::sleep(PAUSE);
         }
-        if lock(&file, FlockOperation::NonBlockingLockExclusive)? {
-            let header = match Header::read(&file)? {
-                None => Header::create(&file, wanted)?,
+        if lock(file, FlockOperation::NonBlockingLockExclusive)? {
+            let header = match Header::read(file)? {
+                None => Header::create(file, wanted)?,
                 Some(header) => {
-                    header.expect(wanted, &file)?;
-                    if header.is_of_this_boot() { header } else { Header::create(&file, wanted)? }
+                    header.expect(wanted, file)?;
+                    if header.is_of_this_boot() { header } else { Header::create(file, wanted)? }
                 }
             };
-            let mapping = Mapping::new(&file, wanted.lines)?;
+            let mapping = Mapping::new(file, wanted.lines)?;
             expect_quota(&mapping, &header, wanted)?;
             mapping.reclaim();
             // Others may slip in between: they find the table whole, and nobody at work in it.
-            if !lock(&file, FlockOperation::NonBlockingLockShared)? {
+            if !lock(file, FlockOperation::NonBlockingLockShared)? {
                 continue;
             }
-            return Ok((mapping.keep(file), header));
+            return Ok((mapping.keep(handle), header));
         }
-        if lock(&file, FlockOperation::NonBlockingLockShared)? {
+        if lock(file, FlockOperation::NonBlockingLockShared)? {
             // Unless its maker was killed between both tries.
-            if let Some(header) = Header::read(&file)? {
-                header.expect(wanted, &file)?;
+            if let Some(header) = Header::read(file)? {
+                header.expect(wanted, file)?;
                 if !header.is_of_this_boot() {
                     return Err(SharedError::Busy);
                 }
-                let mapping = Mapping::new(&file, wanted.lines)?;
+                let mapping = Mapping::new(file, wanted.lines)?;
                 expect_quota(&mapping, &header, wanted)?;
-                return Ok((mapping.keep(file), header));
+                return Ok((mapping.keep(handle), header));
             }
-            lock(&file, FlockOperation::NonBlockingUnlock)?;
+            lock(file, FlockOperation::NonBlockingUnlock)?;
         }
     }
     Err(SharedError::Busy)
