@@ -227,12 +227,20 @@ pub(crate) struct Pace {
     unit: u32,
     /// Whether they come all at once, at the end of each period.
     stepped: bool,
+    /// Whether units are parts of windows.
+    windows: bool,
 }
 
 impl Pace {
     pub(crate) fn new(count: u64, period_ns: u64, fraction: i8, stepped: bool) -> Self {
         let unit = (-i32::from(fraction)).max(0) as u32;
-        Self { per_period: u128::from(count) << fraction.max(0), period_ns, unit, stepped }
+        let per_period = u128::from(count) << fraction.max(0);
+        Self { per_period, period_ns, unit, stepped, windows: false }
+    }
+
+    /// Of windows of `2^fraction` units.
+    pub(crate) fn of_windows(period_ns: u64, fraction: i8) -> Self {
+        Self { windows: true, ..Self::new(1, period_ns, fraction, false) }
     }
 
     /// The first nanosecond at which `units` have flowed.
@@ -242,12 +250,6 @@ impl Pace {
             return periods.saturating_mul(u128::from(self.period_ns));
         }
         (units << self.unit).saturating_mul(u128::from(self.period_ns)).div_ceil(self.per_period)
-    }
-
-    /// Whether they have flowed at a whole nanosecond.
-    fn is_whole(&self, units: u128) -> bool {
-        let scaled = (units << self.unit).saturating_mul(u128::from(self.period_ns));
-        self.stepped || scaled.is_multiple_of(self.per_period)
     }
 
     /// From `at` (the nanosecond at which token time read `now`): how long until `units` more have
@@ -265,8 +267,9 @@ impl Pace {
         // wrapped or ended line, or a clock coarser than a unit, the moments say nothing of the phase.
         let at = u128::from(at);
         let in_phase = at + 1 >= began && at <= began + self.when(1);
-        // Out of phase a beginning that was rounded up would make the wait too short.
-        let began = if self.is_whole(u128::from(now)) { began } else { began - 1 };
+        // A window's time is out of phase if the period was another one before. Two moments rounded up may then be a
+        // nanosecond nearer to each other than the true ones.
+        let began = if self.windows { began.saturating_sub(1) } else { began };
         // On an ended line `at` may be past the target by chance; what has not flowed takes a while.
         target.saturating_sub(if in_phase { at } else { began }).max(1)
     }

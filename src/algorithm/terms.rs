@@ -237,8 +237,10 @@ impl Terms {
 
     /// The way back, from units to nanoseconds.
     pub(crate) fn pace(&self) -> Pace {
-        let count = if self.is_window() { 1 } else { self.quota.count() };
-        Pace::new(count, self.quota.period_ns(), self.fraction, self.stepped)
+        if self.is_window() {
+            return Pace::of_windows(self.quota.period_ns(), self.fraction);
+        }
+        Pace::new(self.quota.count(), self.quota.period_ns(), self.fraction, self.stepped)
     }
 
     /// The decisions of a token or leaky bucket.
