@@ -145,6 +145,11 @@ impl Figures {
         Self { now: self.now.wrapping_add(units), nanos, ..self }
     }
 
+    /// The same in nanoseconds.
+    pub(crate) fn nanos_of(&self, units: u64) -> u64 {
+        u64::try_from(self.wait(units).as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// How long until `units` more have flowed.
     pub(crate) fn wait(&self, units: u64) -> Duration {
         let nanos = self.terms.pace().wait(self.nanos, self.now, units);

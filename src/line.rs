@@ -70,24 +70,17 @@ impl Default for Waiting {
     }
 }
 
-/// How far somebody may still hold a place, though the line is shorter again.
+/// A state that only goes forward.
 #[derive(Debug)]
 #[repr(transparent)]
-pub(crate) struct Promised(Cell);
+pub(crate) struct Furthest(Cell);
 
-impl Promised {
+impl Furthest {
     pub(crate) fn new() -> Self {
         Self(Cell::new(0))
     }
 
-    /// Of a line that begins at zero and may go back from there, and wraps: nothing, for a quarter of it.
-    pub(crate) fn far_behind() -> Self {
-        Self(Cell::new(3 << 62))
-    }
-
-    /// After the word was loaded.
     pub(crate) fn seen(&self) -> u64 {
-        fence(Acquire);
         self.0.load()
     }
 
@@ -98,6 +91,94 @@ impl Promised {
             _ => Step::Keep(()),
         });
         fence(Release);
+    }
+}
+
+/// What a line's word does not say of its places.
+///
+/// A reset makes all places void. It begins to be counted before it swaps the word, and has been counted after; a place
+/// that is taken in between, or before a reset that has begun since, may have been of the word that is gone.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Promised {
+    /// How far somebody may still hold a place, though the line is shorter again.
+    end: Furthest,
+    /// Resets that have begun, in the upper half, and ended.
+    resets: Cell,
+    /// Units that have been given back, by which the word is less than it was.
+    returned: Cell,
+}
+
+/// What was seen of it, for a place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// How far the line is promised.
+    pub(crate) end: u64,
+    /// What has been given back since the place was taken, in units.
+    pub(crate) returned: u64,
+}
+
+/// When a place was taken: after how many resets, and how much had been given back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Since {
+    pub(crate) resets: u32,
+    pub(crate) returned: u64,
+}
+
+const HALF: u64 = 1 << 32;
+/// Of a place that was taken while somebody reset the line.
+const VOID: u32 = u32::MAX;
+
+impl Promised {
+    pub(crate) fn new() -> Self {
+        Self { end: Furthest::new(), resets: Cell::new(0), returned: Cell::new(0) }
+    }
+
+    /// Of a line that begins at zero and may go back from there, and wraps: nothing, for a quarter of it.
+    pub(crate) fn far_behind() -> Self {
+        Self { end: Furthest(Cell::new(3 << 62)), ..Self::new() }
+    }
+
+    /// Before a place is taken.
+    #[inline]
+    pub(crate) fn since(&self) -> Since {
+        let (resets, returned) = (self.resets.load(), self.returned.load());
+        fence(Acquire);
+        let (begun, ended) = ((resets >> 32) as u32, resets as u32);
+        Since { resets: if begun == ended { begun } else { VOID }, returned }
+    }
+
+    /// After the word was loaded; `None` for a place that a reset has made void.
+    pub(crate) fn seen(&self, since: Since) -> Option<Seen> {
+        fence(Acquire);
+        let void = since.resets == VOID || (self.resets.load() >> 32) as u32 != since.resets;
+        let returned = self.returned.load().wrapping_sub(since.returned);
+        (!void).then(|| Seen { end: self.end.seen(), returned })
+    }
+
+    /// Counts what is given back, before the word is swapped; if the swap fails, a little too much.
+    pub(crate) fn returns(&self, units: u64) {
+        self.returned.update(|returned| Step::Put(returned.wrapping_add(units), ()));
+        fence(Release);
+    }
+
+    /// Before the word is swapped.
+    pub(crate) fn raise(&self, to: u64) {
+        self.end.raise(to);
+    }
+
+    /// Runs `swap`, which resets the word.
+    pub(crate) fn reset<R>(&self, swap: impl FnOnce() -> R) -> R {
+        self.resets.update(|resets| Step::Put(resets.wrapping_add(HALF), ()));
+        fence(Release);
+        let swapped = swap();
+        fence(Release);
+        // The lower half wraps by itself.
+        self.resets.update(|resets| {
+            let ended = resets.wrapping_add(1) & (HALF - 1);
+            Step::Put(resets & !(HALF - 1) | ended, ())
+        });
+        swapped
     }
 }
 
@@ -117,10 +198,17 @@ pub(crate) struct Place {
     pub(crate) n: u64,
     /// What the algorithm remembers of it.
     pub(crate) place: u64,
+    /// The state that it made.
+    pub(crate) made: u64,
+    /// When it was taken: [`Since`], spread out so that it takes no more than it must.
+    pub(crate) resets: u32,
+    /// Tokens of it that had been debited before.
+    pub(crate) held: u32,
+    pub(crate) returned: u64,
     /// How long it was until it is due, in units.
     pub(crate) wait: u64,
-    /// The same as a time.
-    pub(crate) waits: Duration,
+    /// The same in nanoseconds.
+    pub(crate) nanos: u64,
     /// The state that it made, at the moment that it was made.
     pub(crate) at: Figures,
 }
@@ -128,20 +216,40 @@ pub(crate) struct Place {
 impl Place {
     /// One that is due already.
     #[inline]
-    pub(crate) fn at_once(whose: Whose, n: u64, place: u64, at: Figures) -> Self {
-        Self { whose, n, place, wait: 0, waits: Duration::ZERO, at }
+    pub(crate) fn at_once(whose: Whose, n: u64, made: u64, since: Since, at: Figures) -> Self {
+        let Since { resets, returned } = since;
+        Self { whose, n, place: made, made, resets, held: 0, returned, wait: 0, nanos: 0, at }
+    }
+
+    /// When it was taken.
+    pub(crate) fn since(&self) -> Since {
+        Since { resets: self.resets, returned: self.returned }
+    }
+
+    /// Whether nobody has taken after it, so that what is given back of it is no more than it had itself.
+    pub(crate) fn is_last(&self, state: u64) -> bool {
+        self.held == 0 && self.made == state
+    }
+
+    /// How long it was until it is due.
+    pub(crate) fn waits(&self) -> Duration {
+        Duration::from_nanos(self.nanos)
     }
 
     /// `n` of its tokens, which are given back; `place` is what is remembered.
-    pub(crate) fn given(&self, place: u64, n: u64, promised: u64) -> GivenUp {
-        GivenUp { place, n, of: self.n, promised }
+    pub(crate) fn given(&self, place: u64, n: u64, seen: Seen) -> GivenUp {
+        let Self { n: of, made, held, .. } = *self;
+        let worth = self.at.terms.rule().worth(of.saturating_sub(held.into()), held.into());
+        let kept = self.at.terms.scale().units_at_most(of.saturating_sub(n), worth);
+        let Seen { end: promised, returned } = seen;
+        GivenUp { place, n, of, made, units: worth - kept, returned, promised }
     }
 
     /// What is remembered of it, as the quota in force would have it.
     ///
     /// A larger burst shifts the line back, so that a bucket which had been full lacks the difference, and its full time
     /// lies ahead again. What is remembered is shifted as well: that it had been full must not be forgotten.
-    pub(crate) fn made(&self, now: &Figures) -> u64 {
+    pub(crate) fn place_by(&self, now: &Figures) -> u64 {
         let grown = now.terms.burst_units().saturating_sub(self.at.terms.burst_units());
         self.place.wrapping_sub(grown)
     }

@@ -12,6 +12,12 @@ pub(crate) struct GivenUp {
     pub(crate) place: u64,
     pub(crate) n: u64,
     pub(crate) of: u64,
+    /// The state that it made.
+    pub(crate) made: u64,
+    /// What the tokens are of a bucket, in units.
+    pub(crate) units: u64,
+    /// What others have given back since it was taken, in units.
+    pub(crate) returned: u64,
     pub(crate) promised: u64,
 }
 
@@ -111,6 +117,12 @@ impl Rule {
             Self::WarmUp(_) => before,
             Self::Fixed(_) | Self::Sliding(_) => now + wait,
         }
+    }
+
+    /// What a bucket gives for a place, in units: `taken` tokens from it, which were rounded up, and `held` ones that had been
+    /// before, and are rounded down.
+    pub(crate) fn worth(&self, taken: u64, held: u64) -> u64 {
+        if let Self::Bucket(rule) = self { rule.worth(taken, held) } else { 0 }
     }
 
     /// Units until a place is due.

@@ -113,6 +113,14 @@ impl TokenBucket {
         (units <= room && wait <= longest).then(|| (now.wrapping_add(missing + units), wait))
     }
 
+    /// See [`Rule::worth`](super::Rule::worth).
+    pub(super) fn worth(&self, taken: u64, held: u64) -> u64 {
+        let units = |tokens| self.scale.units_at_most(tokens, self.debt_max);
+        let held =
+            if self.scale.fraction >= 0 { units(held) } else { held >> -self.scale.fraction };
+        units(taken) + held
+    }
+
     /// How far off a place is: the full time that it made, less the burst.
     #[inline]
     pub(super) fn until_place(&self, place: u64, now: u64) -> u64 {
@@ -123,7 +131,7 @@ impl TokenBucket {
     pub(super) fn give_up(&self, full: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
         let end = self.end_of_line(full, given);
         let behind = (end.wrapping_sub(given.place) as i64).max(0) as u64;
-        self.give_back(full, self.missing(full, now), given.n, (behind, end))
+        self.give_back(full, self.missing(full, now), given, (behind, end))
     }
 
     /// See [`Rule::undo`](super::Rule::undo).
@@ -132,8 +140,10 @@ impl TokenBucket {
         // Nobody waits if the last place in the line is due.
         let waits = self.until_place(end, now) > 0;
         let behind = if waits { (end.wrapping_sub(made) as i64).max(0) as u64 } else { 0 };
-        let most = self.missing(made, now).min(self.missing(full, now));
-        self.give_back(full, most, given.n, (behind, end))
+        // What others have given back since has moved the word back: it has been full all the sooner.
+        let lacks = self.missing(made, now).saturating_sub(given.returned);
+        let most = lacks.min(self.missing(full, now));
+        self.give_back(full, most, given, (behind, end))
     }
 
     /// Where the line ends that somebody may still hold a place in. No line is longer than the debt; what seems
@@ -143,18 +153,17 @@ impl TokenBucket {
         if ahead <= self.debt_max { given.promised } else { full }
     }
 
-    /// All of `n` but what is reserved behind, and at most so many units.
+    /// All that is given up but what is reserved behind, and at most so many units.
     fn give_back(
         &self,
         full: u64,
         most: u64,
-        n: u64,
+        given: GivenUp,
         (behind, end): (u64, u64),
     ) -> Option<(u64, Returned)> {
-        let back = self.scale.units_at_most(n, self.debt_max).saturating_sub(behind);
-        let back = back.min(most);
+        let back = given.units.saturating_sub(behind).min(most);
         let promised = (behind > 0).then_some(end);
-        let tokens = self.whole(back);
+        let tokens = self.whole(back).min(given.n);
         (back > 0).then(|| (full.wrapping_sub(back), Returned { tokens, promised }))
     }
 

@@ -13,7 +13,8 @@
 //! `min(n, made - now)` is at most that. Who takes from both changes nothing. Flow lessens D only
 //! while the other one is full; then that one lacks nothing, and D is all that this one lacks, which
 //! is at least `made - now`, since its full time has not gone back. And if nobody took meanwhile, or no time passed, D is
-//! exactly that. More cannot be told: of those who took, the word does not say when.
+//! exactly that. More cannot be told: of those who took, the word does not say when. Who gives back what he took takes the full
+//! time back, and `made` with it: so what has been given back since is counted beside the word, and subtracted.
 //!
 //! Where somebody *waits* behind, the rule of [`Rule::give_up`] holds as well, for the same reason. Windows count, so what
 //! was counted in a window that still counts is subtracted. What warms up is as it was before, if nobody came between.

@@ -137,10 +137,10 @@ impl WarmUp {
         (back > 0).then(|| state - (back << self.warmth_bits))
     }
 
-    /// See [`Rule::give_up`](super::Rule::give_up). A place is the state that it was made of: if the state is still what
-    /// was made of that, the place is the last one, and what of it is kept is reserved anew.
+    /// See [`Rule::give_up`](super::Rule::give_up). A place is the state that it was made of: if the state is still the
+    /// one that it made, the place is the last one, and what of it is kept is reserved anew.
     pub(super) fn give_up(&self, state: u64, given: GivenUp) -> Option<(u64, Returned)> {
-        let GivenUp { place, n, of, .. } = given;
+        let GivenUp { place, n, of, made, .. } = given;
         let reserved = |n| match n {
             0 => place,
             n => {
@@ -148,7 +148,7 @@ impl WarmUp {
                 self.spend(at, self.scale.units_at_most(n, self.debt_max()), self.debt_max())
             }
         };
-        let last = n > 0 && reserved(of) == state;
+        let last = n > 0 && made == state;
         last.then(|| (reserved(of.saturating_sub(n)), Returned { tokens: n, promised: None }))
     }
 

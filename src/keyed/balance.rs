@@ -30,15 +30,11 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
 
     /// Gives `n` tokens back, never above the burst. Of an untouched key, nothing is missing.
     pub fn refund(&self, key: &K, n: u64) {
-        self.put_back_to(self.seed.fingerprint(key), n);
+        self.put_back_to(self.whose(key), n);
     }
 
-    pub(super) fn put_back_to(&self, hash: u64, n: u64) {
-        let refund = |state, now: Moment| match now.rule().refund(state, now.units, n) {
-            Some(refunded) => Change::Shrink(refunded, ()),
-            None => Change::Keep(()),
-        };
-        self.update_existing(hash, refund);
+    pub(super) fn put_back_to(&self, whose: Whose, n: u64) {
+        self.update_existing(whose.hash, |state, now| self.refunded(whose, state, now, n));
     }
 
     /// Whole tokens there now, rounded down; negative in debt.
@@ -71,11 +67,27 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
                 Change::Shrink(rule.fresh(now.units), ())
             }
         };
-        self.update_existing(self.seed.fingerprint(key), reset);
+        let whose = self.whose(key);
+        let without_slot = Whose { shared: true, ..whose };
+        self.promised(whose).reset(|| {
+            self.promised(without_slot).reset(|| self.update_existing(whose.hash, reset))
+        });
     }
 }
 
 impl<K: ?Sized> KeyedLimiter<K> {
+    /// The state after a refund, which is counted for those who may undo what they took.
+    pub(super) fn refunded(&self, whose: Whose, state: u64, now: Moment, n: u64) -> Change<()> {
+        let Some(refunded) = now.rule().refund(state, now.units, n) else {
+            return Change::Keep(());
+        };
+        // It may have been the bucket that keys without a slot share.
+        for whose in [whose, Whose { shared: true, ..whose }] {
+            self.promised(whose).returns(state.wrapping_sub(refunded));
+        }
+        Change::Shrink(refunded, ())
+    }
+
     /// Remembers how far the most indebted bucket goes, before it does.
     pub(super) fn owing(&self, state: u64, now: Moment) {
         if now.rule().until_paid(state, now.units, 0) > 0 {

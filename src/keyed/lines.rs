@@ -4,7 +4,7 @@
 
 use crate::cell::Cell;
 use crate::error::QuotaError;
-use crate::line::Promised;
+use crate::line::{Furthest, Promised};
 use crate::live::Announced;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Acquire;
@@ -56,7 +56,7 @@ pub(super) struct Common {
     /// How far lines are promised, for groups of keys.
     pub(super) promised: Apart<[Promised; GROUPS]>,
     /// How far the most indebted bucket has ever gone.
-    pub(super) furthest: Apart<Promised>,
+    pub(super) furthest: Apart<Furthest>,
 }
 
 impl Common {
@@ -67,7 +67,7 @@ impl Common {
             announced: Apart(Announced::new()),
             overflow: Apart(Cell::new(0)),
             promised: Apart(core::array::from_fn(|_| Promised::new())),
-            furthest: Apart(Promised::new()),
+            furthest: Apart(Furthest::new()),
         }
     }
 }

@@ -337,7 +337,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
         self.capacity
     }
 
-    /// Bytes that the limiter takes, all of them since its construction: 24 a key, and at most 2,048.
+    /// Bytes that the limiter takes, all of them since its construction: 24 a key, and at most 3,072.
     #[must_use]
     pub fn memory(&self) -> usize {
         size_of::<Self>() + self.table.bytes()

@@ -1,14 +1,14 @@
 //! Places in the line of a key.
 //!
 //! What is promised beyond the word is remembered for 64 groups of keys: who shares a group with a long line is
-//! given back less of a place with somebody behind, never more.
+//! given back less of a place with somebody behind, never more. A reset makes all places of the key's group void.
 
 use super::table::{Buckets, Change};
 use super::{KeyedLimiter, WhenFull};
 use crate::algorithm::Returned;
 use crate::error::Denied;
 use crate::figures::Grant;
-use crate::line::{Line, Place, Promised, Whose};
+use crate::line::{Line, Place, Promised, Seen, Since, Whose};
 use crate::live::{Moment, Reading};
 use core::hash::Hash;
 use core::time::Duration;
@@ -37,18 +37,21 @@ impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
             // Room was given, so there is a bucket.
             Ok(None) => Ok(untouched),
             Err(full) => {
+                let whose = Whose { shared: true, ..whose };
+                let Since { resets, returned } = self.promised(whose).since();
                 let place = self.without_slot(full, n, place).unwrap_or_else(Err)?;
-                Ok(Place { whose: Whose { shared: true, ..whose }, ..place })
+                Ok(Place { whose, resets, returned, ..place })
             }
         }
     }
 
     fn debit(&self, whose: Whose, n: u64) -> Result<Place, Denied> {
+        let since = self.promised(whose).since();
         let Some((taken, read)) = self.take_unchanged(whose.hash, n) else {
             return self.place(whose, n, Some(Duration::ZERO));
         };
         match taken {
-            Ok(taken) => Ok(Place::at_once(whose, n, taken, self.live.figures(read, taken))),
+            Ok(taken) => Ok(Place::at_once(whose, n, taken, since, self.live.figures(read, taken))),
             Err(state) => Err(Denied::new(n, self.live.figures(read, state))),
         }
     }
@@ -85,29 +88,24 @@ impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
     }
 
     fn give_up(&self, place: &Place, n: u64) -> u64 {
-        self.give_back(place.whose, |promised, state, now| {
+        self.give_back(place, |promised, state, now| {
             now.rule().give_up(state, now.units, place.given(place.place, n, promised))
         })
     }
 
     fn undo(&self, place: &Place) {
-        self.give_back(place.whose, |promised, state, now| {
-            let made = place.made(&now.figures(state));
-            now.rule().undo(state, now.units, place.given(made, place.n, promised))
+        self.give_back(place, |promised, state, now| {
+            let by_now = place.place_by(&now.figures(state));
+            now.rule().undo(state, now.units, place.given(by_now, place.n, promised))
         });
     }
 
     fn refund(&self, place: &Place, n: u64) {
-        self.stand_by(place.whose, |state, now: Moment| {
-            match now.rule().refund(state, now.units, n) {
-                Some(refunded) => Change::Shrink(refunded, ()),
-                None => Change::Keep(()),
-            }
-        });
+        self.stand_by(place.whose, |state, now| self.refunded(place.whose, state, now, n));
     }
 
     fn put_back(&self, whose: Whose, n: u64) {
-        self.put_back_to(whose.hash, n);
+        self.put_back_to(whose, n);
     }
 
     fn charge(&self, whose: Whose, n: u64) -> Duration {
@@ -161,10 +159,13 @@ impl<K: ?Sized> KeyedLimiter<K> {
         now: Moment,
     ) -> Result<(u64, Place), Denied> {
         let (rule, at) = (now.rule(), now.figures(state));
+        let Since { resets, returned } = self.promised(whose).since();
         let stand = |placed, wait| {
             let place = rule.place(state, placed, now.units, wait);
             let at = now.figures(placed);
-            Ok((placed, Place { whose, n, place, wait, waits: at.wait(wait), at }))
+            let (made, held, nanos) = (placed, 0, at.nanos_of(wait));
+            let place = Place { whose, n, place, made, resets, held, returned, wait, nanos, at };
+            Ok((placed, place))
         };
         if n == 0 {
             return stand(state, 0);
@@ -197,20 +198,24 @@ impl<K: ?Sized> KeyedLimiter<K> {
     /// Gives some of a place back: how many tokens, and the state then, says `back` of what is promised and the state.
     fn give_back(
         &self,
-        whose: Whose,
-        back: impl Fn(u64, u64, Moment) -> Option<(u64, Returned)>,
+        place: &Place,
+        back: impl Fn(Seen, u64, Moment) -> Option<(u64, Returned)>,
     ) -> u64 {
-        let promised = self.promised(whose.hash);
-        let give_back = |state, now: Moment| {
-            let Some((state, back)) = back(promised.seen(), state, now) else {
+        let promised = self.promised(place.whose);
+        let give_back = |before: u64, now: Moment| {
+            let seen = promised.seen(place.since());
+            let Some((state, back)) = seen.and_then(|seen| back(seen, before, now)) else {
                 return Change::Keep(0);
             };
+            if !place.is_last(before) {
+                promised.returns(before.wrapping_sub(state));
+            }
             if let Some(end) = back.promised {
                 promised.raise(end);
             }
             Change::Shrink(state, back.tokens)
         };
-        self.stand_by(whose, give_back).unwrap_or(0)
+        self.stand_by(place.whose, give_back).unwrap_or(0)
     }
 
     /// Applies `op` to the bucket that a place is in, if that is still there.
@@ -221,9 +226,11 @@ impl<K: ?Sized> KeyedLimiter<K> {
         self.table.update(self, whose.hash, None, op).ok().flatten()
     }
 
-    fn promised(&self, hash: u64) -> &Promised {
+    /// Of keys without a slot, the first group's.
+    pub(super) fn promised(&self, whose: Whose) -> &Promised {
         let groups = &self.table.lines.common().promised;
         // By bits that choose neither lines nor anything else.
-        &groups[(hash >> 20) as usize % groups.len()]
+        let group = if whose.shared { 0 } else { (whose.hash >> 20) as usize % groups.len() };
+        &groups[group]
     }
 }

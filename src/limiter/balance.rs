@@ -39,7 +39,10 @@ impl RateLimiter {
         self.cell.update(|seen| {
             let (drawn, state) = self.split(seen);
             match now.rule().refund(state, now.units, n) {
-                Some(refunded) => Step::Put(self.join(drawn, refunded), ()),
+                Some(refunded) => {
+                    self.promised.returns(state.wrapping_sub(refunded));
+                    Step::Put(self.join(drawn, refunded), ())
+                }
                 None => Step::Keep(()),
             }
         });
@@ -71,6 +74,6 @@ impl RateLimiter {
         }
         let now = self.now();
         let full = now.rule().fresh(now.units);
-        self.cell.update(|_| Step::Put(full, ()));
+        self.promised.reset(|| self.cell.update(|_| Step::Put(full, ())));
     }
 }

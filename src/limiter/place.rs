@@ -5,7 +5,7 @@ use crate::algorithm::{GivenUp, Returned, Rule};
 use crate::cell::Step;
 use crate::error::Denied;
 use crate::figures::Grant;
-use crate::line::{Line, Place, Whose};
+use crate::line::{Line, Place, Since, Whose};
 use crate::live::Moment;
 use crate::striped;
 use crate::word;
@@ -26,8 +26,9 @@ impl Line for RateLimiter {
         let Some(now) = self.live.read_wrapping(&self.announced) else {
             return self.stand(whose, n, Some(Duration::ZERO), true);
         };
+        let since = self.promised.since();
         match self.take_exactly(rule, now, n) {
-            Ok(taken) => Ok(Place::at_once(whose, n, taken, self.live.figures(now, taken))),
+            Ok(taken) => Ok(Place::at_once(whose, n, taken, since, self.live.figures(now, taken))),
             Err(state) => Err(Denied::new(n, self.live.figures(now, state))),
         }
     }
@@ -71,7 +72,7 @@ impl Line for RateLimiter {
 
     fn undo(&self, place: &Place) {
         let now = self.now();
-        self.give_back(place, place.made(&now.figures(0)), place.n, now, Rule::undo);
+        self.give_back(place, place.place_by(&now.figures(0)), place.n, now, Rule::undo);
     }
 
     fn refund(&self, _: &Place, n: u64) {
@@ -92,12 +93,14 @@ impl Line for RateLimiter {
     }
 }
 
-/// A place to be: of what state, the tokens that stay drawn ahead, the state with it, and the wait.
+/// A place to be: of what state, the tokens that stay drawn ahead, the state with it, the tokens that the bucket gave,
+/// and the wait.
 #[derive(Clone, Copy)]
 struct Stand {
     before: u64,
     drawn: u64,
     state: u64,
+    taken: u64,
     wait: u64,
 }
 
@@ -115,25 +118,28 @@ impl RateLimiter {
     ) -> Result<Place, Denied> {
         let now = self.now();
         let (rule, terms) = (now.rule(), now.terms());
-        let stand = |Stand { before, state, wait, .. }| {
+        let Since { resets, returned } = self.promised.since();
+        let stand = |Stand { before, state, taken, wait, .. }| {
             let at = now.figures(state);
             let place = rule.place(before, state, now.units, wait);
-            Ok(Place { whose, n, place, wait, waits: at.wait(wait), at })
+            let (made, nanos) = (state, at.nanos_of(wait));
+            let held = u32::try_from(n - taken).unwrap_or(u32::MAX);
+            Ok(Place { whose, n, place, made, resets, held, returned, wait, nanos, at })
         };
         let instalments = self.waiting.instalments && !terms.is_window();
         if n == 0 {
             let state = self.undrawn(self.cell.load(), now);
-            return stand(Stand { before: state, drawn: 0, state, wait: 0 });
+            return stand(Stand { before: state, drawn: 0, state, taken: 0, wait: 0 });
         }
         if n > rule.limit().saturating_add(if instalments { self.waiting.most } else { 0 }) {
             return Err(self.denied(n, self.cell.load(), now));
         }
         let (longest, patience) = now.figures(0).longest(self.waiting.most, within);
         let reserve = |before, drawn, n, longest| match n {
-            0 => Some(Stand { before, drawn, state: before, wait: 0 }),
-            n => {
-                let placed = rule.reserve(before, now.units, n, longest);
-                placed.map(|(state, wait)| Stand { before, drawn, state, wait })
+            0 => Some(Stand { before, drawn, state: before, taken: 0, wait: 0 }),
+            taken => {
+                let placed = rule.reserve(before, now.units, taken, longest);
+                placed.map(|(state, wait)| Stand { before, drawn, state, taken, wait })
             }
         };
         let of_the_bucket = |seen| {
@@ -182,11 +188,15 @@ impl RateLimiter {
     fn give_back(&self, of: &Place, place: u64, n: u64, now: Moment, back: Back) -> u64 {
         let rule = now.rule();
         self.cell.update(|seen| {
-            let given = of.given(place, n, self.promised.seen());
-            let (drawn, state) = self.split(seen);
-            let Some((state, back)) = back(&rule, state, now.units, given) else {
+            let Some(known) = self.promised.seen(of.since()) else { return Step::Keep(0) };
+            let given = of.given(place, n, known);
+            let (drawn, before) = self.split(seen);
+            let Some((state, back)) = back(&rule, before, now.units, given) else {
                 return Step::Keep(0);
             };
+            if !of.is_last(before) {
+                self.promised.returns(before.wrapping_sub(state));
+            }
             if let Some(promised) = back.promised {
                 self.promised.raise(promised);
             }

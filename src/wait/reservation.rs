@@ -67,7 +67,7 @@ impl<'a> Reservation<'a> {
     /// How long it was when the place was taken.
     #[must_use]
     pub fn waits(&self) -> Duration {
-        self.place.waits
+        self.place.waits()
     }
 
     /// The tokens reserved.
@@ -78,8 +78,8 @@ impl<'a> Reservation<'a> {
 
     /// The limiter's answer as it will be when the place is due, by the quota as it was when it was taken.
     pub fn grant(&self) -> Grant {
-        let Place { n, at, wait, waits, .. } = self.place;
-        Grant::new(n, at.after(wait, waits))
+        let Place { n, at, wait, .. } = self.place;
+        Grant::new(n, at.after(wait, self.place.waits()))
     }
 
     /// Gives the place up: how many tokens come back.
@@ -141,7 +141,7 @@ impl<'a> Reservation<'a> {
 #[cfg(feature = "std")]
 impl Held for Reservation<'_> {
     fn waits(&self) -> Duration {
-        self.place.waits
+        self.place.waits()
     }
 
     fn moved(&mut self) -> Option<Duration> {

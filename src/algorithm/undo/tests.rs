@@ -57,7 +57,15 @@ fn terms() -> impl Strategy<Value = (Terms, u64)> {
 
 fn undone(rule: &Rule, state: u64, now: u64, n: u64, made: u64) -> u64 {
     // Nothing is promised beyond the state.
-    let given = GivenUp { place: made, n, of: n, promised: state };
+    let given = GivenUp {
+        place: made,
+        n,
+        of: n,
+        made,
+        units: rule.worth(n, 0),
+        returned: 0,
+        promised: state,
+    };
     rule.undo(state, now, given).map_or(state, |(state, _)| state)
 }
 
@@ -173,10 +181,26 @@ fn with_somebody_waiting_behind_as_much_less_comes_back() {
     assert_eq!(wait, token);
     assert_eq!(undone(&rule, behind, 0, 1, made), behind);
     // Given up, it was promised for as long as it lasts.
-    let given = GivenUp { place: made, n: 1, of: 1, promised: behind };
+    let given = GivenUp {
+        place: made,
+        n: 1,
+        of: 1,
+        made,
+        units: rule.worth(1, 0),
+        returned: 0,
+        promised: behind,
+    };
     assert_eq!(rule.undo(made, 0, given), None);
     // When it is due nobody waits.
-    let given = GivenUp { place: made, n: 1, of: 1, promised: behind };
+    let given = GivenUp {
+        place: made,
+        n: 1,
+        of: 1,
+        made,
+        units: rule.worth(1, 0),
+        returned: 0,
+        promised: behind,
+    };
     assert!(rule.undo(made, token - 1, given).is_none());
     assert_eq!(rule.balance(undone(&rule, made, token / 2, 1, made), token / 2), 1);
 }
