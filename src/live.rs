@@ -211,6 +211,11 @@ impl Live {
         }
     }
 
+    /// Whether the line of a moment is still in force.
+    pub(crate) fn stands(&self, announced: &Announced, now: &Moment) -> bool {
+        self.now(announced).line == now.line
+    }
+
     /// Whether the first quota is no longer in force.
     #[inline(always)]
     pub(crate) fn has_changed(&self, announced: &Announced) -> bool {

@@ -184,6 +184,10 @@ impl Timed for Centre {
     fn centre(&self, now: Self) -> Self {
         now
     }
+
+    fn stands(&self, _: Self) -> bool {
+        true
+    }
 }
 
 impl Leases {

@@ -21,15 +21,21 @@
 //! **Scarce tokens.** A lease is at most the centre's spare tokens over twice the stripes. So near
 //! the end there are no leases, every grant is the centre's, and the stripes are empty.
 //!
+//! **Another quota.** A change collects what lies in the stripes before and after it is announced, and makes leases void that are on
+//! their way; a lease looks, once its stripe is open, whether its quota still stands. So none of an old quota outlives it.
+//!
 //! Nobody waits: a stripe that another thread has opened is drawn past. That thread, stopped at this very
 //! point, keeps at most its lease from the others until it goes on.
 //!
-//! ORDERING: as in `cell.rs`, all Relaxed. Tokens are conserved by the modification order of each
+//! ORDERING: as in `cell.rs`, all Relaxed, but for two fences: a lease opens its stripe and then looks at the quota, a change
+//! announces the quota and then looks at the stripes, and of two that do so at the same moment one must see the other. Tokens are conserved by the modification order of each
 //! word: what a swap adds to one, a swap that came before in program order, and on whose success it
 //! depends, took from another. A look at several words is only a look: what it finds is taken by swaps.
 
 use crate::algorithm::TokenBucket;
 use crate::cell::{Cell, Step};
+use crate::sync::Ordering::SeqCst;
+use crate::sync::fence;
 use crate::sync::plain::{AtomicU64, Ordering::Relaxed};
 use alloc::boxed::Box;
 use crossbeam_utils::CachePadded;
@@ -41,6 +47,10 @@ const LEASE_MAX: u64 = 256;
 const HELD_SHARE: u64 = 4;
 /// Set while a lease is on its way to the stripe.
 const OPEN: u64 = 1 << 63;
+/// Set, while it is, if the quota has changed: the lease was measured by the old one, and goes back.
+const VOID: u64 = 1 << 62;
+/// The tokens of a stripe's word.
+const TOKENS: u64 = VOID - 1;
 /// Leases between two looks at a neighbour.
 const LOOK_EVERY: u64 = if cfg!(sluicegate_loom) { 1 } else { 8 };
 
@@ -65,6 +75,8 @@ pub(crate) trait Timed {
     type Now: Copy;
     fn read(&self) -> Self::Now;
     fn centre(&self, now: Self::Now) -> Centre;
+    /// Whether the quota of that time is still in force.
+    fn stands(&self, now: Self::Now) -> bool;
 }
 
 /// One thread's, or several threads', tokens.
@@ -81,7 +93,7 @@ struct Stripe {
 impl Stripe {
     /// Up to `n` of the tokens.
     fn take_up_to(&self, n: u64) -> u64 {
-        self.cell.update(|word| match (word & !OPEN).min(n) {
+        self.cell.update(|word| match (word & TOKENS).min(n) {
             0 => Step::Keep(0),
             taken => Step::Put(word - taken, taken),
         })
@@ -98,7 +110,16 @@ impl Stripe {
     }
 
     fn held(&self) -> u64 {
-        self.cell.load() & !OPEN
+        self.cell.load() & TOKENS
+    }
+
+    /// Takes all that there is, and makes what is on its way void.
+    fn empty(&self) -> u64 {
+        self.cell.update(|word| match word {
+            0 => Step::Keep(0),
+            word if word & OPEN == 0 => Step::Put(0, word & TOKENS),
+            word => Step::Put(OPEN | VOID, word & TOKENS),
+        })
     }
 }
 
@@ -160,7 +181,7 @@ impl Striped {
         let mut tries = 0_u32;
         let left = self.stripe(mine).cell.update(|word| {
             tries += 1;
-            match (word & !OPEN).checked_sub(n) {
+            match (word & TOKENS).checked_sub(n) {
                 Some(left) => Step::Put(word - n, Some(left)),
                 None => Step::Keep(None),
             }
@@ -185,7 +206,7 @@ impl Striped {
             let (full, at) = (centre.load(), time.centre(now));
             // A denial writes nothing: it is found out by loads.
             let taken = if at.spare(full, n).is_some() {
-                self.lease(centre, full, at, mine, n)
+                self.lease(centre, full, (time, now), mine, n)
             } else if self.reaches(full, at, n) {
                 self.gather(centre, full, time, mine, n)
             } else {
@@ -211,10 +232,23 @@ impl Striped {
     }
 
     /// `n` from the centre, and a lease for the stripe. `None`: the centre no longer has `n`.
-    fn lease(&self, centre: &Cell, full: u64, at: Centre, mine: usize, n: u64) -> Option<u64> {
-        let stripe = self.stripe(mine);
+    fn lease<T: Timed>(
+        &self,
+        centre: &Cell,
+        full: u64,
+        (time, now): (&T, T::Now),
+        mine: usize,
+        n: u64,
+    ) -> Option<u64> {
+        let (stripe, at) = (self.stripe(mine), time.centre(now));
         let worth = at.spare(full, n).is_some_and(|spare| self.share(spare) > 0);
-        let room = if worth { stripe.open(at.split.lease_max) } else { None };
+        let mut room = if worth { stripe.open(at.split.lease_max) } else { None };
+        // Opened before the look: who changes the quota after it finds the stripe open.
+        fence(SeqCst);
+        if room.is_some() && !time.stands(now) {
+            stripe.cell.update(|word| Step::Put(word & TOKENS, ()));
+            room = None;
+        }
         let found = room.map_or(0, |room| self.reclaim(stripe, mine, room));
         let room_left = room.map_or(0, |room| room - found);
         let drawn = centre.update(|full| {
@@ -227,7 +261,13 @@ impl Striped {
         });
         if room.is_some() {
             let leased = found + drawn.map_or(0, |(_, lease)| lease);
-            stripe.cell.update(|word| Step::Put((word & !OPEN) + leased, ()));
+            let void = stripe.cell.update(|word| match word & VOID {
+                0 => Step::Put((word & TOKENS) + leased, false),
+                _ => Step::Put(word & TOKENS, true),
+            });
+            if void {
+                self.give_back(centre, full, time, leased);
+            }
         }
         drawn.map(|(taken, _)| taken)
     }
@@ -245,7 +285,7 @@ impl Striped {
         let neighbour = self.stripe(mine.wrapping_add(1 + look / 2 % others));
         // Neither spent from nor leased for: both are in one figure.
         let word = neighbour.cell.load();
-        let seen = word & !OPEN | neighbour.leases.load(Relaxed) << 32;
+        let seen = word & TOKENS | neighbour.leases.load(Relaxed) << 32;
         if look.is_multiple_of(2) {
             stripe.neighbour.store(seen, Relaxed);
             return 0;
@@ -304,6 +344,13 @@ impl Striped {
             got += self.stripe(mine.wrapping_add(i)).take_up_to(n - got);
         }
         got
+    }
+
+    /// After the quota has changed: takes all that was leased by the old one, and lets no more of it come.
+    pub(crate) fn empty(&self) -> u64 {
+        // Announced before the look: who opens a stripe after it sees the new quota.
+        fence(SeqCst);
+        self.stripes.iter().map(|stripe| stripe.empty()).sum()
     }
 
     /// Tokens in one's own stripe. One load.

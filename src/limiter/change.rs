@@ -65,7 +65,7 @@ impl RateLimiter {
             Some(period) => self.free.warming_up_by(quota, period)?,
             None => self.waiting.shape(quota),
         };
-        self.live.change(&self.announced, quota, |now, next| {
+        let done = self.live.change(&self.announced, quota, |now, next| {
             if let Path::Batched(batch) = &self.path {
                 batch.again(&next.rule())?;
             }
@@ -80,7 +80,14 @@ impl RateLimiter {
                     terms.proportional(&next, state, units, now.rest()).map(Begin::at)
                 }
             }
-        })
+        });
+        // What was leased by the old quota since it was gathered.
+        if let Path::Striped(striped) = &self.path {
+            let before = self.cell.load();
+            let leased = striped.empty();
+            striped.give_back(&self.cell, before, &Stripes(self, striped), leased);
+        }
+        done
     }
 
     /// The state with all tokens in one place, and as new as the moment: an idle bucket has no more than its burst.

@@ -49,6 +49,10 @@ impl Timed for Stripes<'_> {
         self.0.live.now(&self.0.announced)
     }
 
+    fn stands(&self, now: Moment) -> bool {
+        self.0.live.stands(&self.0.announced, &now)
+    }
+
     fn centre(&self, now: Moment) -> Centre {
         Centre { split: self.1.split(now.terms().as_bucket()), units: now.units }
     }

@@ -17,6 +17,10 @@ impl Timed for At {
         self.0.get()
     }
 
+    fn stands(&self, _: u64) -> bool {
+        true
+    }
+
     fn centre(&self, units: u64) -> Centre {
         Centre { split: self.1, units }
     }
