@@ -102,5 +102,8 @@ fn no_limit_admits_more_than_its_burst_and_flow() {
         assert!(taken <= 50 + rate, "{taken} of {rate}");
         assert!(limiter.available() <= 50);
     }
-    assert!(taken.iter().any(|taken| taken.load(Relaxed) >= 50), "what was there at the start was taken");
+    assert!(
+        taken.iter().any(|taken| taken.load(Relaxed) >= 50),
+        "what was there at the start was taken"
+    );
 }

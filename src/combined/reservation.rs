@@ -169,6 +169,13 @@ impl Held for CombinedReservation<'_> {
         self.parts.places_mut().filter_map(Held::moved).max()
     }
 
+    fn late(&mut self, by: Duration) -> Denied {
+        let (n, at) = self.grant.told_late(by);
+        let tightest = Denied::new(n, at);
+        self.parts.0.iter_mut().for_each(|part| *part = None);
+        tightest
+    }
+
     fn used(&mut self) -> Grant {
         self.parts.spend();
         self.grant()

@@ -18,7 +18,7 @@ impl Combined<'_> {
     ///
     /// At once, as [`reserve`](Self::reserve).
     pub fn acquire_blocking(&self, n: u64) -> Result<Grant, Denied> {
-        Ok(sleep_for(self.place(n, None)?))
+        sleep_for(self.place(n, None)?, None)
     }
 
     /// [`acquire_blocking`](Self::acquire_blocking), if the wait is at most `timeout`. Otherwise it fails at once,
@@ -28,7 +28,7 @@ impl Combined<'_> {
     ///
     /// At once, as [`reserve_within`](Self::reserve_within).
     pub fn acquire_blocking_timeout(&self, n: u64, timeout: Duration) -> Result<Grant, Denied> {
-        Ok(sleep_for(self.place(n, Some(timeout))?))
+        sleep_for(self.place(n, Some(timeout))?, Some(timeout))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Waiting in a future.
 
-use super::{Held, Of, Reservation};
+use super::{Held, Of, Reservation, too_late};
 use crate::error::Denied;
 use crate::figures::Grant;
 use crate::keyed::KeyedLimiter;
@@ -92,8 +92,13 @@ pub(crate) trait Ask {
 /// How far a wait is. One after the other in the same memory, since who is woken finds none of it in his caches.
 #[derive(Debug)]
 enum State<A: Ask> {
-    Asked { ask: A, within: Option<Duration>, jitter: Duration },
-    Waiting(A::Place),
+    Asked {
+        ask: A,
+        within: Option<Duration>,
+        jitter: Duration,
+    },
+    /// And how much later it may yet become.
+    Waiting(A::Place, Option<Duration>),
     Done(Result<Grant, Denied>),
 }
 
@@ -134,13 +139,14 @@ impl<A: Ask> Wait<A> {
                     if !wait.is_zero() {
                         this.timer.set(Some(sleep(wait)));
                     }
-                    State::Waiting(place)
+                    let rest = within.map(|within| within.saturating_sub(wait));
+                    State::Waiting(place, rest)
                 }
                 Err(denied) => State::Done(Err(denied)),
             };
         }
-        let place = match this.state {
-            State::Waiting(place) => place,
+        let (place, rest) = match this.state {
+            State::Waiting(place, rest) => (place, rest),
             State::Done(answer) => return Poll::Ready(*answer),
             // It has just been taken, or denied.
             State::Asked { .. } => return Poll::Pending,
@@ -149,7 +155,14 @@ impl<A: Ask> Wait<A> {
             ready!(timer.poll(cx));
             // Another quota may have moved the place; the limiter's clock is not asked otherwise, so that a
             // timer's word is enough.
-            this.timer.set(place.moved().map(sleep));
+            this.timer.set(None);
+            let Some(left) = place.moved() else { break };
+            if let Some(late) = too_late(left, rest) {
+                let answer = Err(place.late(late));
+                *this.state = State::Done(answer);
+                return Poll::Ready(answer);
+            }
+            this.timer.set(Some(sleep(left)));
         }
         let answer = Ok(place.used());
         *this.state = State::Done(answer);

@@ -1,6 +1,6 @@
 //! Waiting in a thread.
 
-use super::{Held, Of, Reservation};
+use super::{Held, Of, Reservation, too_late};
 use crate::error::Denied;
 use crate::figures::Grant;
 use crate::keyed::KeyedLimiter;
@@ -11,17 +11,22 @@ use core::time::Duration;
 use std::thread;
 
 fn acquire(line: Of<'_>, whose: Whose, n: u64, within: Option<Duration>) -> Result<Grant, Denied> {
-    Ok(sleep_for(Reservation::take(line, whose, n, within)?))
+    sleep_for(Reservation::take(line, whose, n, within)?, within)
 }
 
-/// Sleeps until it is due.
-pub(crate) fn sleep_for(mut place: impl Held) -> Grant {
-    let mut left = Some(place.waits()).filter(|wait| !wait.is_zero());
+/// Sleeps until it is due, or is known not to be within that time.
+pub(crate) fn sleep_for(mut place: impl Held, within: Option<Duration>) -> Result<Grant, Denied> {
+    let wait = place.waits();
+    let mut rest = within.map(|within| within.saturating_sub(wait));
+    let mut left = Some(wait).filter(|wait| !wait.is_zero());
     while let Some(wait) = left {
         thread::sleep(wait);
         left = place.moved();
+        if let Some(late) = left.and_then(|left| too_late(left, &mut rest)) {
+            return Err(place.late(late));
+        }
     }
-    place.used()
+    Ok(place.used())
 }
 
 impl RateLimiter {

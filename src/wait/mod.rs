@@ -106,9 +106,25 @@ pub(crate) trait Held {
     /// How long still, if a quota has changed since it was taken or this was last asked.
     fn moved(&mut self) -> Option<Duration>;
 
+    /// Gives it up, since it has moved beyond the caller's patience by that time.
+    fn late(&mut self, by: Duration) -> Denied;
+
     /// The tokens are spent, also if a limiter's clock is a little behind the one that was waited by.
     fn used(&mut self) -> Grant;
 }
 
 /// `&dyn Line` of a limiter, so that places, futures and streams need no type parameter.
 pub(crate) type Of<'a> = &'a dyn Line;
+
+#[cfg(feature = "std")]
+/// By how much another wait of `left` exceeds what is left of a timeout, which it is taken from otherwise.
+fn too_late(left: Duration, rest: &mut Option<Duration>) -> Option<Duration> {
+    let rest = rest.as_mut()?;
+    match rest.checked_sub(left) {
+        Some(less) => {
+            *rest = less;
+            None
+        }
+        None => Some(left.saturating_sub(*rest)),
+    }
+}

@@ -153,6 +153,11 @@ impl Held for Reservation<'_> {
         Some(self.ready_in()).filter(|left| !left.is_zero())
     }
 
+    fn late(&mut self, by: Duration) -> Denied {
+        self.give_up();
+        Denied::new(self.place.n, self.place.at.told(Some(by)))
+    }
+
     fn used(&mut self) -> Grant {
         self.spend();
         self.grant()
