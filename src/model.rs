@@ -374,6 +374,17 @@ impl Places {
         self.0.give_up(&place.0, place.0.n)
     }
 
+    /// Makes the bucket full.
+    pub fn reset(&self) {
+        self.0.reset();
+    }
+
+    /// Takes `n` now.
+    #[must_use]
+    pub fn check(&self, n: u64) -> bool {
+        self.0.check_n(n).is_ok()
+    }
+
     /// Whole tokens there, negative in debt.
     #[must_use]
     pub fn available(&self) -> i64 {

@@ -110,3 +110,40 @@ fn cancel_against_a_place_in_a_shorter_line() {
         (Box::new(move || a.cancel(first)), Box::new(other), Box::new(then))
     });
 }
+
+/// Guards that a reset is counted with the word that it swaps: a place of before gives back nothing of what is there since.
+#[test]
+fn reset_against_cancel() {
+    both_orders(|| {
+        let places = Arc::new(Places::new(2));
+        let place = places.reserve(1);
+        let (a, b) = (places.clone(), places.clone());
+        let reset = move || {
+            b.reset();
+            b.check(2)
+        };
+        let then = move |_: u64, taken: bool| {
+            assert!(taken, "a reset fills the bucket");
+            assert_eq!(places.available(), 0);
+        };
+        (Box::new(move || a.cancel(place)), Box::new(reset), Box::new(then))
+    });
+}
+
+/// A place that is taken while somebody resets is of one word or of the other.
+#[test]
+fn reset_against_a_place() {
+    both_orders(|| {
+        let places = Arc::new(Places::new(2));
+        let (a, b) = (places.clone(), places.clone());
+        let taken = move || {
+            let place = a.reserve(1);
+            a.cancel(place)
+        };
+        let then = move |back: u64, ()| {
+            // Taken before, it is gone; taken after, it was there at once, and is spent.
+            assert!(back <= 1 && places.available() <= 2 && places.available() >= 1);
+        };
+        (Box::new(taken), Box::new(move || b.reset()), Box::new(then))
+    });
+}
