@@ -190,7 +190,8 @@ impl RateLimiter {
     ///
     /// It is a [`reserve`](Self::reserve) with one of tokio's timers: nothing is taken before the first poll, and
     /// what is dropped gives its place up. If the tokens are there it is ready at once, at the cost of a check.
-    /// Timers have milliseconds: a wait ends up to one later than its moment, never before. A limiter that is waited for
+    /// Timers have milliseconds: a wait ends up to one later than its moment, never before. A lower rate makes it longer;
+    /// a higher one is for those who come after, since nobody is woken before his timer. A limiter that is waited for
     /// on a paused clock should read [`TokioClock`](crate::TokioClock).
     ///
     /// ```
@@ -220,7 +221,8 @@ impl RateLimiter {
     }
 
     /// [`acquire`](Self::acquire), if the wait is at most `timeout`. Otherwise it fails at once, and takes
-    /// nothing: what is known to come too late is not waited for.
+    /// nothing: what is known to come too late is not waited for. If it becomes so by a lower rate, it fails when it would
+    /// have ended, and gives its place up.
     ///
     /// # Errors
     ///
