@@ -31,6 +31,9 @@
 extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
+// Tests within share the exact models of those without.
+#[cfg(test)]
+extern crate self as sluicegate;
 
 mod algorithm;
 mod cell;
@@ -46,6 +49,8 @@ mod live;
 #[doc(hidden)]
 pub mod model;
 mod quota;
+#[cfg(feature = "redis")]
+mod redis;
 mod striped;
 mod sync;
 mod tiers;
@@ -71,6 +76,8 @@ pub use figures::Grant;
 pub use keyed::{KeyedBuilder, KeyedLimiter, WhenFull};
 pub use limiter::{Builder, RateLimiter};
 pub use quota::Quota;
+#[cfg(feature = "redis")]
+pub use redis::{RedisBuilder, RedisError, RedisLimiter};
 pub use tiers::{Tiers, TiersBuilder};
 pub use wait::Reservation;
 #[cfg(feature = "tokio")]
