@@ -9,7 +9,9 @@ mod server;
 use server::Server;
 use sluicegate::{Quota, RedisError, RedisLimiter};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -203,6 +205,110 @@ async fn a_user_without_rights_is_a_fault_of_the_configuration() {
     let error = limiter.check("a").await.unwrap_err();
     assert!(error.is_configuration() && error.to_string().contains("NOPERM"), "{error}");
     assert!(!format!("{limiter:?}").contains("secret"), "{limiter:?}");
+}
+
+/// A server that has no room for another connection says so once and hangs up. That is not the end of the limiter.
+#[tokio::test]
+async fn a_server_without_room_for_a_connection_is_found_again() {
+    let mut server = Server::start(&["--maxclients", "3"]);
+    let limiter = connect(&server.url(), DEADLINE).await;
+    limiter.check("a").await.unwrap();
+    server.kill();
+    in_time(&limiter, "a").await.unwrap_err();
+    server.restart();
+    let others: Vec<_> = (0..3).map(|_| server.client()).collect();
+    for _ in 0..20 {
+        let error = in_time(&limiter, "a").await.unwrap_err();
+        assert!(error.is_degraded(), "{error}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(others);
+    recovers(&limiter, "a").await;
+}
+
+/// A changed password stops a limiter that reconnects, until it is what it was.
+#[tokio::test]
+async fn a_login_that_is_refused_later_is_told_and_tried_again() {
+    let mut server = Server::start(&["--requirepass", "right"]);
+    let limiter = connect(&format!("redis://:right@127.0.0.1:{}", server.port()), DEADLINE).await;
+    server.kill();
+    server.set_option("--requirepass", "other");
+    server.restart();
+    let mut error = in_time(&limiter, "a").await.unwrap_err();
+    while error.is_degraded() {
+        error = in_time(&limiter, "a").await.unwrap_err();
+    }
+    assert!(error.is_configuration() && !format!("{error:?}").contains("right"), "{error}");
+    server.kill();
+    server.set_option("--requirepass", "right");
+    server.restart();
+    let began = Instant::now();
+    while in_time(&limiter, "a").await.is_err() {
+        assert!(began.elapsed() < PATIENT);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Passes everything on between clients and a server, but cuts a connection when the server has answered for the n-th
+/// time, after so many bytes of the answer, for the n of `cuts`.
+fn cutting(server: u16, cuts: &'static [usize], bytes: usize) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let answered = Arc::new(AtomicUsize::new(0));
+    let pass_on = move |mut client: TcpStream, answered: &AtomicUsize| -> std::io::Result<()> {
+        let mut server = TcpStream::connect(("127.0.0.1", server))?;
+        let (mut asks, mut asked) = (client.try_clone()?, server.try_clone()?);
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut asks, &mut asked);
+            asked.shutdown(Shutdown::Both)
+        });
+        let mut buffer = [0; 4_096];
+        while let length @ 1.. = server.read(&mut buffer)? {
+            if cuts.contains(&(answered.fetch_add(1, Ordering::Relaxed) + 1)) {
+                client.write_all(&buffer[..bytes.min(length)])?;
+                break;
+            }
+            client.write_all(&buffer[..length])?;
+        }
+        client.shutdown(Shutdown::Both)
+    };
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let answered = Arc::clone(&answered);
+            // A connection that has ended on either side has ended.
+            std::thread::spawn(move || pass_on(client, &answered).ok());
+        }
+    });
+    port
+}
+
+/// Whether an answer is lost as a whole or breaks off: it is charged once, and nothing is sent again.
+#[tokio::test]
+async fn what_may_have_been_applied_is_not_sent_again() {
+    for bytes in [0, 3] {
+        let server = Server::start(&[]);
+        let direct = connect(&server.url(), PATIENT).await;
+        // So that the server has the scripts.
+        direct.check("warm").await.unwrap();
+        let proxy = cutting(server.port(), &[5, 9, 10, 11, 17], bytes);
+        let limiter = connect(&format!("redis://127.0.0.1:{proxy}"), PATIENT).await;
+        let (mut granted, mut lost) = (0, 0);
+        while granted < 20 {
+            match limiter.check("a").await {
+                Ok(_) => granted += 1,
+                Err(error) => {
+                    assert!(error.is_degraded() && error.may_be_applied(), "{error:?}");
+                    lost += 1;
+                    assert!(lost < 50, "{error:?}");
+                }
+            }
+        }
+        assert!((3..=10).contains(&lost), "{lost}");
+        let left = direct.available("a").await.unwrap();
+        assert!((100 - granted - lost..=100 - granted).contains(&left), "{left}, {lost} lost");
+        // Cut in the midst of an answer, the server has certainly done it.
+        assert!(left < 100 - granted, "{left}");
+    }
 }
 
 /// What connecting fails with, which never says what the URL does.

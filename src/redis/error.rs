@@ -79,8 +79,11 @@ impl RedisError {
         let text = text(error);
         match error.kind() {
             ErrorKind::Io => Self::Connection(text),
+            // Connected to what is a Redis, it is an answer that broke off.
+            ErrorKind::Parse => Self::Connection(text),
+            ErrorKind::AuthenticationFailed => Self::Configuration(LOGIN_REFUSED.to_string()),
             ErrorKind::Server(ServerErrorKind::BusyLoading) => Self::Unavailable(text),
-            _ if has_word(&text, &PASSING) => Self::Unavailable(text),
+            _ if is_passing(&text) => Self::Unavailable(text),
             _ => Self::Configuration(text),
         }
     }
@@ -89,10 +92,7 @@ impl RedisError {
     pub(super) fn of_connecting(error: &::redis::RedisError, server: &str) -> Self {
         let said = text(error);
         if error.kind() == ErrorKind::AuthenticationFailed || has_word(&said, &LOGIN) {
-            let text = alloc::format!(
-                "{server} refuses the login: the user or the password in the URL is wrong or missing"
-            );
-            return Self::Configuration(text);
+            return Self::Configuration(alloc::format!("{server}: {LOGIN_REFUSED}"));
         }
         let eof = error.is_connection_dropped() && !error.is_connection_refusal();
         match error.kind() {
@@ -104,7 +104,7 @@ impl RedisError {
                 "{server} closed the connection at once: is it another service, or does it want TLS (rediss://)?"
             )),
             ErrorKind::Io => Self::Connection(alloc::format!("cannot connect to {server}: {said}")),
-            _ if has_word(&said, &PASSING) || said.contains("max number of clients") => {
+            _ if is_passing(&said) => {
                 Self::Unavailable(alloc::format!("{server} cannot serve now: {said}"))
             }
             _ => Self::Configuration(alloc::format!("{server} cannot be used: {said}")),
@@ -128,6 +128,22 @@ const PASSING: [&str; 9] = [
 
 /// What a server says to a login that it refuses, or misses.
 const LOGIN: [&str; 3] = ["WRONGPASS", "NOAUTH", "NOPERM"];
+
+const LOGIN_REFUSED: &str =
+    "the server refuses the login: the user or the password in the URL is wrong or missing";
+
+fn is_passing(text: &str) -> bool {
+    has_word(text, &PASSING) || text.contains("max number of clients")
+}
+
+/// Whether it may be the end of a handshake, rather than a script's. Those of scripts are known.
+pub(super) fn may_be_of_handshake(error: &::redis::RedisError) -> bool {
+    let text = text(error);
+    error.kind() != ErrorKind::Io && !has_word(&text, &PASSING) && !has_word(&text, &OF_SCRIPTS)
+}
+
+/// What a script fails with that is not passing.
+const OF_SCRIPTS: [&str; 3] = ["NOSCRIPT", "WRONGTYPE", "NOPERM"];
 
 /// Whether a whole word of the text is among `words`.
 fn has_word(text: &str, words: &[&str]) -> bool {

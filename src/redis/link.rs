@@ -1,13 +1,13 @@
 //! The connection of one limiter, and a call over it.
 
-use super::error::{RedisError, is_no_script};
+use super::error::{RedisError, is_no_script, may_be_of_handshake};
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{
     Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, ProtocolVersion, Script,
 };
 use alloc::string::{String, ToString};
 use core::time::Duration;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use tokio::time::timeout;
 
 /// Calls that may be on their way at once before another waits for room.
@@ -33,9 +33,19 @@ impl Lua {
 /// socket with it.
 #[derive(Clone)]
 pub(super) struct Link {
-    manager: ConnectionManager,
+    managed: Arc<Mutex<Managed>>,
+    client: Client,
+    config: ConnectionManagerConfig,
     server: String,
     deadline: Duration,
+}
+
+/// The manager makes a lost connection anew. But a handshake that the server refuses it takes for its last, and answers
+/// with that for ever: then it is replaced.
+struct Managed {
+    manager: ConnectionManager,
+    /// How many there were before.
+    replaced: u64,
 }
 
 impl Link {
@@ -54,9 +64,12 @@ impl Link {
             // Within the deadline, which is around everything.
             .set_response_timeout(None)
             .set_pipeline_buffer_size(PIPELINE);
-        let connecting = ConnectionManager::new_with_config(client, config);
+        let connecting = ConnectionManager::new_with_config(client.clone(), config.clone());
         match timeout(connect_timeout, connecting).await {
-            Ok(Ok(manager)) => Ok(Self { manager, server, deadline }),
+            Ok(Ok(manager)) => {
+                let managed = Arc::new(Mutex::new(Managed { manager, replaced: 0 }));
+                Ok(Self { managed, client, config, server, deadline })
+            }
             Ok(Err(error)) => Err(RedisError::of_connecting(&error, &server)),
             Err(_) => Err(RedisError::Connection(alloc::format!(
                 "cannot connect to {server} within {connect_timeout:?}"
@@ -104,8 +117,35 @@ impl Link {
     }
 
     async fn send<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, ::redis::RedisError> {
-        let value = self.manager.clone().send_packed_command(command).await?;
-        Ok(::redis::from_redis_value(value.extract_error()?)?)
+        let (mut manager, replaced) = {
+            let managed = self.managed();
+            (managed.manager.clone(), managed.replaced)
+        };
+        match manager.send_packed_command(command).await {
+            Ok(value) => Ok(::redis::from_redis_value(value.extract_error()?)?),
+            Err(error) => {
+                if may_be_of_handshake(&error) {
+                    self.replace(replaced);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Begins with a manager that has not failed; it connects when it is next asked. Of many who find that it is
+    /// time, one does.
+    fn replace(&self, seen: u64) {
+        let mut managed = self.managed();
+        if managed.replaced == seen
+            && let Ok(manager) =
+                ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone())
+        {
+            *managed = Managed { manager, replaced: seen + 1 };
+        }
+    }
+
+    fn managed(&self) -> MutexGuard<'_, Managed> {
+        self.managed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The manager connects anew outside of its own timeouts, so this one is around everything. What is dropped

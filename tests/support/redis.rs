@@ -70,6 +70,12 @@ impl Server {
         panic!("redis-server does not start again");
     }
 
+    /// Of the next start.
+    pub fn set_option(&mut self, name: &str, value: &str) {
+        let at = self.options.iter().position(|option| option == name).unwrap();
+        self.options[at + 1] = value.to_owned();
+    }
+
     /// Holds the process where it is, as if its machine had too much to do, until it is let go on.
     pub fn pause(&self) {
         self.signal("-STOP");
