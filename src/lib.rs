@@ -21,6 +21,7 @@
 //! - [`Grant`] and [`Denied`]: the answers, and their figures.
 //! - [`Reservation`]: a place in line, for those who wait. [`Combined`]: several limits, all or nothing. [`Tiers`]: by name.
 //! - [`Algorithm`]: token bucket, leaky bucket, fixed window, sliding window.
+//! - `RedisLimiter` (feature `redis`): one for each key, shared by all machines.
 //! - [`Clock`]: where time comes from; [`ManualClock`] for tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
@@ -92,6 +93,9 @@ pub mod docs {
     pub mod internals {}
     #[doc = include_str!("../docs/limits.md")]
     pub mod limits {}
+    #[cfg(feature = "redis")]
+    #[doc = include_str!("../docs/redis.md")]
+    pub mod redis {}
     #[doc = include_str!("../docs/speed.md")]
     pub mod speed {}
 }

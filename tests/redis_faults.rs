@@ -205,6 +205,16 @@ async fn a_user_without_rights_is_a_fault_of_the_configuration() {
     let error = limiter.check("a").await.unwrap_err();
     assert!(error.is_configuration() && error.to_string().contains("NOPERM"), "{error}");
     assert!(!format!("{limiter:?}").contains("secret"), "{limiter:?}");
+
+    // The rights that it needs, and no others.
+    let rights = ["+evalsha", "+eval", "+del", "+time", "+get", "+set"];
+    let user = ["SETUSER", "able", "on", ">secret", "~sluicegate:*"];
+    redis::cmd("ACL").arg(&user).arg(&rights).exec(&mut server.client()).unwrap();
+    let url = format!("redis://able:secret@127.0.0.1:{}", server.port());
+    let limiter = connect(&url, PATIENT).await;
+    limiter.check("a").await.unwrap();
+    limiter.refund("a", 1).await.unwrap();
+    limiter.reset("a").await.unwrap();
 }
 
 /// A server that has no room for another connection says so once and hangs up. That is not the end of the limiter.
