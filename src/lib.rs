@@ -33,7 +33,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 // Tests within share the exact models of those without.
-#[cfg(test)]
+#[cfg(all(test, feature = "redis"))]
 extern crate self as sluicegate;
 
 mod algorithm;
