@@ -23,9 +23,10 @@ may_import() {
         keyed) echo "algorithm cell clock error figures line live quota sync word" ;;
         combined) echo "error figures keyed limiter line wait" ;;
         wait) echo "error figures keyed limiter line" ;;
+        redis) echo "algorithm error figures quota" ;;
         tiers) echo "error keyed quota" ;;
         model) echo "algorithm cell clock keyed limiter line live quota striped sync" ;;
-        lib) echo "algorithm clock combined error figures keyed limiter quota tiers wait" ;;
+        lib) echo "algorithm clock combined error figures keyed limiter quota redis tiers wait" ;;
         *) return 1 ;;
     esac
 }

@@ -14,6 +14,7 @@ echo "== clippy: all features, then none, then each alone"
 cargo clippy --locked --quiet --all-targets --all-features -- -D warnings
 cargo clippy --locked --quiet --no-default-features -- -D warnings
 cargo clippy --locked --quiet --no-default-features --features std -- -D warnings
+cargo clippy --locked --quiet --no-default-features --features redis -- -D warnings
 
 echo "== documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --all-features

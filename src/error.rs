@@ -232,6 +232,10 @@ impl QuotaError {
         "batch must be left out: at this rate and burst a unit of token time is too many tokens",
     );
 
+    #[cfg(feature = "redis")]
+    pub(crate) const REDIS_BURST: Self =
+        Self::range("burst", "burst must flow within 71 years in Redis, whose numbers end there");
+
     pub(crate) const fn window_count(most: u64) -> Self {
         let text = "count must fit a window's packing; at this period it must be at most";
         Self { field: "count", text, number: Some(most), position: None }

@@ -21,6 +21,7 @@
 //! - [`Grant`] and [`Denied`]: the answers, and their figures.
 //! - [`Reservation`]: a place in line, for those who wait. [`Combined`]: several limits, all or nothing. [`Tiers`]: by name.
 //! - [`Algorithm`]: token bucket, leaky bucket, fixed window, sliding window.
+//! - `RedisLimiter` (feature `redis`): one for each key, shared by all machines.
 //! - [`Clock`]: where time comes from; [`ManualClock`] for tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
@@ -31,6 +32,9 @@
 extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
+// Tests within share the exact models of those without.
+#[cfg(all(test, feature = "redis"))]
+extern crate self as sluicegate;
 
 mod algorithm;
 mod cell;
@@ -46,6 +50,8 @@ mod live;
 #[doc(hidden)]
 pub mod model;
 mod quota;
+#[cfg(feature = "redis")]
+mod redis;
 mod striped;
 mod sync;
 mod tiers;
@@ -71,6 +77,8 @@ pub use figures::Grant;
 pub use keyed::{KeyedBuilder, KeyedLimiter, WhenFull};
 pub use limiter::{Builder, RateLimiter};
 pub use quota::Quota;
+#[cfg(feature = "redis")]
+pub use redis::{RedisBuilder, RedisError, RedisLimiter};
 pub use tiers::{Tiers, TiersBuilder};
 pub use wait::Reservation;
 #[cfg(feature = "tokio")]
@@ -85,6 +93,9 @@ pub mod docs {
     pub mod internals {}
     #[doc = include_str!("../docs/limits.md")]
     pub mod limits {}
+    #[cfg(feature = "redis")]
+    #[doc = include_str!("../docs/redis.md")]
+    pub mod redis {}
     #[doc = include_str!("../docs/speed.md")]
     pub mod speed {}
 }

@@ -11,6 +11,9 @@ use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Signed, ToPrimitive};
 use sluicegate::Quota;
+// What a prelude would bring is named: tests within the library, which has none of std's, share this.
+use std::format;
+use std::string::String;
 use std::time::Duration;
 
 pub type Exact = BigRational;

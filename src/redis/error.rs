@@ -1,0 +1,207 @@
+//! What can come of a call to Redis, other than a grant.
+
+use crate::error::{Denied, QuotaError};
+use ::redis::ErrorKind;
+use ::redis::ServerErrorKind;
+use alloc::string::{String, ToString};
+use core::error::Error;
+use core::fmt;
+use core::time::Duration;
+
+/// Why a call to a limiter in Redis did not end in a grant: it was denied, or there is no answer.
+///
+/// One type, so that `?` takes both and nothing is nested. Who must tell them apart asks for
+/// [`denied`](Self::denied).
+///
+/// ```
+/// use sluicegate::{RedisError, RedisLimiter};
+///
+/// # #[allow(dead_code)]
+/// async fn serve(limiter: &RedisLimiter, user: &str) -> Result<&'static str, RedisError> {
+///     match limiter.check(user).await {
+///         Ok(grant) => Ok(if grant.remaining() < 3 { "welcome, slowly" } else { "welcome" }),
+///         Err(RedisError::Denied(denied)) if !denied.is_never() => Ok("come back later"),
+///         // Redis is away: here everybody is let in.
+///         Err(error) if error.is_degraded() => Ok("welcome, unlimited"),
+///         Err(error) => Err(error),
+///     }
+/// }
+/// ```
+///
+/// No text in it has a password, or the URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RedisError {
+    /// The limiter's answer "no". It is no failure.
+    Denied(Denied),
+    /// No answer came within the [deadline](crate::RedisBuilder::deadline), which this is.
+    Timeout(Duration),
+    /// There is no connection, or it was lost before the answer.
+    Connection(String),
+    /// The server answered that it cannot now: it is out of memory, read-only, busy, loading, short of replicas.
+    /// Nothing was taken.
+    Unavailable(String),
+    /// Something is set up wrongly, and stays so until somebody mends it: the URL, the login, the rights of the user, what is
+    /// kept under the limiter's keys. Nothing was taken.
+    Configuration(String),
+    /// A quota that a limiter in Redis cannot have.
+    Quota(QuotaError),
+}
+
+impl RedisError {
+    /// The denial, if it is one.
+    #[must_use]
+    pub fn denied(&self) -> Option<&Denied> {
+        if let Self::Denied(denied) = self { Some(denied) } else { None }
+    }
+
+    /// Whether Redis is away, or not able for now: it may be better soon.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        matches!(self, Self::Timeout(_) | Self::Connection(_) | Self::Unavailable(_))
+    }
+
+    /// Whether somebody has to mend the set-up first.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Configuration(_) | Self::Quota(_))
+    }
+
+    /// Whether the server may have done what was asked without our having its answer. It is not asked again, so
+    /// such a call may be charged in vain, and is never charged twice.
+    #[must_use]
+    pub fn may_be_applied(&self) -> bool {
+        matches!(self, Self::Timeout(_) | Self::Connection(_))
+    }
+
+    /// The failure of a call.
+    pub(super) fn of_call(error: &::redis::RedisError) -> Self {
+        let text = text(error);
+        match error.kind() {
+            ErrorKind::Io => Self::Connection(text),
+            // Connected to what is a Redis, it is an answer that broke off.
+            ErrorKind::Parse => Self::Connection(text),
+            ErrorKind::AuthenticationFailed => Self::Configuration(LOGIN_REFUSED.to_string()),
+            ErrorKind::Server(ServerErrorKind::BusyLoading) => Self::Unavailable(text),
+            _ if is_passing(&text) => Self::Unavailable(text),
+            _ => Self::Configuration(text),
+        }
+    }
+
+    /// The failure to connect to a server at this address.
+    pub(super) fn of_connecting(error: &::redis::RedisError, server: &str) -> Self {
+        let said = text(error);
+        if error.kind() == ErrorKind::AuthenticationFailed || has_word(&said, &LOGIN) {
+            return Self::Configuration(alloc::format!("{server}: {LOGIN_REFUSED}"));
+        }
+        let eof = error.is_connection_dropped() && !error.is_connection_refusal();
+        match error.kind() {
+            ErrorKind::Parse => Self::Configuration(alloc::format!(
+                "{server} does not speak the protocol of Redis in the clear: is it another service, or does it want \
+                 TLS (rediss://)?"
+            )),
+            ErrorKind::Io if eof => Self::Connection(alloc::format!(
+                "{server} closed the connection at once: is it another service, or does it want TLS (rediss://)?"
+            )),
+            ErrorKind::Io => Self::Connection(alloc::format!("cannot connect to {server}: {said}")),
+            _ if is_passing(&said) => {
+                Self::Unavailable(alloc::format!("{server} cannot serve now: {said}"))
+            }
+            _ => Self::Configuration(alloc::format!("{server} cannot be used: {said}")),
+        }
+    }
+}
+
+/// What a server says that cannot now. Looked for in all of the text, since an older server wraps what happens
+/// within a script, and proxies prefix what they pass on.
+const PASSING: [&str; 9] = [
+    "OOM",
+    "READONLY",
+    "BUSY",
+    "LOADING",
+    "NOREPLICAS",
+    "MISCONF",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+];
+
+/// What a server says to a login that it refuses, or misses.
+const LOGIN: [&str; 3] = ["WRONGPASS", "NOAUTH", "NOPERM"];
+
+const LOGIN_REFUSED: &str =
+    "the server refuses the login: the user or the password in the URL is wrong or missing";
+
+fn is_passing(text: &str) -> bool {
+    has_word(text, &PASSING) || text.contains("max number of clients")
+}
+
+/// Whether it may be the end of a handshake, rather than a script's. Those of scripts are known.
+pub(super) fn may_be_of_handshake(error: &::redis::RedisError) -> bool {
+    let text = text(error);
+    error.kind() != ErrorKind::Io && !has_word(&text, &PASSING) && !has_word(&text, &OF_SCRIPTS)
+}
+
+/// What a script fails with that is not passing.
+const OF_SCRIPTS: [&str; 3] = ["NOSCRIPT", "WRONGTYPE", "NOPERM"];
+
+/// Whether a whole word of the text is among `words`.
+fn has_word(text: &str, words: &[&str]) -> bool {
+    text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| words.contains(&word))
+}
+
+/// Whether the server does not know a script by its digest, so that it has not run. Found anywhere, since a proxy may
+/// put its own words in front.
+pub(super) fn is_no_script(error: &::redis::RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+        || (error.code().is_some() && text(error).contains("NOSCRIPT"))
+}
+
+/// The server's words, or the system's.
+fn text(error: &::redis::RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => alloc::format!("{code} {detail}"),
+        (Some(code), None) => code.to_string(),
+        (None, _) => error.to_string(),
+    }
+}
+
+impl From<Denied> for RedisError {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+impl From<QuotaError> for RedisError {
+    fn from(error: QuotaError) -> Self {
+        Self::Quota(error)
+    }
+}
+
+impl fmt::Display for RedisError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied(denied) => denied.fmt(f),
+            Self::Timeout(deadline) => {
+                write!(
+                    f,
+                    "no answer from Redis within {deadline:?}; the call may have been charged"
+                )
+            }
+            Self::Connection(text) => write!(f, "no connection to Redis: {text}"),
+            Self::Unavailable(text) => write!(f, "Redis is not able to answer now: {text}"),
+            Self::Configuration(text) => write!(f, "Redis is not set up for this limiter: {text}"),
+            Self::Quota(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for RedisError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Denied(denied) => Some(denied),
+            Self::Quota(error) => Some(error),
+            _ => None,
+        }
+    }
+}

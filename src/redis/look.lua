@@ -1,0 +1,1 @@
+return {debt, debt_part}
