@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-use sluicegate::{
-    Algorithm, Denied, KeyedLimiter, ManualClock, Quota, RateLimiter, Reservation, WhenFull,
-};
+use sluicegate::{Denied, KeyedLimiter, ManualClock, Quota, RateLimiter, Reservation, WhenFull};
 use std::time::Duration;
 
 const STEP: Duration = Duration::from_millis(100);
@@ -362,83 +360,6 @@ fn a_grant_is_of_the_moment_that_it_is_due() {
     });
 }
 
-/// Three a second: the windows of the line are booked one after the other.
-#[test]
-fn fixed_windows_are_booked_in_order() {
-    let second = Duration::from_secs;
-    let clock = ManualClock::new();
-    let builder = RateLimiter::builder(Quota::per_second(3)).fixed_window();
-    let limiter = builder.clock(clock.clone()).build().unwrap();
-    clock.set(Duration::from_millis(400));
-    assert!(limiter.check_n(2).is_ok());
-    let two = limiter.reserve(2).unwrap();
-    assert_eq!(two.ready_in(), Duration::from_millis(600));
-    assert!(limiter.check().is_err(), "somebody waits for what is left");
-    let one = limiter.reserve(1).unwrap();
-    let three = limiter.reserve(3).unwrap();
-    assert_eq!(one.ready_in(), two.ready_in());
-    assert_eq!(three.ready_in(), Duration::from_millis(1_600));
-    assert!(limiter.reserve(4).unwrap_err().is_never());
-    assert_eq!(limiter.available(), -6);
-    let next = limiter.check().unwrap_err();
-    assert_eq!(next.retry_after(), Some(Duration::from_millis(2_600)));
-    assert!(limiter.reserve_within(1, Duration::from_millis(2_599)).is_err());
-    assert_eq!(two.cancel(), 0, "a later window has been begun");
-    assert_eq!(three.cancel(), 3);
-    let again = limiter.reserve(3).unwrap();
-    assert_eq!(again.ready_in(), Duration::from_millis(1_600));
-    for (at, admits) in [(second(1), 0), (second(2), 0), (second(3), 3)] {
-        clock.set(at);
-        assert_eq!((0..4).filter(|_| limiter.check().is_ok()).count(), admits, "at {at:?}");
-    }
-    assert!(again.ready_in().is_zero() && one.ready_in().is_zero());
-}
-
-/// A place in a sliding window is due when the limiter would have admitted it.
-#[test]
-fn sliding_windows_are_booked_in_order() {
-    let reserved = {
-        let clock = ManualClock::new();
-        let builder = RateLimiter::builder(Quota::per_second(10)).sliding_window();
-        let limiter = builder.clock(clock.clone()).build().unwrap();
-        clock.set(Duration::from_millis(300));
-        assert!(limiter.check_n(10).is_ok());
-        let places: Vec<_> = (0..40).map(|_| limiter.reserve(1).unwrap()).collect();
-        assert!(limiter.check().is_err());
-        places.iter().map(|place| place.ready_in()).collect::<Vec<_>>()
-    };
-    // The same by somebody who asks again and again.
-    let clock = ManualClock::new();
-    let builder = RateLimiter::builder(Quota::per_second(10)).sliding_window();
-    let limiter = builder.clock(clock.clone()).build().unwrap();
-    clock.set(Duration::from_millis(300));
-    assert!(limiter.check_n(10).is_ok());
-    let mut waited = Duration::ZERO;
-    for place in reserved {
-        if let Err(denied) = limiter.check() {
-            let wait = denied.retry_after().unwrap();
-            clock.advance(wait);
-            waited += wait;
-            assert!(limiter.check().is_ok());
-        }
-        assert_eq!(place, waited);
-    }
-}
-
-#[test]
-fn a_place_in_a_sliding_window_is_given_up() {
-    let clock = ManualClock::new();
-    let builder = KeyedLimiter::<str>::builder(Quota::per_second(10), 9).sliding_window();
-    let limiter = builder.clock(clock.clone()).build().unwrap();
-    assert!(limiter.check_n("a", 10).is_ok());
-    let half = limiter.reserve("a", 5).unwrap();
-    assert_eq!(half.ready_in(), Duration::from_millis(1_500));
-    assert!(limiter.check("a").is_err());
-    assert_eq!(half.cancel(), 5);
-    let half = limiter.reserve("a", 5).unwrap();
-    assert_eq!(half.ready_in(), Duration::from_millis(1_500));
-}
-
 /// Tokens drawn ahead or leased are spent first, and what is denied puts them back.
 #[test]
 fn batched_and_striped_limiters_have_a_line() {
@@ -547,93 +468,6 @@ fn reservations_are_small_and_go_between_threads() {
     fn send<T: Send + Sync>() {}
     send::<Reservation<'static>>();
     assert!(size_of::<Reservation<'static>>() <= 160);
-}
-
-#[test]
-fn windows_keep_places_in_every_algorithm() {
-    for algorithm in [Algorithm::LeakyBucket, Algorithm::FixedWindow, Algorithm::SlidingWindow] {
-        let clock = ManualClock::new();
-        let builder = KeyedLimiter::<str>::builder(Quota::per_second(5), 9).algorithm(algorithm);
-        let limiter = builder.clock(clock.clone()).build().unwrap();
-        let mut due: Vec<_> = (0..50).map(|_| limiter.reserve("a", 1).unwrap()).collect();
-        let mut waits: Vec<_> = due.iter().map(Reservation::ready_in).collect();
-        assert!(waits.is_sorted(), "{algorithm}: first come, first served");
-        waits.dedup();
-        assert!(waits.len() >= 10, "{algorithm}");
-        let last = due.pop().unwrap().ready_in();
-        assert!(last >= Duration::from_secs(9), "{algorithm}: {last:?}");
-        clock.advance(last);
-        assert!(due.iter().all(|place| place.ready_in().is_zero()), "{algorithm}");
-        drop(due);
-        assert!(limiter.available("a") <= 1, "{algorithm}");
-    }
-}
-
-/// Ten a second: what is accepted departs every tenth of a second, what finds the queue full is denied.
-#[test]
-fn a_leaky_bucket_is_a_queue() {
-    let clock = ManualClock::new();
-    let builder = || RateLimiter::builder(Quota::per_second(10)).clock(clock.clone());
-    let queue = builder().leaky_bucket().queue(5).build().unwrap();
-    let places: Vec<_> = (0..6).map(|_| queue.reserve(1).unwrap()).collect();
-    for (place, i) in places.iter().zip(0..) {
-        assert_eq!(place.ready_in(), STEP * i);
-    }
-    let denied = queue.reserve(1).unwrap_err();
-    assert_eq!((denied.retry_after(), denied.is_never()), (Some(STEP), false));
-    assert!(queue.check().is_err());
-    clock.advance(STEP);
-    let last = queue.reserve(1).unwrap();
-    assert_eq!((last.ready_in(), queue.available(), queue.level()), (STEP * 5, -5, 6));
-    assert!(queue.reserve(1).is_err());
-    assert_eq!(last.cancel(), 1);
-    // A cost of several is a departure of its last.
-    clock.advance(STEP * 20);
-    let six = queue.reserve(6).unwrap();
-    assert_eq!(six.ready_in(), STEP * 5);
-    assert!(queue.reserve(7).unwrap_err().is_never());
-    assert_eq!(six.cancel(), 6);
-    assert!(queue.check().is_ok(), "who need not wait is admitted");
-    // Eight pass without delay, as with nginx.
-    let queue = builder().leaky_bucket().queue(20).delay_free(8).build().unwrap();
-    let places: Vec<_> = std::iter::from_fn(|| queue.reserve(1).ok()).collect();
-    let waits: Vec<_> = places.iter().map(Reservation::ready_in).collect();
-    assert_eq!(waits.len(), 21);
-    for (wait, i) in waits.iter().zip(0_u32..) {
-        assert_eq!(*wait, STEP * i.saturating_sub(8));
-    }
-    let error = |builder: sluicegate::Builder| builder.build().unwrap_err().field();
-    assert_eq!(error(builder().queue(5)), "queue");
-    assert_eq!(error(builder().leaky_bucket().queue(5).delay_free(6)), "delay_free");
-    assert_eq!(error(builder().leaky_bucket().delay_free(1)), "delay_free");
-}
-
-/// nginx's `limit_req` is a queue for each client.
-#[test]
-fn every_key_has_a_queue() {
-    let clock = ManualClock::new();
-    let builder = || {
-        let builder = KeyedLimiter::<str>::builder(Quota::per_second(10), 100);
-        builder.clock(clock.clone())
-    };
-    let queues = builder().leaky_bucket().queue(4).delay_free(2).build().unwrap();
-    for key in ["a", "b"] {
-        let waits: Vec<_> = std::iter::from_fn(|| {
-            let place = queues.reserve(key, 1).ok()?;
-            let wait = place.ready_in();
-            std::mem::forget(place);
-            Some(wait)
-        })
-        .collect();
-        assert_eq!(waits, [0, 0, 0, 1, 2].map(|i| STEP * i), "{key}");
-        assert_eq!(queues.reserve(key, 1).unwrap_err().retry_after(), Some(STEP));
-    }
-    queues.set_quota(Quota::per_second(5)).unwrap();
-    assert_eq!(queues.quota(), Quota::per_second(5).burst(3));
-    assert_eq!(queues.reserve("a", 1).unwrap_err().retry_after(), Some(STEP * 2));
-    assert_eq!(builder().queue(4).build().unwrap_err().field(), "queue");
-    let builder = builder().leaky_bucket().delay_free(2);
-    assert_eq!(builder.build().unwrap_err().field(), "delay_free");
 }
 
 /// Law 5 of a place: after exactly that wait the same request gets one, a nanosecond before it does not.
