@@ -183,6 +183,12 @@ MUTANTS = [
         let _ = announced;
         Some(Reading { units: self.initial""",
      "set_quota_against_check"),
+    ("a lease that is on its way is not made void", STRIPED,
+     "word => Step::Put(OPEN | VOID, word & TOKENS),", "word => Step::Put(OPEN, word & TOKENS),",
+     "lease_against_set_quota"),
+    ("a lease does not look whether its quota stands", STRIPED,
+     "if room.is_some() && !time.stands(now) {", "if room.is_some() && time.stands(now) && false {",
+     "lease_against_set_quota"),
     ("the time of a change is not settled at the old rate", LIVE_CHANGE,
      "let ticks = now.line.ticks.wrapping_add(now.since);", "let ticks = now.line.ticks;",
      "reading_against_two_changes"),

@@ -47,9 +47,14 @@ use path::{Path, Stripes};
 /// | the same, batched or striped, most grants | no | 1 load, 1 compare-and-swap |
 /// | the same, striped, denied | once | 1 load, and 1 for each stripe |
 /// | `peek`, `available`, `level` | once | 1 load |
-/// | `charge`, `refund`, `reset` | once | 1 load, 1 compare-and-swap |
+/// | `charge` | once | 1 load, 1 compare-and-swap |
+/// | `refund` | once | the same, and 1 compare-and-swap that counts it |
+/// | `reset` | once | the same, and 2 of them |
+/// | `reserve`, `acquire` | once | 3 loads, 1 compare-and-swap |
 ///
-/// A compare-and-swap that meets another thread's is tried again on the newer word.
+/// Besides, each reading of the clock takes 1 load
+/// of the [quota](Self::set_quota)'s generation, which nobody writes meanwhile, and a few more once the quota has changed. A
+/// compare-and-swap that meets another thread's is tried again on the newer word.
 pub struct RateLimiter {
     /// On a cache line of its own: writing it must not take the read-only rest from other cores.
     cell: CachePadded<Cell>,

@@ -4,7 +4,7 @@
 //! slope from the moment of the change on, so what had flowed by then is settled at the old rate, and
 //! every word keeps its meaning. No word is rewritten. Where the burst changes, the line is shifted by the
 //! difference as well, so that what a bucket *has* stays what it is: nobody gets a fresh burst. Lest a shift
-//! back should lead to before the line's beginning, the first line does not begin at zero.
+//! back should lead to before the line's beginning, the first line does not begin at zero, unless it wraps.
 //!
 //! ```text
 //!   announced, in the table's memory:   generation g      lines g and g - 1 (or g + 1, half written)
@@ -15,7 +15,7 @@
 //! meant, then raises the generation: a process killed in between has changed nothing. A reader takes the
 //! generation, the line, the clock's reading, and the generation again: if that is the same, the
 //! clock was read while the line was in force, and the decision is wholly by one quota. That costs a
-//! check two loads. Nobody waits for anybody: who cannot cache a line, because another thread is just at it,
+//! check two loads; by the first quota, which needs no line to be loaded, only the second. Nobody waits for anybody: who cannot cache a line, because another thread is just at it,
 //! computes it for itself.
 //!
 //! ORDERING: a generation is stored with Release after its line, and loaded with Acquire before it. A line is
@@ -211,9 +211,13 @@ impl Live {
         }
     }
 
-    /// Whether the line of a moment is still in force.
+    /// Whether the line of a moment is still in force. No clock.
     pub(crate) fn stands(&self, announced: &Announced, now: &Moment) -> bool {
-        self.now(announced).line == now.line
+        if !self.has_changed(announced) {
+            return now.line == self.initial.line;
+        }
+        // If it changes just now, whoever changes it comes after.
+        self.in_force(announced).is_some_and(|seen| seen.slope.line == now.line)
     }
 
     /// Whether the first quota is no longer in force.

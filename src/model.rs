@@ -320,6 +320,20 @@ impl Direct {
         Self { limiter: builder.build().expect("a limiter that can be"), clock }
     }
 
+    /// With so many stripes.
+    ///
+    /// # Panics
+    ///
+    /// Never: the figures are permitted.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a model's figures are its own")]
+    pub fn striped(quota: Quota, stripes: usize) -> Self {
+        let clock = Ticks(alloc::sync::Arc::new(crate::sync::AtomicU64::new(0)));
+        let source = crate::clock::Source::bare(clock.clone());
+        let builder = RateLimiter::builder(quota).source(source).stripes(stripes);
+        Self { limiter: builder.build().expect("a limiter that can be"), clock }
+    }
+
     /// Lets so many nanoseconds pass.
     pub fn pass(&self, nanos: u64) {
         // ORDERING: Release, see `Ticks`.

@@ -102,8 +102,9 @@ fn no_limit_admits_more_than_its_burst_and_flow() {
         assert!(taken <= 50 + rate, "{taken} of {rate}");
         assert!(limiter.available() <= 50);
     }
-    assert!(
-        taken.iter().any(|taken| taken.load(Relaxed) >= 50),
-        "what was there at the start was taken"
-    );
+    // How much of it was admitted is for the scheduler to say; the burst was, at least once.
+    assert!(taken.iter().any(|taken| taken.load(Relaxed) >= 50), "{taken:?}");
+    // And whatever was undone, nobody is left with a debt: with the next burst's flow all is there again.
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(limiters.each_ref().map(RateLimiter::available), [50; 3]);
 }

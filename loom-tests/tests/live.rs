@@ -140,3 +140,22 @@ fn full_again_against_check() {
         assert_eq!(limiter.limiter.available(), 3 - granted);
     });
 }
+
+/// Guards that no lease outlives its quota: one that is on its way is made void by the change, and one that begins after it
+/// sees that.
+#[test]
+fn lease_against_set_quota() {
+    model(2, || {
+        let limiter = Arc::new(Direct::striped(Quota::per_second(1).burst(64), 2));
+        let checks = check(&limiter, 1);
+        limiter.limiter.set_quota(Quota::per_second(1).burst(8)).unwrap();
+        assert!(checks.join().unwrap());
+        let mut there = 0;
+        while limiter.limiter.check().is_ok() {
+            there += 1;
+            assert!(there <= 8, "more than the new burst");
+        }
+        // The check itself may have been by the new quota.
+        assert!(there + 1 >= 6, "all but what is withheld");
+    });
+}

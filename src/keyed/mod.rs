@@ -50,7 +50,8 @@ use table::{Buckets, Change, Full, Room, Table};
 ///
 /// **Cost.** A check of a known key reads the key's two cache lines, which lie in one 4 KiB of the
 /// table and are fetched at the same time, reads the clock once and does one compare-and-swap, or,
-/// denied, none. The first touch of a key does two compare-and-swaps, two stores and a fence.
+/// denied, none. Besides, it loads the quota's generation, which nobody writes meanwhile. The first touch of a key does
+/// two compare-and-swaps, two stores and a fence.
 ///
 /// **Fingerprints.** Two keys share a bucket only if their 64-bit fingerprints are equal: among a
 /// million live keys the chance that any two do is 3 in 100 million (n^2 / 2^65). The hash is

@@ -36,7 +36,7 @@ impl RateLimiter {
     /// waits, `check` denies. A reservation that is dropped before it is due gives its tokens back:
     /// see [`Reservation::cancel`]. `n = 0` is ready at once and takes nothing.
     ///
-    /// Reads the clock once; 1 load, 1 compare-and-swap; a denial writes nothing.
+    /// Reads the clock once; 3 loads, 1 compare-and-swap; a denial writes nothing.
     ///
     /// ```
     /// use sluicegate::{Quota, RateLimiter};
