@@ -4,6 +4,7 @@ mod tiers;
 
 pub use tiers::{TiersError, UnknownTier};
 
+use crate::algorithm::Source;
 use crate::figures::Figures;
 use core::fmt;
 use core::time::Duration;
@@ -22,6 +23,13 @@ impl Denied {
     #[inline(always)]
     pub(crate) fn new(asked: u64, at: Figures) -> Self {
         Self { asked, at }
+    }
+
+    /// The same answer, as somebody else's.
+    #[cfg(feature = "redis")]
+    pub(crate) fn by(mut self, source: Source) -> Self {
+        self.at.terms.source = source;
+        self
     }
 
     /// The same answer, as that of one of several limits.
@@ -49,6 +57,12 @@ impl Denied {
     #[must_use]
     pub fn which(&self) -> usize {
         self.at.terms.which.into()
+    }
+
+    /// Who denied it.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        self.at.terms.source
     }
 
     /// How long until the same request would be granted if nobody else takes; `None` if it never can
@@ -235,6 +249,12 @@ impl QuotaError {
     #[cfg(feature = "redis")]
     pub(crate) const REDIS_BURST: Self =
         Self::range("burst", "burst must flow within 71 years in Redis, whose numbers end there");
+
+    #[cfg(feature = "redis")]
+    pub(crate) const SHARE: Self = Self::range(
+        "period",
+        "period times the nodes must be within 292 years: a node's share of it",
+    );
 
     pub(crate) const fn window_count(most: u64) -> Self {
         let text = "count must fit a window's packing; at this period it must be at most";

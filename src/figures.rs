@@ -1,6 +1,6 @@
 //! What an answer can say about its bucket, computed when asked.
 
-use crate::algorithm::{Mark, Terms};
+use crate::algorithm::{Mark, Source, Terms};
 use core::fmt;
 use core::time::Duration;
 
@@ -173,6 +173,13 @@ impl Grant {
         Self { granted, at }
     }
 
+    /// The same answer, as somebody else's.
+    #[cfg(feature = "redis")]
+    pub(crate) fn by(mut self, source: Source) -> Self {
+        self.at.terms.source = source;
+        self
+    }
+
     /// The same answer, as that of one of several limits.
     pub(crate) fn of(mut self, which: u8, granted: u64) -> Self {
         (self.at.terms.which, self.granted) = (which, granted);
@@ -190,6 +197,12 @@ impl Grant {
     #[must_use]
     pub fn which(&self) -> usize {
         self.at.terms.which.into()
+    }
+
+    /// Who granted it.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        self.at.terms.source
     }
 
     /// The tokens granted: those asked for, or fewer from `check_up_to`.

@@ -59,7 +59,7 @@ mod time;
 mod wait;
 mod word;
 
-pub use algorithm::{Algorithm, Carry};
+pub use algorithm::{Algorithm, Carry, Source};
 #[cfg(feature = "quanta")]
 pub use clock::QuantaClock;
 #[cfg(feature = "tokio")]
@@ -78,7 +78,7 @@ pub use keyed::{KeyedBuilder, KeyedLimiter, WhenFull};
 pub use limiter::{Builder, RateLimiter};
 pub use quota::Quota;
 #[cfg(feature = "redis")]
-pub use redis::{RedisBuilder, RedisError, RedisLimiter};
+pub use redis::{Fallback, RedisBuilder, RedisError, RedisLimiter, RedisMetrics};
 pub use tiers::{Tiers, TiersBuilder};
 pub use wait::Reservation;
 #[cfg(feature = "tokio")]

@@ -7,7 +7,7 @@
 mod server;
 
 use server::Server;
-use sluicegate::{Algorithm, KeyedLimiter, ManualClock, Quota, RedisError, RedisLimiter};
+use sluicegate::{Algorithm, Fallback, KeyedLimiter, ManualClock, Quota, RedisError, RedisLimiter};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -19,7 +19,7 @@ const SLOW: Quota = Quota::per_day(1);
 
 async fn connect(server: &Server, quota: Quota) -> RedisLimiter {
     let builder = RedisLimiter::builder(quota).deadline(PATIENT).connect_timeout(PATIENT);
-    builder.connect(&server.url()).await.unwrap()
+    builder.fallback(Fallback::Error).connect(&server.url()).await.unwrap()
 }
 
 /// Whether a wait is one that a local limiter had said, or as much less as a test may have taken.
@@ -149,7 +149,7 @@ async fn keys_are_of_a_prefix_and_a_quota() {
     let api = api.connect(&server.url()).await.unwrap();
     let (other, more) =
         (connect(&server, SLOW.burst(5)).await, connect(&server, SLOW.burst(6)).await);
-    assert_eq!(api.key("alice"), b"api:{b1/1d/5:alice}");
+    assert_eq!(api.key("alice"), b"api:b1/1d/5{:alice}");
     api.check_n("alice", 2).await.unwrap();
     let there = [&api, &leaky, &other, &more].map(|limiter| limiter.available("alice"));
     let [api, leaky_there, other, more] = there;

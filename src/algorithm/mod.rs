@@ -13,6 +13,7 @@ mod fixed_window;
 mod leaky_bucket;
 mod rule;
 mod sliding_window;
+mod source;
 mod terms;
 mod token_bucket;
 mod undo;
@@ -22,6 +23,7 @@ pub(crate) use batch::Batch;
 pub use carry::Carry;
 pub(crate) use leaky_bucket::level;
 pub(crate) use rule::{GivenUp, Returned, Rule};
+pub use source::Source;
 pub(crate) use terms::{Mark, Terms};
 pub(crate) use token_bucket::TokenBucket;
 

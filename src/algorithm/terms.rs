@@ -3,7 +3,7 @@
 use super::fixed_window::FixedWindow;
 use super::sliding_window::SlidingWindow;
 use super::warm_up::{self, WarmUp};
-use super::{Algorithm, Rule, TokenBucket};
+use super::{Algorithm, Rule, Source, TokenBucket};
 use crate::error::QuotaError;
 use crate::quota::Quota;
 use crate::time::{HORIZON_NS, NARROW_END, Pace, Ratio, Scale, YEAR_NS};
@@ -25,6 +25,7 @@ pub(crate) struct Terms {
     pub(crate) mark: Mark,
     /// Which of several combined limits it is an answer of.
     pub(crate) which: u8,
+    pub(crate) source: Source,
 }
 
 /// How a bucket's line fills the word.
@@ -64,7 +65,8 @@ impl Terms {
             Algorithm::SlidingWindow => SlidingWindow::layout(&quota, bits)?,
         };
         let (span, stepped, mark) = (Span::Narrow, false, Mark::Plain);
-        Ok(Self { quota, algorithm, fraction, count_bits, span, stepped, mark, which: 0 })
+        let (which, source) = (0, Source::Memory);
+        Ok(Self { quota, algorithm, fraction, count_bits, span, stepped, mark, which, source })
     }
 
     /// For a token or leaky bucket, which every quota fits.
@@ -76,7 +78,8 @@ impl Terms {
             false => (Span::Narrow, narrow),
         };
         let (count_bits, stepped, mark) = (0, false, Mark::Plain);
-        Self { quota, algorithm, fraction, count_bits, span, stepped, mark, which: 0 }
+        let (which, source) = (0, Source::Memory);
+        Self { quota, algorithm, fraction, count_bits, span, stepped, mark, which, source }
     }
 
     /// The same, refilled at intervals.
@@ -120,6 +123,12 @@ impl Terms {
 
     pub(crate) fn marked(self, mark: Mark) -> Self {
         Self { mark, ..self }
+    }
+
+    /// Of answers that somebody else gives.
+    #[cfg(feature = "redis")]
+    pub(crate) fn from(self, source: Source) -> Self {
+        Self { source, ..self }
     }
 
     pub(crate) fn is_window(&self) -> bool {

@@ -26,7 +26,7 @@
 //! a direct limiter has this rule.
 
 use super::terms::Span;
-use super::{GivenUp, Mark, Returned, Terms};
+use super::{GivenUp, Mark, Returned, Source, Terms};
 use crate::algorithm::Algorithm;
 use crate::error::QuotaError;
 use crate::quota::Quota;
@@ -240,6 +240,7 @@ impl Terms {
             stepped: false,
             mark: Mark::Plain,
             which: 0,
+            source: Source::Memory,
         })
     }
 }

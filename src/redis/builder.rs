@@ -1,17 +1,29 @@
 //! Choices for a limiter in Redis.
 
+use super::breaker::Breaker;
+use super::combine::Combine;
 use super::error::RedisError;
 use super::exact::RedisLimiter;
+use super::fallback::{Fallback, Local};
+use super::kernel::Kernel;
 use super::link::Link;
-use super::units::Units;
-use crate::algorithm::{Algorithm, Terms};
+use super::metrics::Counters;
+use super::path::Path;
+use crate::algorithm::{Algorithm, Mark, Terms};
 use crate::quota::Quota;
+use crate::sync::plain::AtomicU64;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use core::time::Duration;
+use std::sync::Mutex;
+use tokio::runtime::Handle;
 
 /// Longer than the hiccups of a scheduler, far shorter than TCP's first retransmission (200 ms), which no caller on a
-/// hot path would wait for.
-const DEADLINE: Duration = Duration::from_millis(20);
+/// hot path would wait for. A miss is cheap: the fallback decides.
+const DEADLINE: Duration = Duration::from_millis(5);
+
+/// As many calls as a connection holds on their way.
+const MOST_PENDING: u64 = 4_096;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -24,6 +36,12 @@ pub struct RedisBuilder {
     prefix: String,
     deadline: Duration,
     connect_timeout: Duration,
+    fallback: Fallback,
+    nodes: u32,
+    capacity: usize,
+    failures: u32,
+    most_pending: u64,
+    combine: bool,
 }
 
 impl RedisBuilder {
@@ -34,6 +52,12 @@ impl RedisBuilder {
             prefix: "sluicegate".to_string(),
             deadline: DEADLINE,
             connect_timeout: CONNECT_TIMEOUT,
+            fallback: Fallback::Local,
+            nodes: 1,
+            capacity: 16_384,
+            failures: 5,
+            most_pending: MOST_PENDING,
+            combine: true,
         }
     }
 
@@ -57,7 +81,7 @@ impl RedisBuilder {
         self
     }
 
-    /// The longest that a call takes, all of it; 20 ms unless set. What is not answered by then is
+    /// The longest that a call takes, all of it; 5 ms unless set. What is not answered by then is
     /// [`RedisError::Timeout`], and may have been charged. Timers have milliseconds: it ends up to one later.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
@@ -67,6 +91,45 @@ impl RedisBuilder {
     /// The longest that connecting takes; a second unless set.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// What decides while Redis is away; [`Fallback::Local`] unless set.
+    pub fn fallback(mut self, fallback: Fallback) -> Self {
+        self.fallback = fallback;
+        self
+    }
+
+    /// How many processes share the limit, each with a limiter like this: while Redis is away, each admits that part of
+    /// it. 1 unless set.
+    pub fn nodes(mut self, nodes: u32) -> Self {
+        self.nodes = nodes.max(1);
+        self
+    }
+
+    /// The most active keys that [`Fallback::Local`] keeps account of, 48 bytes each; 16,384 unless set. More
+    /// than that, and those nearest to full are forgotten.
+    pub fn fallback_capacity(mut self, keys: usize) -> Self {
+        self.capacity = keys;
+        self
+    }
+
+    /// After so many failures in a row Redis is taken for away; 5 unless set. Also if a tenth of all calls fail for long.
+    pub fn failures(mut self, failures: u32) -> Self {
+        self.failures = failures;
+        self
+    }
+
+    /// The most requests on their way at once; 4,096 unless set. One more is [`RedisError::Overloaded`], and
+    /// decided as if Redis were away.
+    pub fn max_pending(mut self, requests: u64) -> Self {
+        self.most_pending = requests;
+        self
+    }
+
+    /// Whether checks of one key that come while another is on its way go together, as one script; so unless set.
+    pub fn combine(mut self, combine: bool) -> Self {
+        self.combine = combine;
         self
     }
 
@@ -85,13 +148,50 @@ impl RedisBuilder {
     ///
     /// Outside of a tokio runtime with its time and I/O enabled.
     pub async fn connect(self, url: &str) -> Result<RedisLimiter, RedisError> {
-        let units = Units::new(&self.quota)?;
+        let kernel = Kernel::new(&self.quota, self.algorithm)?;
         if self.prefix.contains(['{', '}']) {
             let text = "a prefix must have no braces: they choose the slot of a key in a cluster";
             return Err(RedisError::Configuration(text.to_string()));
         }
-        let terms = Terms::bucket(self.quota, self.algorithm, 56);
+        let local = match self.fallback {
+            Fallback::Local => Some(Local::new(&self.quota, self.nodes, self.capacity)?),
+            _ => None,
+        };
+        let terms = Terms::bucket(self.quota, self.algorithm, 56).marked(Mark::Told);
+        let head = alloc::format!("{}:{}{{:", self.prefix, fingerprint(&self.quota)).into_bytes();
         let link = Link::connect(url, self.connect_timeout, self.deadline).await?;
-        Ok(RedisLimiter::assemble(terms, units, self.prefix, link))
+        Ok(RedisLimiter::over(Path {
+            terms,
+            kernel,
+            head,
+            prefix: self.prefix,
+            link,
+            breaker: Breaker::new(self.failures),
+            fallback: self.fallback,
+            local,
+            combine: self.combine.then(|| Arc::new(Combine::new())),
+            pending: AtomicU64::new(0),
+            most_pending: self.most_pending,
+            counters: Counters::default(),
+            failed: Mutex::default(),
+            runtime: Handle::current(),
+        }))
     }
+}
+
+/// Short, and readable: `b100/1m/20`. The letter says that a bucket is kept so; the period is in its largest whole unit.
+pub(super) fn fingerprint(quota: &Quota) -> String {
+    const UNITS: [(u64, &str); 7] = [
+        (86_400_000_000_000, "d"),
+        (3_600_000_000_000, "h"),
+        (60_000_000_000, "m"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+        (1_000, "us"),
+        (1, "ns"),
+    ];
+    let period = quota.period_ns();
+    let unit = UNITS.iter().find(|(ns, _)| period.is_multiple_of(*ns));
+    let (ns, name) = unit.copied().unwrap_or((1, "ns"));
+    alloc::format!("b{}/{}{name}/{}", quota.count(), period / ns, quota.burst_size())
 }

@@ -44,6 +44,10 @@ pub enum RedisError {
     /// Something is set up wrongly, and stays so until somebody mends it: the URL, the login, the rights of the user, what is
     /// kept under the limiter's keys. Nothing was taken.
     Configuration(String),
+    /// Redis was not asked: it has been away, and is probed until it is back.
+    Away,
+    /// Redis was not asked: so many requests are on their way already.
+    Overloaded(u64),
     /// A quota that a limiter in Redis cannot have.
     Quota(QuotaError),
 }
@@ -58,7 +62,14 @@ impl RedisError {
     /// Whether Redis is away, or not able for now: it may be better soon.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
-        matches!(self, Self::Timeout(_) | Self::Connection(_) | Self::Unavailable(_))
+        matches!(
+            self,
+            Self::Timeout(_)
+                | Self::Connection(_)
+                | Self::Unavailable(_)
+                | Self::Away
+                | Self::Overloaded(_)
+        )
     }
 
     /// Whether somebody has to mend the set-up first.
@@ -86,6 +97,15 @@ impl RedisError {
             _ if is_passing(&text) => Self::Unavailable(text),
             _ => Self::Configuration(text),
         }
+    }
+
+    /// An answer that no script gives.
+    pub(super) fn odd_answer() -> Self {
+        Self::Connection("the answer is not one of the limiter's scripts".to_string())
+    }
+
+    pub(super) fn no_runtime() -> Self {
+        Self::Connection("the runtime that the limiter was connected in has ended".to_string())
     }
 
     /// The failure to connect to a server at this address.
@@ -191,6 +211,10 @@ impl fmt::Display for RedisError {
             Self::Connection(text) => write!(f, "no connection to Redis: {text}"),
             Self::Unavailable(text) => write!(f, "Redis is not able to answer now: {text}"),
             Self::Configuration(text) => write!(f, "Redis is not set up for this limiter: {text}"),
+            Self::Away => f.write_str("Redis is away, and is not asked until it is back"),
+            Self::Overloaded(most) => {
+                write!(f, "Redis was not asked: {most} requests are on their way already")
+            }
             Self::Quota(error) => error.fmt(f),
         }
     }

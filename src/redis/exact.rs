@@ -2,30 +2,16 @@
 
 use super::builder::RedisBuilder;
 use super::error::RedisError;
-use super::link::{Link, Lua};
-use super::units::{Ask, Flow, LONGEST_DEBT, Units};
-use crate::algorithm::{Algorithm, Mark, Terms};
-use crate::error::Denied;
-use crate::figures::{Figures, Grant};
+use super::metrics::RedisMetrics;
+use super::path::Path;
+use super::units::Ask;
+use crate::algorithm::Algorithm;
+use crate::figures::Grant;
 use crate::quota::Quota;
-use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
-use std::sync::LazyLock;
-
-macro_rules! lua {
-    ($name:literal) => {{
-        const CODE: &str = concat!(include_str!("debt.lua"), include_str!($name));
-        Lua { code: CODE, digest: LazyLock::new(|| Lua::digest(CODE)) }
-    }};
-}
-
-pub(super) static TAKE: Lua = lua!("take.lua");
-pub(super) static UP_TO: Lua = lua!("up_to.lua");
-pub(super) static CHARGE: Lua = lua!("charge.lua");
-pub(super) static REFUND: Lua = lua!("refund.lua");
-pub(super) static LOOK: Lua = lua!("look.lua");
 
 /// A limit for each key that all machines share, kept in Redis.
 ///
@@ -58,14 +44,15 @@ pub(super) static LOOK: Lua = lua!("look.lua");
 /// | `reset` | 1 `DEL` |
 ///
 /// A dropped future may have been sent, and is then charged.
+///
+/// **While Redis is away**, the [`Fallback`](crate::Fallback) decides, by default a local limiter with this node's
+/// share of the limit; [`Grant::source`] and [`Denied::source`](crate::Denied::source) tell. After some failures in a row
+/// Redis is not asked any more, so that calls cost nothing, until a probe finds that it answers again.
+///
+/// **Calls for one key** that come while another is on its way go together, as one script, first come, first served.
 #[derive(Clone)]
 pub struct RedisLimiter {
-    terms: Terms,
-    units: Units,
-    /// Up to the caller's key.
-    head: Vec<u8>,
-    prefix: String,
-    link: Link,
+    path: Arc<Path>,
 }
 
 impl RedisLimiter {
@@ -74,9 +61,8 @@ impl RedisLimiter {
         RedisBuilder::new(quota)
     }
 
-    pub(super) fn assemble(terms: Terms, units: Units, prefix: String, link: Link) -> Self {
-        let head = alloc::format!("{prefix}:{{{}:", fingerprint(&terms.quota)).into_bytes();
-        Self { terms: terms.marked(Mark::Told), units, head, prefix, link }
+    pub(super) fn over(path: Path) -> Self {
+        Self { path: Arc::new(path) }
     }
 
     /// Takes one token of the key's bucket, or says how long until there is one.
@@ -95,7 +81,7 @@ impl RedisLimiter {
     /// [`RedisError::Denied`] with the time until `n` tokens are there, or without one if `n` exceeds the limit; any
     /// other if there is no answer.
     pub async fn check_n(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
-        self.ask(key.as_ref(), Ask::Take(n), n).await
+        self.path.decide(key.as_ref(), Ask::Take(n), n).await
     }
 
     /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes nothing.
@@ -104,7 +90,7 @@ impl RedisLimiter {
     ///
     /// [`RedisError::Denied`] with the time until the next token, if there is none; any other if there is no answer.
     pub async fn check_up_to(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
-        self.ask(key.as_ref(), Ask::UpTo(n), n.min(1)).await
+        self.path.decide(key.as_ref(), Ask::UpTo(n), n.min(1)).await
     }
 
     /// What [`check_n`](Self::check_n) would answer now. Takes nothing.
@@ -113,7 +99,7 @@ impl RedisLimiter {
     ///
     /// As [`check_n`](Self::check_n).
     pub async fn peek(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
-        self.ask(key.as_ref(), Ask::Look(n), n).await
+        self.path.decide(key.as_ref(), Ask::Look(n), n).await
     }
 
     /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards, and says how long
@@ -123,9 +109,7 @@ impl RedisLimiter {
     ///
     /// If there is no answer. It is never denied.
     pub async fn charge(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Duration, RedisError> {
-        let debt = self.debt(key.as_ref(), Ask::Charge(n)).await?;
-        let debt = self.units.settle(debt, Ask::Charge(n)).debt;
-        Ok(Duration::from_micros(self.units.until(debt, 0).unwrap_or(0)))
+        self.path.charge(key.as_ref(), n).await
     }
 
     /// Gives `n` tokens back, never above the burst. What is given back may be taken again.
@@ -134,7 +118,7 @@ impl RedisLimiter {
     ///
     /// If there is no answer. It is never denied.
     pub async fn refund(&self, key: impl AsRef<[u8]>, n: u64) -> Result<(), RedisError> {
-        self.debt(key.as_ref(), Ask::Refund(n)).await.map(|_| ())
+        self.path.refund(key.as_ref(), n).await
     }
 
     /// Whole tokens there now, rounded down; negative in debt.
@@ -143,8 +127,7 @@ impl RedisLimiter {
     ///
     /// If there is no answer. It is never denied.
     pub async fn available(&self, key: impl AsRef<[u8]>) -> Result<i64, RedisError> {
-        let debt = self.debt(key.as_ref(), Ask::Look(0)).await?;
-        Ok(self.units.balance(debt))
+        self.path.available(key.as_ref()).await
     }
 
     /// How full the leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Of a token bucket: what
@@ -156,7 +139,7 @@ impl RedisLimiter {
     pub async fn level(&self, key: impl AsRef<[u8]>) -> Result<u64, RedisError> {
         let balance = self.available(key).await?;
         // The burst is at most 2^48.
-        Ok((self.units.limit() as i64).saturating_sub(balance).max(0) as u64)
+        Ok((self.path.limit() as i64).saturating_sub(balance).max(0) as u64)
     }
 
     /// Makes the key's bucket full again, as if nothing had ever been taken.
@@ -165,115 +148,41 @@ impl RedisLimiter {
     ///
     /// If there is no answer. It is never denied.
     pub async fn reset(&self, key: impl AsRef<[u8]>) -> Result<(), RedisError> {
-        self.link.delete(&self.key(key.as_ref())).await
+        self.path.reset(key.as_ref()).await
     }
 
     /// The quota of each key.
     #[must_use]
     pub fn quota(&self) -> Quota {
-        self.terms.quota
+        self.path.terms.quota
     }
 
     /// The algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
-        self.terms.algorithm
+        self.path.terms.algorithm
     }
 
-    /// Under which name a key's bucket is in Redis: `prefix:{fingerprint of the quota:key}`.
+    /// Under which name a key's bucket is in Redis: `prefix:fingerprint{:key}`.
     ///
     /// The fingerprint is of the quota: another quota begins with other buckets, since it counts in other units.
-    /// In a cluster the braces make it one slot.
+    /// In a cluster all that is kept of a key is in one slot, which the braces choose.
     #[must_use]
     pub fn key(&self, key: impl AsRef<[u8]>) -> Vec<u8> {
-        let key = key.as_ref();
-        let mut name = Vec::with_capacity(self.head.len() + key.len() + 1);
-        name.extend_from_slice(&self.head);
-        name.extend_from_slice(key);
-        name.push(b'}');
-        name
+        self.path.name(key.as_ref())
     }
 
-    /// Asks, and decides as the server did. A denial is of so many tokens `asked`.
-    async fn ask(&self, key: &[u8], ask: Ask, asked: u64) -> Result<Grant, RedisError> {
-        let debt = self.debt(key, ask).await?;
-        let settled = self.units.settle(debt, ask);
-        let figures = |retry_after| Figures {
-            state: self.units.balance(settled.debt).max(0) as u64,
-            now: nanos(self.units.until_full(settled.debt)),
-            nanos: retry_after,
-            terms: self.terms,
-        };
-        match settled.granted {
-            Some(granted) => Ok(Grant::new(granted, figures(0))),
-            None => {
-                let retry_after = self.units.until(debt, asked).map_or(u64::MAX, nanos);
-                Err(Denied::new(asked, figures(retry_after)).into())
-            }
-        }
+    /// Whether Redis is away: it has failed so often that it is not asked, and is probed instead.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.path.breaker.is_open()
     }
 
-    /// Asks; what was missing before, in parts.
-    async fn debt(&self, key: &[u8], ask: Ask) -> Result<u128, RedisError> {
-        let (script, numbers) = call(&self.units, ask);
-        let (us, part) = self.link.run(script, &self.key(key), &numbers).await?;
-        Ok(self.units.in_parts(Flow { us, part }))
+    /// What has happened since the limiter was connected.
+    #[must_use]
+    pub fn metrics(&self) -> RedisMetrics {
+        self.path.metrics()
     }
-}
-
-/// The script that does what is asked, and its numbers.
-pub(super) fn call(units: &Units, ask: Ask) -> (&'static Lua, Vec<u64>) {
-    let burst = units.flow(units.burst());
-    let mut numbers = alloc::vec![units.parts(), burst.us, burst.part];
-    let cost = |n| {
-        let cost = units.flow(units.cost(n));
-        [cost.us, cost.part]
-    };
-    let script = match ask {
-        // What is nothing is not written.
-        Ask::Take(0) | Ask::UpTo(0) | Ask::Charge(0) | Ask::Refund(0) | Ask::Look(_) => &LOOK,
-        Ask::Take(n) => {
-            numbers.extend(cost(n));
-            &TAKE
-        }
-        Ask::UpTo(n) => {
-            numbers.extend(cost(1));
-            numbers.push(n.min(units.limit()));
-            &UP_TO
-        }
-        Ask::Charge(n) => {
-            numbers.extend(cost(n));
-            numbers.push(LONGEST_DEBT);
-            &CHARGE
-        }
-        Ask::Refund(n) => {
-            numbers.extend(cost(n));
-            &REFUND
-        }
-    };
-    (script, numbers)
-}
-
-/// Of microseconds under 2^53, which is what a debt and a burst add up to.
-fn nanos(us: u64) -> u64 {
-    us.saturating_mul(1_000)
-}
-
-/// Short, and readable: `b100/1m/20`. The letter says that a bucket is kept so; the period is in its largest whole unit.
-pub(super) fn fingerprint(quota: &Quota) -> String {
-    const UNITS: [(u64, &str); 7] = [
-        (86_400_000_000_000, "d"),
-        (3_600_000_000_000, "h"),
-        (60_000_000_000, "m"),
-        (1_000_000_000, "s"),
-        (1_000_000, "ms"),
-        (1_000, "us"),
-        (1, "ns"),
-    ];
-    let period = quota.period_ns();
-    let unit = UNITS.iter().find(|(ns, _)| period.is_multiple_of(*ns));
-    let (ns, name) = unit.copied().unwrap_or((1, "ns"));
-    alloc::format!("b{}/{}{name}/{}", quota.count(), period / ns, quota.burst_size())
 }
 
 impl fmt::Debug for RedisLimiter {
@@ -281,9 +190,10 @@ impl fmt::Debug for RedisLimiter {
         f.debug_struct("RedisLimiter")
             .field("quota", &self.quota())
             .field("algorithm", &self.algorithm())
-            .field("prefix", &self.prefix)
-            .field("server", &self.link.server())
-            .field("deadline", &self.link.deadline())
+            .field("prefix", &self.path.prefix)
+            .field("server", &self.path.link.server())
+            .field("deadline", &self.path.link.deadline())
+            .field("away", &self.is_away())
             .finish()
     }
 }

@@ -38,7 +38,11 @@ pub(super) struct Link {
     config: ConnectionManagerConfig,
     server: String,
     deadline: Duration,
+    connect_timeout: Duration,
 }
+
+/// A connection that is not the limiter's yet.
+pub(super) struct Fresh(ConnectionManager);
 
 /// The manager makes a lost connection anew. But a handshake that the server refuses it takes for its last, and answers
 /// with that for ever: then it is replaced.
@@ -64,17 +68,9 @@ impl Link {
             // Within the deadline, which is around everything.
             .set_response_timeout(None)
             .set_pipeline_buffer_size(PIPELINE);
-        let connecting = ConnectionManager::new_with_config(client.clone(), config.clone());
-        match timeout(connect_timeout, connecting).await {
-            Ok(Ok(manager)) => {
-                let managed = Arc::new(Mutex::new(Managed { manager, replaced: 0 }));
-                Ok(Self { managed, client, config, server, deadline })
-            }
-            Ok(Err(error)) => Err(RedisError::of_connecting(&error, &server)),
-            Err(_) => Err(RedisError::Connection(alloc::format!(
-                "cannot connect to {server} within {connect_timeout:?}"
-            ))),
-        }
+        let manager = connect(&client, &config, &server, connect_timeout).await?;
+        let managed = Arc::new(Mutex::new(Managed { manager, replaced: 0 }));
+        Ok(Self { managed, client, config, server, deadline, connect_timeout })
     }
 
     pub(super) fn server(&self) -> &str {
@@ -107,6 +103,30 @@ impl Link {
             }
         })
         .await
+    }
+
+    /// Connects anew, beside the connection at hand, and runs a script there, twice. A server that is coming back may
+    /// answer once, and no more.
+    pub(super) async fn probe(
+        &self,
+        script: &Lua,
+        key: &[u8],
+        numbers: &[u64],
+    ) -> Result<Fresh, RedisError> {
+        let manager =
+            connect(&self.client, &self.config, &self.server, self.connect_timeout).await?;
+        let managed = Arc::new(Mutex::new(Managed { manager: manager.clone(), replaced: 0 }));
+        let link = Self { managed, ..self.clone() };
+        for _ in 0..2 {
+            link.run::<::redis::Value>(script, key, numbers).await?;
+        }
+        Ok(Fresh(manager))
+    }
+
+    /// Goes on with a connection that has answered a probe.
+    pub(super) fn adopt(&self, fresh: Fresh) {
+        let mut managed = self.managed();
+        *managed = Managed { manager: fresh.0, replaced: managed.replaced + 1 };
     }
 
     /// Deletes a key, within the deadline.
@@ -159,6 +179,21 @@ impl Link {
             Ok(Err(error)) => Err(RedisError::of_call(&error)),
             Err(_) => Err(RedisError::Timeout(self.deadline)),
         }
+    }
+}
+
+async fn connect(
+    client: &Client,
+    config: &ConnectionManagerConfig,
+    server: &str,
+    within: Duration,
+) -> Result<ConnectionManager, RedisError> {
+    let connecting = ConnectionManager::new_with_config(client.clone(), config.clone());
+    match timeout(within, connecting).await {
+        Ok(connected) => connected.map_err(|error| RedisError::of_connecting(&error, server)),
+        Err(_) => Err(RedisError::Connection(alloc::format!(
+            "cannot connect to {server} within {within:?}"
+        ))),
     }
 }
 

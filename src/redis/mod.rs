@@ -1,12 +1,21 @@
 //! Limits that all machines share, in Redis.
 //!
 //! Exact mode: a decision is a script in the server. `units.rs` has the numbers and the pure decisions, the `*.lua` the
-//! same for the server, `link.rs` the connection.
+//! same for the server, `kernel.rs` how one is asked and answers; `link.rs` is the connection, and `path.rs` the way of a
+//! request: combined with others (`combine.rs`), or decided here (`fallback.rs`) while Redis is away (`breaker.rs`,
+//! `probe.rs`).
 
+mod breaker;
 mod builder;
+mod combine;
 mod error;
 mod exact;
+mod fallback;
+mod kernel;
 mod link;
+mod metrics;
+mod path;
+mod probe;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -14,3 +23,5 @@ mod units;
 pub use builder::RedisBuilder;
 pub use error::RedisError;
 pub use exact::RedisLimiter;
+pub use fallback::Fallback;
+pub use metrics::RedisMetrics;

@@ -11,7 +11,8 @@ mod server;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-use super::exact::{self, fingerprint};
+use super::builder::fingerprint;
+use super::kernel;
 use super::link::Lua;
 use super::units::{Ask, Flow, LONGEST_DEBT, Units};
 use crate::error::QuotaError;
@@ -147,7 +148,7 @@ fn add_call(
     ask: Ask,
     now: u64,
 ) {
-    let (script, numbers) = exact::call(units, ask);
+    let (script, numbers) = kernel::call(units, ask);
     let digest = digests.of(script);
     let call = pipeline.cmd("EVALSHA").arg(digest).arg(1).arg(key).arg(numbers);
     call.arg(now / 1_000_000).arg(now % 1_000_000);
@@ -158,7 +159,14 @@ struct Digests(Vec<(&'static str, String)>);
 
 impl Digests {
     fn load(client: &mut ::redis::Connection) -> Self {
-        let all = [&exact::TAKE, &exact::UP_TO, &exact::CHARGE, &exact::REFUND, &exact::LOOK];
+        let all = [
+            &kernel::TAKE,
+            &kernel::EACH,
+            &kernel::UP_TO,
+            &kernel::CHARGE,
+            &kernel::REFUND,
+            &kernel::LOOK,
+        ];
         let load = |script: &&'static Lua| {
             let timed = timed(script);
             let digest = ::redis::cmd("SCRIPT").arg("LOAD").arg(timed).query(client).unwrap();

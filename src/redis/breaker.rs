@@ -1,0 +1,144 @@
+//! Whether Redis is asked at all: a circuit breaker.
+//!
+//! ```text
+//!              failures outweigh answers                 a probe's answers are good
+//!     closed ───────────────────────────► open ───────────────────────────────────► closed
+//!                                          │ ▲
+//!                                          └─┘ one probe after each pause (50 ms, doubled up to 5 s, with jitter)
+//! ```
+//!
+//! A failure weighs ten, an answer takes one off: so a few failures in a row open it, and so does a share of failures
+//! over a tenth that stays. While it is open no call does any I/O. One task probes: on a connection of its own, which
+//! writes, and which the limiter goes on with when it has answered well.
+
+use crate::sync::plain::AtomicU64;
+use crate::sync::plain::Ordering::{Acquire, Relaxed, Release};
+use core::hash::BuildHasher;
+use core::time::Duration;
+use std::hash::RandomState;
+
+/// A failure's weight, to an answer's 1.
+const WEIGHT: u64 = 10;
+
+/// The score of an open one.
+const OPEN: u64 = u64::MAX;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+pub(super) struct Breaker {
+    /// Failures that answers have not outweighed, or [`OPEN`].
+    score: AtomicU64,
+    most: u64,
+    /// Of an open one, the pause before the next probe, in milliseconds.
+    pause: AtomicU64,
+}
+
+impl Breaker {
+    /// One that so many failures in a row open.
+    pub(super) fn new(failures: u32) -> Self {
+        let most = u64::from(failures.max(1)) * WEIGHT;
+        Self { score: AtomicU64::new(0), most, pause: AtomicU64::new(0) }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        // ORDERING: pairs with `close`: who finds it closed finds the connection that closed it.
+        self.score.load(Acquire) == OPEN
+    }
+
+    /// An answer came, of whatever kind.
+    pub(super) fn good(&self) {
+        let score = self.score.load(Relaxed);
+        if score != 0 && score != OPEN {
+            // A decrement that others' get in the way of is no loss.
+            let _ = self.score.compare_exchange(score, score - 1, Relaxed, Relaxed);
+        }
+    }
+
+    /// No answer came. True of the failure that opens it.
+    pub(super) fn bad(&self) -> bool {
+        let step = |score| match score {
+            OPEN => None,
+            score if score + WEIGHT >= self.most => Some(OPEN),
+            score => Some(score + WEIGHT),
+        };
+        let before = self.score.fetch_update(Relaxed, Relaxed, step);
+        before.is_ok_and(|score| score + WEIGHT >= self.most)
+    }
+
+    pub(super) fn close(&self) {
+        // ORDERING: see `is_open`.
+        self.score.store(0, Release);
+    }
+
+    /// At most how long until the next probe.
+    pub(super) fn pause(&self) -> Duration {
+        Duration::from_millis(self.pause.load(Relaxed))
+    }
+
+    /// The pause before the probe of that number, counted from 0: a random half of it may be left out, so that
+    /// machines that lost a server together do not come back together.
+    pub(super) fn next_pause(&self, probe: u32) -> Duration {
+        let longest = FIRST_PAUSE.saturating_mul(1 << probe.min(16)).min(LONGEST_PAUSE);
+        // At most 5,000.
+        self.pause.store(longest.as_millis() as u64, Relaxed);
+        jittered(longest, RandomState::new().hash_one(probe))
+    }
+}
+
+/// From a half of it to all, by a random number.
+fn jittered(longest: Duration, random: u64) -> Duration {
+    // At most 5 * 10^9.
+    let half = longest.as_nanos() as u64 / 2;
+    let part = (u128::from(random) * u128::from(half)) >> 64;
+    Duration::from_nanos(half + part as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_in_a_row_open_it_and_one_of_them_is_told() {
+        let breaker = Breaker::new(5);
+        let told: alloc::vec::Vec<_> = (0..7).map(|_| breaker.bad()).collect();
+        assert_eq!(told, [false, false, false, false, true, false, false]);
+        assert!(breaker.is_open());
+        (0..100).for_each(|_| breaker.good());
+        assert!(breaker.is_open(), "late answers do not close it");
+        breaker.close();
+        assert!(!breaker.is_open() && !breaker.bad());
+    }
+
+    #[test]
+    fn a_share_of_failures_over_a_tenth_opens_it_and_one_below_does_not() {
+        let calls_until_open = |good: u64| {
+            let breaker = Breaker::new(5);
+            (1..10_000u64).find(|call| {
+                if call % (good + 1) == 0 {
+                    return breaker.bad();
+                }
+                breaker.good();
+                false
+            })
+        };
+        assert!(calls_until_open(8).is_some());
+        assert_eq!(calls_until_open(10), None);
+    }
+
+    #[test]
+    fn pauses_double_with_jitter_up_to_five_seconds() {
+        let breaker = Breaker::new(1);
+        for (probe, longest) in [(0, 50), (1, 100), (6, 3_200), (7, 5_000), (1_000, 5_000)] {
+            let longest = Duration::from_millis(longest);
+            for random in [0, 1 << 63, u64::MAX] {
+                let pause = jittered(longest, random);
+                assert!(longest / 2 <= pause && pause <= longest, "{pause:?}");
+            }
+            let pause = breaker.next_pause(probe);
+            assert!(longest / 2 <= pause && pause <= longest, "{pause:?}");
+            assert_eq!(breaker.pause(), longest);
+        }
+    }
+}

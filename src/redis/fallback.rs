@@ -1,0 +1,140 @@
+//! Who decides while Redis is away.
+
+use super::kernel::{Kernel, State};
+use crate::algorithm::Source;
+use crate::error::{Denied, QuotaError};
+use crate::figures::Grant;
+use crate::keyed::KeyedLimiter;
+use crate::quota::Quota;
+use crate::sync::plain::AtomicU64;
+use crate::sync::plain::Ordering::Relaxed;
+use core::time::Duration;
+use std::sync::{Mutex, PoisonError};
+
+/// What a limiter in Redis does while Redis does not answer.
+///
+/// A denial is an answer. So is a fault of the configuration (rights, a key that holds something else), which is returned
+/// as an error whatever the policy is, since it does not pass by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fallback {
+    /// A limiter in this process takes over, with this node's share of the rate and the burst
+    /// ([`nodes`](crate::RedisBuilder::nodes)), and what Redis last said of each key. What it grants is charged in Redis
+    /// when that is back, as far as it has not flowed since. The default.
+    #[default]
+    Local,
+    /// Everybody is granted what fits the limit at all.
+    Open,
+    /// Everybody is denied, until Redis is next asked.
+    Closed,
+    /// There is no answer: the error is returned.
+    Error,
+}
+
+/// The share of one node, in this process's memory.
+#[derive(Debug)]
+pub(super) struct Local {
+    /// What is left of each key's share. While Redis answers it follows that.
+    share: KeyedLimiter<[u8]>,
+    /// What was granted while Redis was away and has not flowed since: to be charged there.
+    owed: KeyedLimiter<[u8]>,
+    /// Whether anything is, or was: 0 or 1.
+    owes: AtomicU64,
+    /// Of those who charge what is owed, one does.
+    paying: Mutex<()>,
+}
+
+impl Local {
+    pub(super) fn new(quota: &Quota, nodes: u32, capacity: usize) -> Result<Self, QuotaError> {
+        let nodes = u64::from(nodes.max(1));
+        let period = u128::from(quota.period_ns()) * u128::from(nodes);
+        let period = Duration::from_nanos(u64::try_from(period).map_err(|_| QuotaError::SHARE)?);
+        let burst = (quota.burst_size() / nodes).max(1);
+        let quota = Quota::new(quota.count(), period)?.try_burst(burst)?;
+        let table = || KeyedLimiter::builder(quota, capacity).build();
+        let (share, owed) = (table()?, table()?);
+        Ok(Self { share, owed, owes: AtomicU64::new(0), paying: Mutex::new(()) })
+    }
+
+    /// Redis answered: the share is as full as the key's bucket there.
+    pub(super) fn learn(&self, key: &[u8], kernel: &Kernel, state: State) {
+        let (limit, burst) = (kernel.limit(), self.share.quota().burst_size());
+        // Both are at most 2^48, but debt has no bound.
+        let missing = i128::from(limit) - i128::from(kernel.balance(state));
+        let missing = (missing * i128::from(burst)).div_euclid(i128::from(limit.max(1)));
+        let here = i128::from(burst) - i128::from(self.share.available(key));
+        let amount = |tokens: i128| u64::try_from(tokens).unwrap_or(u64::MAX);
+        match missing - here {
+            0 => {}
+            more @ 1.. => {
+                self.share.charge(key, amount(more));
+            }
+            less => self.share.refund(key, amount(-less)),
+        }
+    }
+
+    pub(super) fn take(&self, key: &[u8], n: u64) -> Result<Grant, Denied> {
+        let answer = self.share.check_n(key, n);
+        self.note(key, answer)
+    }
+
+    pub(super) fn take_up_to(&self, key: &[u8], n: u64) -> Result<Grant, Denied> {
+        let answer = self.share.check_up_to(key, n);
+        self.note(key, answer)
+    }
+
+    pub(super) fn look(&self, key: &[u8], n: u64) -> Result<Grant, Denied> {
+        by(self.share.peek(key, n))
+    }
+
+    pub(super) fn charge(&self, key: &[u8], n: u64) -> Duration {
+        self.owe(key, n);
+        self.share.charge(key, n)
+    }
+
+    pub(super) fn refund(&self, key: &[u8], n: u64) {
+        self.owed.refund(key, n);
+        self.share.refund(key, n);
+    }
+
+    pub(super) fn available(&self, key: &[u8]) -> i64 {
+        self.share.available(key)
+    }
+
+    pub(super) fn reset(&self, key: &[u8]) {
+        self.owed.reset(key);
+        self.share.reset(key);
+    }
+
+    /// What is owed for the key, which the caller now pays.
+    pub(super) fn debt(&self, key: &[u8]) -> u64 {
+        if self.owes.load(Relaxed) == 0 || self.owed.level(key) == 0 {
+            return 0;
+        }
+        let _one = self.paying.lock().unwrap_or_else(PoisonError::into_inner);
+        let debt = self.owed.level(key);
+        self.owed.refund(key, debt);
+        debt
+    }
+
+    pub(super) fn owe(&self, key: &[u8], n: u64) {
+        self.owes.store(1, Relaxed);
+        self.owed.charge(key, n);
+    }
+
+    fn note(&self, key: &[u8], answer: Result<Grant, Denied>) -> Result<Grant, Denied> {
+        if let Ok(grant) = answer
+            && grant.granted() > 0
+        {
+            self.owe(key, grant.granted());
+        }
+        by(answer)
+    }
+}
+
+fn by(answer: Result<Grant, Denied>) -> Result<Grant, Denied> {
+    match answer {
+        Ok(grant) => Ok(grant.by(Source::Fallback)),
+        Err(denied) => Err(denied.by(Source::Fallback)),
+    }
+}

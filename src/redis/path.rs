@@ -1,0 +1,364 @@
+//! The way of a request: to Redis, together with others for its key, or to the policy while that is away.
+
+use super::breaker::Breaker;
+use super::combine::{Answer, Combine, Turn, Waiter};
+use super::error::RedisError;
+use super::fallback::{Fallback, Local};
+use super::kernel::{Call, Kernel, State};
+use super::link::Link;
+use super::metrics::{Counters, RedisMetrics};
+use super::probe;
+use super::units::Ask;
+use crate::algorithm::{Source, Terms};
+use crate::error::Denied;
+use crate::figures::{Figures, Grant};
+use crate::sync::plain::AtomicU64;
+use crate::sync::plain::Ordering::Relaxed;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+use std::sync::Mutex;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+/// One limiter.
+pub(super) struct Path {
+    pub(super) terms: Terms,
+    pub(super) kernel: Kernel,
+    /// Of every key's name, up to the caller's key.
+    pub(super) head: Vec<u8>,
+    pub(super) prefix: String,
+    pub(super) link: Link,
+    pub(super) breaker: Breaker,
+    pub(super) fallback: Fallback,
+    /// Of [`Fallback::Local`].
+    pub(super) local: Option<Local>,
+    /// Unless calls are not combined.
+    pub(super) combine: Option<Arc<Combine>>,
+    /// Requests on their way, and the most that may be.
+    pub(super) pending: AtomicU64,
+    pub(super) most_pending: u64,
+    pub(super) counters: Counters,
+    /// The name of the key whose call failed last: a probe asks for one in its slot.
+    pub(super) failed: Mutex<Vec<u8>>,
+    /// Where connections live.
+    pub(super) runtime: Handle,
+}
+
+/// A request on its way.
+struct Pending<'a>(&'a AtomicU64);
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Path {
+    pub(super) fn limit(&self) -> u64 {
+        self.kernel.limit()
+    }
+
+    pub(super) fn metrics(&self) -> RedisMetrics {
+        self.counters.read(self.breaker.is_open())
+    }
+
+    pub(super) fn name(&self, key: &[u8]) -> Vec<u8> {
+        let mut name = Vec::with_capacity(self.head.len() + key.len() + 1);
+        name.extend_from_slice(&self.head);
+        name.extend_from_slice(key);
+        name.push(b'}');
+        name
+    }
+
+    /// Asks, and decides as the server did. A denial is of so many tokens `asked`.
+    pub(super) async fn decide(
+        self: &Arc<Self>,
+        key: &[u8],
+        ask: Ask,
+        asked: u64,
+    ) -> Result<Grant, RedisError> {
+        match self.ask(key, ask).await {
+            Ok(state) => Ok(self.answer(state, ask, asked)?),
+            Err(error) if error.is_degraded() && self.fallback != Fallback::Error => {
+                self.counters.fallbacks.add(1);
+                Ok(self.stand_in(key, ask, asked)?)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn charge(
+        self: &Arc<Self>,
+        key: &[u8],
+        n: u64,
+    ) -> Result<Duration, RedisError> {
+        match self.ask(key, Ask::Charge(n)).await {
+            Ok(state) => {
+                let (_, state) = self.kernel.settle(state, Ask::Charge(n));
+                Ok(Duration::from_micros(self.kernel.until(state, 0).unwrap_or(0)))
+            }
+            Err(error) => self.instead(error, |local| local.charge(key, n)),
+        }
+    }
+
+    pub(super) async fn refund(self: &Arc<Self>, key: &[u8], n: u64) -> Result<(), RedisError> {
+        match self.ask(key, Ask::Refund(n)).await {
+            Ok(_) => Ok(()),
+            Err(error) => self.instead(error, |local| local.refund(key, n)),
+        }
+    }
+
+    pub(super) async fn available(self: &Arc<Self>, key: &[u8]) -> Result<i64, RedisError> {
+        match self.ask(key, Ask::Look(0)).await {
+            Ok(state) => Ok(self.kernel.balance(state)),
+            Err(error) => self.instead(error, |local| local.available(key)),
+        }
+    }
+
+    pub(super) async fn reset(self: &Arc<Self>, key: &[u8]) -> Result<(), RedisError> {
+        if let Some(local) = &self.local {
+            local.reset(key);
+        }
+        let _pending = self.enter()?;
+        let name = self.name(key);
+        self.counters.calls.add(1);
+        self.heard(&name, self.link.delete(&name).await)
+    }
+
+    /// What the local limiter says instead of Redis, if there is one.
+    fn instead<T>(
+        &self,
+        error: RedisError,
+        say: impl FnOnce(&Local) -> T,
+    ) -> Result<T, RedisError> {
+        match &self.local {
+            Some(local) if error.is_degraded() => {
+                self.counters.fallbacks.add(1);
+                Ok(say(local))
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// The key as it was before it was asked.
+    async fn ask(self: &Arc<Self>, key: &[u8], ask: Ask) -> Answer {
+        let _pending = self.enter()?;
+        let name = self.name(key);
+        let owed = self.local.as_ref().map_or(0, |local| local.debt(key));
+        let answer = if owed > 0 {
+            self.pay(key, &name, owed, ask).await
+        } else {
+            self.ask_now(&name, ask).await
+        };
+        let answer = self.heard(&name, answer);
+        if let (Ok(state), Some(local)) = (&answer, &self.local)
+            && !self.breaker.is_open()
+        {
+            let (_, state) = self.kernel.settle(*state, ask);
+            local.learn(key, &self.kernel, state);
+        }
+        answer
+    }
+
+    /// Lets a request on its way.
+    fn enter(&self) -> Result<Pending<'_>, RedisError> {
+        if self.breaker.is_open() {
+            return Err(RedisError::Away);
+        }
+        let before = self.pending.fetch_add(1, Relaxed);
+        let pending = Pending(&self.pending);
+        if before >= self.most_pending {
+            self.counters.overloaded.add(1);
+            return Err(RedisError::Overloaded(self.most_pending));
+        }
+        Ok(pending)
+    }
+
+    /// Charges what was granted while Redis was away, and then asks; within one deadline.
+    async fn pay(self: &Arc<Self>, key: &[u8], name: &[u8], owed: u64, ask: Ask) -> Answer {
+        let deadline = self.link.deadline();
+        let paid = timeout(deadline, async {
+            self.send(name, self.kernel.call(Ask::Charge(owed))).await?;
+            self.ask_now(name, ask).await
+        });
+        let answer = paid.await.unwrap_or(Err(RedisError::Timeout(deadline)));
+        // What may have been charged is not charged again.
+        if let (Err(error), Some(local)) = (&answer, &self.local)
+            && !error.may_be_applied()
+        {
+            local.owe(key, owed);
+        }
+        answer
+    }
+
+    async fn ask_now(self: &Arc<Self>, name: &[u8], ask: Ask) -> Answer {
+        match (&self.combine, ask) {
+            (Some(combine), Ask::Take(n)) if 0 < n && n <= self.limit() => {
+                self.take_together(combine, name, n).await
+            }
+            _ => self.send(name, self.kernel.call(ask)).await,
+        }
+    }
+
+    async fn take_together(
+        self: &Arc<Self>,
+        combine: &Arc<Combine>,
+        name: &[u8],
+        n: u64,
+    ) -> Answer {
+        match combine.enter(name, n) {
+            Turn::Mine => {
+                // Given on also if this future is dropped.
+                let _turn = GiveOn { path: self, combine, name };
+                self.send(name, self.kernel.call(Ask::Take(n))).await
+            }
+            Turn::Later(answer) => {
+                self.counters.combined.add(1);
+                let deadline = self.link.deadline();
+                match timeout(deadline, answer).await {
+                    Ok(Ok(answer)) => answer,
+                    // The runtime of the connection is gone.
+                    Ok(Err(_)) => Err(RedisError::no_runtime()),
+                    Err(_) => Err(RedisError::Timeout(deadline)),
+                }
+            }
+        }
+    }
+
+    /// Asks for all who wait, until nobody does.
+    async fn take_for(self: Arc<Self>, combine: Arc<Combine>, name: Vec<u8>, waiters: Vec<Waiter>) {
+        let mut turn = Some(waiters);
+        while let Some(waiters) = turn.filter(|waiters| !waiters.is_empty()) {
+            let asked: Vec<_> = waiters.iter().map(|waiter| waiter.n).collect();
+            let mut answer = self.send(&name, self.kernel.call_each(&asked)).await;
+            for waiter in waiters {
+                let told = answer.clone();
+                if let Ok(state) = &mut answer {
+                    (_, *state) = self.kernel.settle(*state, Ask::Take(waiter.n));
+                }
+                // Who has given up is charged.
+                let _ = waiter.answer.send(told);
+            }
+            turn = Some(combine.next(&name));
+        }
+    }
+
+    /// One round trip.
+    async fn send(&self, name: &[u8], (script, numbers): Call) -> Answer {
+        self.counters.calls.add(1);
+        let answer: Vec<u64> = self.link.run(script, name, &numbers).await?;
+        self.kernel.state(&answer).ok_or_else(RedisError::odd_answer)
+    }
+
+    /// Tells the breaker, and whoever counts.
+    fn heard<T>(
+        self: &Arc<Self>,
+        name: &[u8],
+        answer: Result<T, RedisError>,
+    ) -> Result<T, RedisError> {
+        match &answer {
+            Err(error) if error.is_degraded() => {
+                let counter = match error {
+                    RedisError::Timeout(_) => &self.counters.timeouts,
+                    _ => &self.counters.failures,
+                };
+                counter.add(1);
+                if self.breaker.bad() {
+                    probe::begin(self, name, error);
+                }
+            }
+            // A fault of the configuration is an answer too.
+            _ => self.breaker.good(),
+        }
+        answer
+    }
+
+    fn answer(&self, state: State, ask: Ask, asked: u64) -> Result<Grant, Denied> {
+        let (granted, after) = self.kernel.settle(state, ask);
+        let figures = |retry_after| {
+            self.figures(
+                Source::Redis,
+                self.kernel.balance(after),
+                self.kernel.until_full(after),
+                retry_after,
+            )
+        };
+        match granted {
+            Some(granted) => Ok(Grant::new(granted, figures(0))),
+            None => {
+                let retry_after = self.kernel.until(state, asked).map_or(u64::MAX, nanos);
+                Err(Denied::new(asked, figures(retry_after)))
+            }
+        }
+    }
+
+    /// The policy's decision.
+    fn stand_in(&self, key: &[u8], ask: Ask, asked: u64) -> Result<Grant, Denied> {
+        let limit = self.limit();
+        let told = |source, remaining: u64, retry_after| {
+            self.figures(source, remaining as i64, 0, retry_after)
+        };
+        // The next probe may find it back.
+        let pause = nanos(self.breaker.pause().as_micros() as u64);
+        if let Some(local) = &self.local {
+            let answer = match ask {
+                Ask::Take(n) => local.take(key, n),
+                Ask::UpTo(n) => local.take_up_to(key, n),
+                _ => local.look(key, asked),
+            };
+            return answer.map_err(|denied| match denied.is_never() && asked <= limit {
+                // It exceeds the share alone.
+                true => {
+                    Denied::new(asked, told(Source::Fallback, denied.remaining(), pause.max(1)))
+                }
+                false => denied,
+            });
+        }
+        let open = self.fallback == Fallback::Open;
+        let source = if open { Source::FailOpen } else { Source::FailClosed };
+        let granted = match ask {
+            Ask::UpTo(n) => n.min(limit),
+            _ => asked,
+        };
+        if granted > limit {
+            return Err(Denied::new(asked, told(source, 0, u64::MAX)));
+        }
+        if open || granted == 0 {
+            return Ok(Grant::new(granted, told(source, limit - granted, 0)));
+        }
+        Err(Denied::new(asked, told(source, 0, pause.max(1))))
+    }
+
+    fn figures(&self, source: Source, balance: i64, until_full: u64, retry_after: u64) -> Figures {
+        Figures {
+            state: balance.max(0) as u64,
+            now: nanos(until_full),
+            nanos: retry_after,
+            terms: self.terms.from(source),
+        }
+    }
+}
+
+/// Lets those who wait for a call have their turn when it is over.
+struct GiveOn<'a> {
+    path: &'a Arc<Path>,
+    combine: &'a Arc<Combine>,
+    name: &'a [u8],
+}
+
+impl Drop for GiveOn<'_> {
+    fn drop(&mut self) {
+        let waiters = self.combine.next(self.name);
+        if !waiters.is_empty() {
+            let (path, combine) = (Arc::clone(self.path), Arc::clone(self.combine));
+            self.path.runtime.spawn(path.take_for(combine, self.name.to_vec(), waiters));
+        }
+    }
+}
+
+/// Of microseconds under 2^53, which is what a debt and a burst add up to.
+fn nanos(us: u64) -> u64 {
+    us.saturating_mul(1_000)
+}
