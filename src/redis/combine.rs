@@ -10,7 +10,6 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::hash::RandomState;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
@@ -19,7 +18,7 @@ use tokio::sync::oneshot;
 const SHARDS: usize = 16;
 
 /// The most requests that go as one, so that a script stays short.
-pub(super) const MOST: usize = 512;
+const MOST: usize = 512;
 
 /// The answer to one of several: the key as it was before it.
 pub(super) type Answer = Result<State, RedisError>;
@@ -65,19 +64,16 @@ impl Combine {
         Turn::Mine
     }
 
-    /// Who comes next, now that a call is over. Nobody: the next to come has his own turn.
-    pub(super) fn next(&self, key: &[u8]) -> Vec<Waiter> {
+    /// Who comes next, now that a call is over. If nobody does, the next to come has his own turn.
+    pub(super) fn next(&self, key: &[u8]) -> Option<Vec<Waiter>> {
         let mut keys = self.shard(key);
-        let Entry::Occupied(mut entry) = keys.entry(key.into()) else { return Vec::new() };
-        // Who has given up meanwhile is not charged.
-        entry.get_mut().retain(|waiter| !waiter.answer.is_closed());
-        if entry.get().is_empty() {
-            entry.remove();
-            return Vec::new();
+        let waiting = keys.get_mut(key)?;
+        if waiting.is_empty() {
+            keys.remove(key);
+            return None;
         }
-        let rest = entry.get().len().min(MOST);
-        let rest = entry.get_mut().split_off(rest);
-        entry.insert(rest)
+        let later = waiting.split_off(waiting.len().min(MOST));
+        Some(core::mem::replace(waiting, later))
     }
 
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, Keys> {

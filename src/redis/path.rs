@@ -228,20 +228,35 @@ impl Path {
     }
 
     /// Asks for all who wait, until nobody does.
-    async fn take_for(self: Arc<Self>, combine: Arc<Combine>, name: Vec<u8>, waiters: Vec<Waiter>) {
-        let mut turn = Some(waiters);
-        while let Some(waiters) = turn.filter(|waiters| !waiters.is_empty()) {
-            let asked: Vec<_> = waiters.iter().map(|waiter| waiter.n).collect();
-            let mut answer = self.send(&name, self.kernel.call_each(&asked)).await;
-            for waiter in waiters {
-                let told = answer.clone();
-                if let Ok(state) = &mut answer {
-                    (_, *state) = self.kernel.settle(*state, Ask::Take(waiter.n));
-                }
-                // Who has given up is charged.
-                let _ = waiter.answer.send(told);
+    async fn take_for(
+        self: Arc<Self>,
+        combine: Arc<Combine>,
+        name: Vec<u8>,
+        mut waiters: Vec<Waiter>,
+    ) {
+        loop {
+            // Who has given up meanwhile is not charged.
+            waiters.retain(|waiter| !waiter.answer.is_closed());
+            if !waiters.is_empty() {
+                self.take_each(&name, waiters).await;
             }
-            turn = Some(combine.next(&name));
+            match combine.next(&name) {
+                Some(next) => waiters = next,
+                None => return,
+            }
+        }
+    }
+
+    async fn take_each(&self, name: &[u8], waiters: Vec<Waiter>) {
+        let asked: Vec<_> = waiters.iter().map(|waiter| waiter.n).collect();
+        let mut answer = self.send(name, self.kernel.call_each(&asked)).await;
+        for waiter in waiters {
+            let told = answer.clone();
+            if let Ok(state) = &mut answer {
+                (_, *state) = self.kernel.settle(*state, Ask::Take(waiter.n));
+            }
+            // Who gave up after it was sent is charged.
+            let _ = waiter.answer.send(told);
         }
     }
 
@@ -350,8 +365,7 @@ struct GiveOn<'a> {
 
 impl Drop for GiveOn<'_> {
     fn drop(&mut self) {
-        let waiters = self.combine.next(self.name);
-        if !waiters.is_empty() {
+        if let Some(waiters) = self.combine.next(self.name) {
             let (path, combine) = (Arc::clone(self.path), Arc::clone(self.combine));
             self.path.runtime.spawn(path.take_for(combine, self.name.to_vec(), waiters));
         }
