@@ -24,9 +24,10 @@ may_import() {
         combined) echo "error figures keyed limiter line wait" ;;
         wait) echo "error figures keyed limiter line" ;;
         redis) echo "algorithm error figures keyed quota sync" ;;
+        any) echo "algorithm error figures keyed quota redis wait" ;;
         tiers) echo "error keyed quota" ;;
         model) echo "algorithm cell clock keyed limiter line live quota striped sync" ;;
-        lib) echo "algorithm clock combined error figures keyed limiter quota redis tiers wait" ;;
+        lib) echo "algorithm any clock combined error figures keyed limiter quota redis tiers wait" ;;
         *) return 1 ;;
     esac
 }

@@ -1,4 +1,4 @@
-//! An HTTP API under limits per user, in memory.
+//! An HTTP API under limits per user: in memory, in a file for all processes of a machine, or in Redis.
 //!
 //! ```sh
 //! cargo run --release --example server
@@ -7,6 +7,9 @@
 //!
 //! The first five requests of a user print `{"message":"Request allowed"}`; the sixth is answered with
 //! status 429, `Retry-After: 1` and `{"error":"Rate limit exceeded"}`, and leaves a line of log.
+//!
+//! With `--features redis`, `--store` says where the limits are: `memory://`, `shm:///dev/shm/limits`,
+//! `redis://127.0.0.1:6379`, `redis://127.0.0.1:6379?mode=lease`. Servers with one store have one limit.
 //!
 //! Who is limited: the query's `user`; without one, or with an empty one, the user `anonymous`, one
 //! bucket for all such requests. A name of over 128 bytes or with control characters, one given twice, and a query that is not
@@ -19,12 +22,13 @@ use axum::routing::get;
 use axum::{Json, Router};
 use clap::Parser;
 use serde_json::json;
-use sluicegate::{Algorithm, KeyedLimiter, Quota};
+#[cfg(feature = "url")]
+use sluicegate::AnyLimiter;
+use sluicegate::{Algorithm, Quota};
 use std::error::Error;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -46,12 +50,17 @@ struct Flags {
     /// The most active users that are tracked, 24 bytes each.
     #[arg(long, default_value_t = 100_000)]
     capacity: usize,
+    /// Where the limits are kept: memory://, shm:///path, redis://host (the latter two with --features redis).
+    #[arg(long, default_value = "memory://")]
+    store: String,
     /// Seconds that open connections get to finish when the server is told to stop.
     #[arg(long, default_value_t = 10)]
     grace: u64,
 }
 
-type Users = Arc<KeyedLimiter<str>>;
+/// Without the feature `url` there is memory alone.
+#[cfg(not(feature = "url"))]
+use memory::AnyLimiter;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -69,8 +78,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
-    let users = KeyedLimiter::<str>::builder(flags.limit, flags.capacity);
-    let users: Users = Arc::new(users.algorithm(flags.algorithm).build()?);
+    let users = AnyLimiter::builder(flags.limit).algorithm(flags.algorithm);
+    let users = users.capacity(flags.capacity).open(&flags.store).await?;
     let app = Router::new()
         .route("/api", get(api))
         .fallback(|| async { refuse(StatusCode::NOT_FOUND, "No such path") })
@@ -108,16 +117,21 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn api(State(users): State<Users>, uri: Uri) -> Response {
+async fn api(State(users): State<AnyLimiter>, uri: Uri) -> Response {
     let user = match user(&uri) {
         Ok(user) => user,
         Err(why) => return refuse(StatusCode::BAD_REQUEST, why),
     };
-    let Err(denied) = users.check(&user) else {
+    let Err(error) = users.check(&user).await else {
         return Json(json!({"message": "Request allowed"})).into_response();
     };
+    let Some(denied) = error.denied() else {
+        // Somebody has to mend the set-up: who asks is not told more.
+        tracing::error!(%error, "no answer from the store");
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "Rate limiter unavailable");
+    };
     // Debug formatting escapes: nobody forges a line of log.
-    tracing::warn!(?user, retry_after = ?denied.retry_after(), "denied");
+    tracing::warn!(?user, retry_after = ?denied.retry_after(), by = ?denied.source(), "denied");
     let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded");
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
@@ -172,4 +186,60 @@ async fn told_to_stop() {
         std::future::pending::<()>().await;
     }
     tracing::info!("stopping: finishing the requests at hand");
+}
+
+/// The part of `sluicegate::AnyLimiter` that is used here, in memory.
+#[cfg(not(feature = "url"))]
+mod memory {
+    use sluicegate::{Algorithm, Denied, Grant, KeyedBuilder, KeyedLimiter, Quota};
+    use std::error::Error;
+    use std::sync::Arc;
+
+    #[derive(Clone)]
+    pub(crate) struct AnyLimiter(Arc<KeyedLimiter<str>>);
+
+    pub(crate) struct Builder(Quota, Algorithm, usize);
+
+    impl AnyLimiter {
+        pub(crate) fn builder(quota: Quota) -> Builder {
+            Builder(quota, Algorithm::TokenBucket, 1)
+        }
+
+        pub(crate) async fn check(&self, user: &str) -> Result<Grant, No> {
+            self.0.check(user).map_err(No)
+        }
+    }
+
+    impl Builder {
+        pub(crate) fn algorithm(self, algorithm: Algorithm) -> Self {
+            Self(self.0, algorithm, self.2)
+        }
+
+        pub(crate) fn capacity(self, capacity: usize) -> Self {
+            Self(self.0, self.1, capacity)
+        }
+
+        pub(crate) async fn open(self, store: &str) -> Result<AnyLimiter, Box<dyn Error>> {
+            if store != "memory://" {
+                return Err("a store other than memory:// needs --features redis".into());
+            }
+            let builder: KeyedBuilder<str> = KeyedLimiter::builder(self.0, self.2);
+            Ok(AnyLimiter(Arc::new(builder.algorithm(self.1).build()?)))
+        }
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct No(Denied);
+
+    impl No {
+        pub(crate) fn denied(&self) -> Option<&Denied> {
+            Some(&self.0)
+        }
+    }
+
+    impl std::fmt::Display for No {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.0.fmt(f)
+        }
+    }
 }

@@ -37,6 +37,8 @@ extern crate std;
 extern crate self as sluicegate;
 
 mod algorithm;
+#[cfg(feature = "url")]
+mod any;
 mod cell;
 mod clock;
 mod combined;
@@ -60,6 +62,8 @@ mod wait;
 mod word;
 
 pub use algorithm::{Algorithm, Carry, Source};
+#[cfg(feature = "url")]
+pub use any::{AnyBuilder, AnyError, AnyLimiter};
 #[cfg(feature = "quanta")]
 pub use clock::QuantaClock;
 #[cfg(feature = "tokio")]

@@ -61,6 +61,12 @@ impl RedisBuilder {
         }
     }
 
+    /// The algorithm, chosen at run time.
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
     /// [`Algorithm::TokenBucket`], the default.
     pub fn token_bucket(mut self) -> Self {
         self.algorithm = Algorithm::TokenBucket;

@@ -146,11 +146,10 @@ impl Path {
     async fn ask(self: &Arc<Self>, key: &[u8], ask: Ask) -> Answer {
         let _pending = self.enter()?;
         let name = self.name(key);
-        let owed = self.local.as_ref().map_or(0, |local| local.debt(key));
-        let answer = if owed > 0 {
-            self.pay(key, &name, owed, ask).await
-        } else {
-            self.ask_now(&name, ask).await
+        let owed = self.local.as_ref().and_then(|local| Owed::of(local, key));
+        let answer = match owed {
+            Some(owed) => self.pay(owed, &name, ask).await,
+            None => self.ask_now(&name, ask).await,
         };
         let answer = self.heard(&name, answer);
         if let (Ok(state), Some(local)) = (&answer, &self.local)
@@ -177,20 +176,14 @@ impl Path {
     }
 
     /// Charges what was granted while Redis was away, and then asks; within one deadline.
-    async fn pay(self: &Arc<Self>, key: &[u8], name: &[u8], owed: u64, ask: Ask) -> Answer {
+    async fn pay(self: &Arc<Self>, mut owed: Owed<'_>, name: &[u8], ask: Ask) -> Answer {
         let deadline = self.link.deadline();
-        let paid = timeout(deadline, async {
-            self.send(name, self.kernel.call(Ask::Charge(owed))).await?;
+        let answer = timeout(deadline, async {
+            self.send(name, self.kernel.call(Ask::Charge(owed.n))).await?;
+            owed.n = 0;
             self.ask_now(name, ask).await
         });
-        let answer = paid.await.unwrap_or(Err(RedisError::Timeout(deadline)));
-        // What may have been charged is not charged again.
-        if let (Err(error), Some(local)) = (&answer, &self.local)
-            && !error.may_be_applied()
-        {
-            local.owe(key, owed);
-        }
-        answer
+        answer.await.unwrap_or(Err(RedisError::Timeout(deadline)))
     }
 
     async fn ask_now(self: &Arc<Self>, name: &[u8], ask: Ask) -> Answer {
@@ -352,6 +345,29 @@ impl Path {
             now: nanos(until_full),
             nanos: retry_after,
             terms: self.terms.from(source),
+        }
+    }
+}
+
+/// What a key owes. It does until it has been paid: if that cannot be known it is owed still, and, charged twice, less
+/// is admitted, not more.
+struct Owed<'a> {
+    local: &'a Local,
+    key: &'a [u8],
+    n: u64,
+}
+
+impl<'a> Owed<'a> {
+    fn of(local: &'a Local, key: &'a [u8]) -> Option<Self> {
+        let n = local.debt(key);
+        (n > 0).then_some(Self { local, key, n })
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        if self.n > 0 {
+            self.local.owe(self.key, self.n);
         }
     }
 }

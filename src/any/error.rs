@@ -1,0 +1,99 @@
+//! What can come of a limiter that a URL chose, other than a grant.
+
+#[cfg(all(unix, feature = "shared"))]
+use crate::error::SharedError;
+use crate::error::{Denied, QuotaError};
+#[cfg(feature = "redis")]
+use crate::redis::RedisError;
+use alloc::string::String;
+use core::error::Error;
+use core::fmt;
+
+/// Why a limiter could not be opened, or a call to it did not end in a grant.
+///
+/// No text in it has a password, or the URL.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AnyError {
+    /// The limiter's answer "no". It is no failure.
+    Denied(Denied),
+    /// The URL cannot be read, or asks for what this build or the store has not.
+    Url(String),
+    /// A quota that the store cannot have.
+    Quota(QuotaError),
+    /// The file that processes share.
+    #[cfg(all(unix, feature = "shared"))]
+    Shared(SharedError),
+    /// Redis.
+    #[cfg(feature = "redis")]
+    Redis(RedisError),
+}
+
+impl AnyError {
+    /// The denial, if it is one.
+    #[must_use]
+    pub fn denied(&self) -> Option<&Denied> {
+        if let Self::Denied(denied) = self { Some(denied) } else { None }
+    }
+}
+
+impl From<Denied> for AnyError {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+impl From<QuotaError> for AnyError {
+    fn from(error: QuotaError) -> Self {
+        Self::Quota(error)
+    }
+}
+
+#[cfg(all(unix, feature = "shared"))]
+impl From<SharedError> for AnyError {
+    fn from(error: SharedError) -> Self {
+        match error {
+            SharedError::Quota(error) => Self::Quota(error),
+            error => Self::Shared(error),
+        }
+    }
+}
+
+#[cfg(feature = "redis")]
+impl From<RedisError> for AnyError {
+    fn from(error: RedisError) -> Self {
+        match error {
+            RedisError::Denied(denied) => Self::Denied(denied),
+            RedisError::Quota(error) => Self::Quota(error),
+            error => Self::Redis(error),
+        }
+    }
+}
+
+impl fmt::Display for AnyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied(denied) => denied.fmt(f),
+            Self::Url(text) => f.write_str(text),
+            Self::Quota(error) => error.fmt(f),
+            #[cfg(all(unix, feature = "shared"))]
+            Self::Shared(error) => error.fmt(f),
+            #[cfg(feature = "redis")]
+            Self::Redis(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for AnyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Denied(denied) => Some(denied),
+            Self::Url(_) => None,
+            Self::Quota(error) => Some(error),
+            #[cfg(all(unix, feature = "shared"))]
+            Self::Shared(error) => Some(error),
+            #[cfg(feature = "redis")]
+            Self::Redis(error) => Some(error),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A limiter wherever a URL says.
+
+mod error;
+mod url;
+mod verbs;
+
+pub use error::AnyError;
+
+use crate::algorithm::Algorithm;
+use crate::keyed::KeyedLimiter;
+use crate::quota::Quota;
+#[cfg(feature = "redis")]
+use crate::redis::RedisLimiter;
+use alloc::sync::Arc;
+use core::fmt;
+use url::{Options, Place, wrong};
+
+/// A limit for each key, in this process, on this machine, or in Redis: as a URL says.
+///
+/// | URL | where | shared by |
+/// | --- | --- | --- |
+/// | `memory://` | memory of this process: a [`KeyedLimiter`] | its threads |
+/// | `shm:///path` | a mapped file: [`KeyedLimiter::open_shared`] | the processes of a machine |
+/// | `redis://[[user]:password@]host[:port][/database]` | Redis, one round trip a decision: a `RedisLimiter` | all machines |
+/// | the same with `?mode=lease` | memory, from tokens leased of Redis: a `LeasedLimiter` | all machines |
+///
+/// Options follow a `?`, joined by `&`:
+///
+/// | option | of | unless set |
+/// | --- | --- | --- |
+/// | `algorithm`: `token-bucket`, `leaky-bucket`, `fixed-window`, `sliding-window` | all | token bucket |
+/// | `capacity`: the most active keys, in memory; of Redis, those that are accounted for while it is away, or leased for | all | 100,000 |
+/// | `mode`: `exact`, `lease` | Redis | exact |
+/// | `nodes`: how many processes share the limit | Redis | 1 |
+/// | `prefix`: what keys in Redis begin with | Redis | `sluicegate` |
+/// | `deadline`: the longest that a call takes, such as `5ms` | Redis | 5 ms |
+/// | `fallback`: who decides while Redis is away: `local`, `open`, `closed`, `error` | Redis | `local` |
+///
+/// The verbs are those of the limiters. All are `async`; those of the first two never wait, and those of a lease only for a
+/// key's first.
+///
+/// ```
+/// use sluicegate::{AnyLimiter, Quota};
+///
+/// # async fn example() -> Result<(), sluicegate::AnyError> {
+/// let url = std::env::var("LIMITS").unwrap_or("memory://".into());
+/// let limiter = AnyLimiter::open(&url, Quota::per_minute(100).burst(20)).await?;
+/// match limiter.check("alice").await {
+///     Ok(grant) => println!("welcome, {} left, says {:?}", grant.remaining(), grant.source()),
+///     Err(error) if error.denied().is_some() => println!("{error}"),
+///     Err(failure) => println!("no answer: {failure}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Cloning is cheap; all clones are one limiter.
+#[derive(Clone)]
+pub struct AnyLimiter {
+    store: Store,
+}
+
+#[derive(Clone)]
+enum Store {
+    Memory(Arc<KeyedLimiter<[u8]>>),
+    #[cfg(all(unix, feature = "shared"))]
+    Shared(Arc<KeyedLimiter<[u8]>>),
+    #[cfg(feature = "redis")]
+    Redis(RedisLimiter),
+}
+
+/// Choices for an [`AnyLimiter`], from [`AnyLimiter::builder`]. What the URL says goes before.
+#[derive(Clone, Copy, Debug)]
+#[must_use = "a builder does nothing until it opens a store"]
+pub struct AnyBuilder {
+    quota: Quota,
+    algorithm: Algorithm,
+    capacity: usize,
+}
+
+impl AnyBuilder {
+    /// The algorithm; token bucket unless set.
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// The most active keys; 100,000 unless set.
+    pub fn capacity(mut self, keys: usize) -> Self {
+        self.capacity = keys;
+        self
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    ///
+    /// - [`AnyError::Url`]: an unknown scheme or option, or one that this build has not;
+    /// - otherwise as [`KeyedBuilder::build`](crate::KeyedBuilder::build),
+    ///   [`open_shared`](crate::KeyedLimiter::open_shared) and `RedisBuilder::connect`.
+    ///
+    /// # Panics
+    ///
+    /// Of Redis, outside of a tokio runtime with its time and I/O enabled.
+    pub async fn open(self, url: &str) -> Result<AnyLimiter, AnyError> {
+        let (place, options) = url::parse(url)?;
+        let this = Self {
+            algorithm: options.algorithm.unwrap_or(self.algorithm),
+            capacity: options.capacity.unwrap_or(self.capacity),
+            ..self
+        };
+        let store = match place.scheme {
+            "memory" => this.memory(&place)?,
+            "shm" => this.shared(&place)?,
+            "redis" | "rediss" | "unix" | "redis+unix" | "redis-cluster" | "rediss-cluster"
+            | "redis-sentinel" => this.redis(&place, options).await?,
+            other => {
+                return Err(wrong(&alloc::format!(
+                    "the URL's scheme {other:?} is none of memory, shm, redis, rediss, unix, redis-cluster, \
+                     rediss-cluster, redis-sentinel"
+                )));
+            }
+        };
+        Ok(AnyLimiter { store })
+    }
+
+    fn memory(self, place: &Place<'_>) -> Result<Store, AnyError> {
+        if !matches!(place.rest, "" | "/") {
+            return Err(wrong("memory:// is followed by options alone: it has no place"));
+        }
+        let builder = KeyedLimiter::builder(self.quota, self.capacity).algorithm(self.algorithm);
+        Ok(Store::Memory(Arc::new(builder.build()?)))
+    }
+
+    #[cfg(all(unix, feature = "shared"))]
+    fn shared(self, place: &Place<'_>) -> Result<Store, AnyError> {
+        use std::os::unix::ffi::OsStringExt;
+        if !place.rest.starts_with('/') {
+            return Err(wrong(
+                "shm:// is followed by the path of a file, with three slashes: shm:///dev/shm/limits",
+            ));
+        }
+        let path = percent_encoding::percent_decode_str(place.rest).collect();
+        let path = std::ffi::OsString::from_vec(path);
+        let builder = KeyedLimiter::builder(self.quota, self.capacity).algorithm(self.algorithm);
+        Ok(Store::Shared(Arc::new(builder.open_shared(path)?)))
+    }
+
+    #[cfg(not(all(unix, feature = "shared")))]
+    fn shared(self, _: &Place<'_>) -> Result<Store, AnyError> {
+        Err(wrong("shm:// needs Unix, and a build with the feature `shared`"))
+    }
+
+    #[cfg(feature = "redis")]
+    async fn redis(self, place: &Place<'_>, options: Options) -> Result<Store, AnyError> {
+        let mut builder = RedisLimiter::builder(self.quota).algorithm(self.algorithm);
+        builder = builder.fallback_capacity(self.capacity);
+        if let Some(nodes) = options.nodes {
+            builder = builder.nodes(nodes);
+        }
+        if let Some(prefix) = options.prefix {
+            builder = builder.prefix(prefix);
+        }
+        if let Some(deadline) = options.deadline {
+            builder = builder.deadline(deadline);
+        }
+        if let Some(fallback) = options.fallback {
+            builder = builder.fallback(fallback);
+        }
+        Ok(Store::Redis(builder.connect(&place.url).await?))
+    }
+
+    #[cfg(not(feature = "redis"))]
+    #[expect(clippy::unused_async, reason = "with Redis it waits")]
+    async fn redis(self, _: &Place<'_>, _: Options) -> Result<Store, AnyError> {
+        Err(wrong("limits in Redis need a build with the feature `redis`"))
+    }
+}
+
+impl AnyLimiter {
+    /// Opens the store at the URL: a token bucket for each key, unless the URL says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As [`AnyBuilder::open`].
+    ///
+    /// # Panics
+    ///
+    /// As [`AnyBuilder::open`].
+    pub async fn open(url: &str, quota: Quota) -> Result<Self, AnyError> {
+        Self::builder(quota).open(url).await
+    }
+
+    /// Chooses the algorithm and the capacity.
+    pub fn builder(quota: Quota) -> AnyBuilder {
+        AnyBuilder { quota, algorithm: Algorithm::TokenBucket, capacity: 100_000 }
+    }
+
+    /// The quota of each key.
+    #[must_use]
+    pub fn quota(&self) -> Quota {
+        match &self.store {
+            Store::Memory(limiter) => limiter.quota(),
+            #[cfg(all(unix, feature = "shared"))]
+            Store::Shared(limiter) => limiter.quota(),
+            #[cfg(feature = "redis")]
+            Store::Redis(limiter) => limiter.quota(),
+        }
+    }
+
+    /// The algorithm.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        match &self.store {
+            Store::Memory(limiter) => limiter.algorithm(),
+            #[cfg(all(unix, feature = "shared"))]
+            Store::Shared(limiter) => limiter.algorithm(),
+            #[cfg(feature = "redis")]
+            Store::Redis(limiter) => limiter.algorithm(),
+        }
+    }
+}
+
+impl fmt::Debug for AnyLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let store: &dyn fmt::Debug = match &self.store {
+            Store::Memory(limiter) => limiter,
+            #[cfg(all(unix, feature = "shared"))]
+            Store::Shared(limiter) => limiter,
+            #[cfg(feature = "redis")]
+            Store::Redis(limiter) => limiter,
+        };
+        f.debug_tuple("AnyLimiter").field(store).finish()
+    }
+}

@@ -1,0 +1,116 @@
+//! A store's URL: where it is, and its options.
+
+use super::error::AnyError;
+use crate::algorithm::Algorithm;
+#[cfg(feature = "redis")]
+use crate::redis::Fallback;
+use alloc::borrow::Cow;
+use alloc::string::{String, ToString};
+use core::str::FromStr;
+use core::time::Duration;
+
+/// What a URL says. An option that the store does not know is an error, so that none is in vain.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Options {
+    pub(super) algorithm: Option<Algorithm>,
+    pub(super) capacity: Option<usize>,
+    pub(super) lease: bool,
+    pub(super) nodes: Option<u32>,
+    pub(super) prefix: Option<String>,
+    pub(super) deadline: Option<Duration>,
+    #[cfg(feature = "redis")]
+    pub(super) fallback: Option<Fallback>,
+}
+
+/// A URL without its options.
+pub(super) struct Place<'a> {
+    pub(super) scheme: &'a str,
+    /// What is between the scheme and the options.
+    pub(super) rest: &'a str,
+    /// Without the options, as a client takes it.
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "there is no client"))]
+    pub(super) url: Cow<'a, str>,
+}
+
+/// Which options there are, by scheme.
+const OF_MEMORY: &[&str] = &["algorithm", "capacity"];
+const OF_REDIS: &[&str] =
+    &["algorithm", "capacity", "mode", "nodes", "prefix", "deadline", "fallback"];
+
+pub(super) fn parse(url: &str) -> Result<(Place<'_>, Options), AnyError> {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Err(wrong(
+            "the URL has no scheme: it must begin with memory://, shm://, redis:// or the like",
+        ));
+    };
+    // Of what a client is told by the fragment (`#insecure`) nothing is lost.
+    let (before, fragment) = match rest.split_once('#') {
+        Some((before, fragment)) => (before, Some(fragment)),
+        None => (rest, None),
+    };
+    let (rest, query) = before.split_once('?').unwrap_or((before, ""));
+    let known =
+        if scheme.contains("redis") || scheme.contains("unix") { OF_REDIS } else { OF_MEMORY };
+    let mut options = Options::default();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if !known.contains(&&*name) {
+            let known = known.join(", ");
+            return Err(wrong(&alloc::format!(
+                "the URL has an option {name:?}; {scheme}:// has {known}"
+            )));
+        }
+        options.set(&name, &value)?;
+    }
+    let url = match fragment {
+        None if query.is_empty() && !before.ends_with('?') => Cow::Borrowed(url),
+        None => Cow::Owned(alloc::format!("{scheme}://{rest}")),
+        Some(fragment) => Cow::Owned(alloc::format!("{scheme}://{rest}#{fragment}")),
+    };
+    Ok((Place { scheme, rest, url }, options))
+}
+
+impl Options {
+    fn set(&mut self, name: &str, value: &str) -> Result<(), AnyError> {
+        match name {
+            "algorithm" => self.algorithm = Some(read(name, value, "a name such as token-bucket")?),
+            "capacity" => self.capacity = Some(read(name, value, "a number of keys")?),
+            "nodes" => self.nodes = Some(read(name, value, "a number of processes")?),
+            "prefix" => self.prefix = Some(value.to_string()),
+            "mode" => {
+                self.lease = match value {
+                    "exact" => false,
+                    "lease" => true,
+                    _ => return Err(odd(name, value, "exact or lease")),
+                }
+            }
+            "deadline" => {
+                let time = humantime::parse_duration(value);
+                self.deadline = Some(time.map_err(|_| odd(name, value, "a time such as 5ms"))?);
+            }
+            #[cfg(feature = "redis")]
+            "fallback" => {
+                self.fallback = Some(match value {
+                    "local" => Fallback::Local,
+                    "open" => Fallback::Open,
+                    "closed" => Fallback::Closed,
+                    "error" => Fallback::Error,
+                    _ => return Err(odd(name, value, "local, open, closed or error")),
+                });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn read<T: FromStr>(name: &str, value: &str, expected: &str) -> Result<T, AnyError> {
+    value.parse().map_err(|_| odd(name, value, expected))
+}
+
+fn odd(name: &str, value: &str, expected: &str) -> AnyError {
+    wrong(&alloc::format!("the URL's option {name} must be {expected}, not {value:?}"))
+}
+
+pub(super) fn wrong(text: &str) -> AnyError {
+    AnyError::Url(text.to_string())
+}

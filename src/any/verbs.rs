@@ -1,0 +1,109 @@
+//! The verbs.
+
+use super::error::AnyError;
+use super::{AnyLimiter, Store};
+use crate::figures::Grant;
+use core::time::Duration;
+
+/// The same verb of whichever store. What never fails is `Ok`.
+macro_rules! each {
+    ($limiter:expr, $local:ident => $here:expr, $redis:ident => $there:expr $(,)?) => {
+        match &$limiter.store {
+            Store::Memory($local) => Ok($here),
+            #[cfg(all(unix, feature = "shared"))]
+            Store::Shared($local) => Ok($here),
+            #[cfg(feature = "redis")]
+            Store::Redis($redis) => Ok($there),
+        }
+    };
+}
+
+impl AnyLimiter {
+    /// Takes one token of the key's bucket, or says how long until there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_n`](Self::check_n).
+    pub async fn check(&self, key: impl AsRef<[u8]>) -> Result<Grant, AnyError> {
+        self.check_n(key, 1).await
+    }
+
+    /// Takes `n` tokens, all or none. `n = 0` is granted and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`AnyError::Denied`] with the time until `n` tokens are there, or without one if `n` exceeds the limit; any
+    /// other if there is no answer.
+    pub async fn check_n(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, AnyError> {
+        each!(self, local => local.check_n(key.as_ref(), n)?, redis => redis.check_n(key, n).await?)
+    }
+
+    /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`AnyError::Denied`] with the time until the next token, if there is none; any other if there is no answer.
+    pub async fn check_up_to(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, AnyError> {
+        each!(
+            self,
+            local => local.check_up_to(key.as_ref(), n)?,
+            redis => redis.check_up_to(key, n).await?,
+        )
+    }
+
+    /// What [`check_n`](Self::check_n) would answer now. Takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_n`](Self::check_n).
+    pub async fn peek(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, AnyError> {
+        each!(self, local => local.peek(key.as_ref(), n)?, redis => redis.peek(key, n).await?)
+    }
+
+    /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards, and says how long
+    /// until the debt is paid: zero if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer. It is never denied.
+    pub async fn charge(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Duration, AnyError> {
+        each!(self, local => local.charge(key.as_ref(), n), redis => redis.charge(key, n).await?)
+    }
+
+    /// Gives `n` tokens back, never above the burst. What is given back may be taken again.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer. It is never denied.
+    pub async fn refund(&self, key: impl AsRef<[u8]>, n: u64) -> Result<(), AnyError> {
+        each!(self, local => local.refund(key.as_ref(), n), redis => redis.refund(key, n).await?)
+    }
+
+    /// Whole tokens there now, rounded down; negative in debt.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer. It is never denied.
+    pub async fn available(&self, key: impl AsRef<[u8]>) -> Result<i64, AnyError> {
+        each!(self, local => local.available(key.as_ref()), redis => redis.available(key).await?)
+    }
+
+    /// How full the leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Of any other, what
+    /// is missing from the limit.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer. It is never denied.
+    pub async fn level(&self, key: impl AsRef<[u8]>) -> Result<u64, AnyError> {
+        each!(self, local => local.level(key.as_ref()), redis => redis.level(key).await?)
+    }
+
+    /// Makes the key's bucket full again, as if nothing had ever been taken.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer. It is never denied.
+    pub async fn reset(&self, key: impl AsRef<[u8]>) -> Result<(), AnyError> {
+        each!(self, local => local.reset(key.as_ref()), redis => redis.reset(key).await?)
+    }
+}

@@ -1,0 +1,142 @@
+//! One set of verbs on every store, chosen by a URL.
+
+#![cfg(all(feature = "redis", feature = "shared"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+#[path = "support/redis.rs"]
+mod server;
+
+use server::Server;
+use sluicegate::{Algorithm, AnyError, AnyLimiter, Grant, Quota, RedisError, Source};
+use std::time::Duration;
+
+/// So slow that no test takes long enough for a token to flow.
+const SLOW: Quota = Quota::per_day(1);
+
+fn denied(answer: Result<Grant, AnyError>) -> sluicegate::Denied {
+    *answer.unwrap_err().denied().unwrap()
+}
+
+async fn has_the_verbs(limiter: &AnyLimiter, source: Source) {
+    let grant = limiter.check("a").await.unwrap();
+    assert_eq!((grant.granted(), grant.remaining(), grant.source()), (1, 9, source));
+    assert_eq!(limiter.check_n("a", 4).await.unwrap().remaining(), 5);
+    let no = denied(limiter.check_n("a", 6).await);
+    assert_eq!((no.asked(), no.is_never(), no.source()), (6, false, source));
+    assert!(denied(limiter.check_n("a", 11).await).is_never());
+    assert!(limiter.peek("a", 5).await.is_ok());
+    assert_eq!(limiter.check_up_to("a", 100).await.unwrap().granted(), 5);
+    assert_eq!(limiter.charge("a", 2).await.unwrap().as_secs().div_ceil(86_400), 2);
+    assert_eq!(
+        (limiter.available("a").await.unwrap(), limiter.level("a").await.unwrap()),
+        (-2, 12)
+    );
+    limiter.refund("a", 3).await.unwrap();
+    assert_eq!(limiter.available("a").await.unwrap(), 1);
+    limiter.reset("a").await.unwrap();
+    assert_eq!(limiter.available("a").await.unwrap(), 10);
+    assert_eq!(limiter.available("b").await.unwrap(), 10);
+    assert_eq!(limiter.quota(), SLOW.burst(10));
+}
+
+#[tokio::test]
+async fn every_store_has_the_same_verbs() {
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("all the limits");
+    let file = file.to_str().unwrap().replace(' ', "%20");
+    for (url, source, algorithm) in [
+        ("memory://".to_string(), Source::Memory, Algorithm::TokenBucket),
+        (format!("shm://{file}?capacity=100"), Source::Memory, Algorithm::TokenBucket),
+        (format!("{}?deadline=20s", server.url()), Source::Redis, Algorithm::TokenBucket),
+        (
+            format!(
+                "{}/3?prefix=x&deadline=20s&algorithm=leaky-bucket&nodes=2&fallback=closed&mode=exact",
+                server.url()
+            ),
+            Source::Redis,
+            Algorithm::LeakyBucket,
+        ),
+    ] {
+        let limiter = AnyLimiter::open(&url, SLOW.burst(10)).await.unwrap();
+        assert_eq!(limiter.algorithm(), algorithm, "{url}");
+        has_the_verbs(&limiter, source).await;
+    }
+    assert!(folder.path().join("all the limits").exists(), "a path is decoded");
+}
+
+/// What one takes is missing for all who have the same store.
+#[tokio::test]
+async fn a_store_is_shared_by_all_who_open_it() {
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("shm://{}/limits", folder.path().display());
+    let redis = format!("{}?deadline=20s", server.url());
+    for (url, shared) in [("memory://", false), (&file, true), (&redis, true)] {
+        let one = AnyLimiter::open(url, SLOW.burst(5)).await.unwrap();
+        let other = AnyLimiter::open(url, SLOW.burst(5)).await.unwrap();
+        for _ in 0..5 {
+            one.check("a").await.unwrap();
+        }
+        assert_eq!(other.check("a").await.is_err(), shared, "{url}");
+        assert!(one.clone().check("a").await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_url_is_said_in_a_sentence_without_the_url() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("other"), "something else entirely").unwrap();
+    let other = format!("shm://{}/other", folder.path().display());
+    for (url, says) in [
+        ("", "no scheme"),
+        ("localhost:6379", "no scheme"),
+        ("http://secret-word@localhost", "scheme \"http\" is none of"),
+        ("memory://there", "no place"),
+        ("memory://?capacity=many", "capacity must be a number of keys, not \"many\""),
+        ("memory://?capacity=0", "capacity must be from 1"),
+        ("memory://?nodes=3", "an option \"nodes\"; memory:// has algorithm, capacity"),
+        ("memory://?algorithm=best", "algorithm must be a name"),
+        ("shm://relative/path", "shm:///dev/shm/limits"),
+        (&other, "not"),
+        ("redis://:secret-word@localhost?mode=fast", "mode must be exact or lease, not \"fast\""),
+        ("redis://:secret-word@localhost?deadline=5", "deadline must be a time such as 5ms"),
+        (
+            "redis://:secret-word@localhost?fallback=none",
+            "fallback must be local, open, closed or error",
+        ),
+        ("redis://:secret-word@localhost?nodes=-1", "nodes must be a number"),
+        ("redis://:secret-word@localhost?pool=5", "an option \"pool\""),
+        ("redis://:secret-word@local host:port", "URL cannot be read"),
+    ] {
+        let error = AnyLimiter::open(url, SLOW).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(says), "{url}: {text}");
+        assert!(!format!("{text} {error:?}").contains("secret-word"), "{error:?}");
+        assert!(error.denied().is_none());
+    }
+    // Nobody there.
+    let port = server::free_port();
+    let url = format!("redis://:secret-word@127.0.0.1:{port}");
+    let error = AnyLimiter::open(&url, SLOW).await.unwrap_err();
+    assert!(matches!(error, AnyError::Redis(RedisError::Connection(_))), "{error:?}");
+    assert!(error.to_string().contains("cannot connect to 127.0.0.1"), "{error}");
+}
+
+/// Redis being away, the store says who decided.
+#[tokio::test]
+async fn a_store_outlives_its_server() {
+    let mut server = Server::start(&[]);
+    let url = format!("{}?nodes=5&deadline=100ms", server.url());
+    let limiter = AnyLimiter::open(&url, SLOW.burst(50)).await.unwrap();
+    limiter.check("a").await.unwrap();
+    server.kill();
+    for n in 0..10 {
+        let grant = limiter.check("b").await.unwrap();
+        assert_eq!((grant.source(), grant.remaining()), (Source::Fallback, 9 - n));
+    }
+    let no = denied(limiter.check("b").await);
+    assert_eq!(no.source(), Source::Fallback);
+    assert!(no.retry_after().unwrap() > Duration::from_secs(86_400 * 4));
+    assert!(!format!("{limiter:?}").contains("redis://"));
+}

@@ -1,0 +1,74 @@
+//! Servers that share a limit through a store.
+
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+#[path = "support/example.rs"]
+mod example;
+#[path = "support/redis.rs"]
+mod redis;
+
+use example::{EXCEEDED, Run, Server, until};
+
+/// So slow that no token flows while a test runs.
+const LIMIT: [&str; 2] = ["--limit", "1/hour burst 6"];
+
+fn pair(store: &str) -> [Server; 2] {
+    [0, 1].map(|_| Server::start(&[&LIMIT[..], &["--store", store]].concat()))
+}
+
+#[test]
+fn servers_with_one_store_have_one_limit() {
+    let redis = redis::Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let shm = format!("shm://{}/limits", folder.path().display());
+    for store in [format!("{}?deadline=20s", redis.url()), shm] {
+        let servers = pair(&store);
+        for n in 0..6 {
+            let reply = servers[n % 2].get("/api?user=alice");
+            assert_eq!(reply.status, 200, "{store}: {reply:?}");
+        }
+        for server in &servers {
+            let reply = server.get("/api?user=alice");
+            assert_eq!((reply.status, reply.body.as_str()), (429, EXCEEDED));
+            assert!(reply.header("retry-after").is_some());
+            assert_eq!(server.get("/api?user=bob").status, 200);
+        }
+    }
+}
+
+/// With its share, and a line of log when it begins and when it ends.
+#[test]
+fn a_server_goes_on_without_redis() {
+    let mut redis = redis::Server::start(&[]);
+    let store = format!("{}?nodes=2&deadline=100ms", redis.url());
+    let [server, _other] = pair(&store);
+    assert_eq!(server.get("/api?user=alice").status, 200);
+    redis.kill();
+    for (n, status) in [200, 200, 200, 429, 429, 429].into_iter().enumerate() {
+        assert_eq!(server.get("/api?user=bob").status, status, "{n}");
+    }
+    let said = |what: &str| until(what, || server.log.try_iter().find(|line| line.contains(what)));
+    said("Redis is away");
+    redis.restart();
+    said("Redis is back");
+    // What was granted meanwhile was charged.
+    let allowed = (0..6).take_while(|_| server.get("/api?user=bob").status == 200).count();
+    assert_eq!(allowed, 3);
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_ends_the_server_with_a_sentence() {
+    let port = redis::free_port();
+    let nobody = format!("redis://:secret-word@127.0.0.1:{port}");
+    for (store, says) in
+        [(nobody.as_str(), "cannot connect to 127.0.0.1"), ("redus://localhost", "none of")]
+    {
+        let mut run = Run::start(&["--store", store]);
+        let errors = run.errors();
+        assert!(!run.wait().success());
+        let text: Vec<_> = errors.iter().collect();
+        assert_eq!(text.len(), 1, "{text:?}");
+        assert!(text[0].contains(says) && !text[0].contains("secret-word"), "{text:?}");
+    }
+}
