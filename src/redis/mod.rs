@@ -9,7 +9,11 @@ mod exact;
 mod link;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_window;
 mod units;
+#[cfg_attr(not(test), expect(dead_code, reason = "limiters take windows up next"))]
+mod window;
 
 pub use builder::RedisBuilder;
 pub use error::RedisError;
