@@ -249,6 +249,11 @@ impl QuotaError {
     #[cfg(feature = "redis")]
     pub(crate) const REDIS_BURST: Self =
         Self::range("burst", "burst must flow within 71 years in Redis, whose numbers end there");
+    #[cfg(feature = "redis")]
+    pub(crate) const REDIS_WINDOW: Self = Self::range(
+        "period",
+        "period must be a whole number of microseconds in Redis, whose clock counts them",
+    );
 
     #[cfg(feature = "redis")]
     pub(crate) const SHARE: Self = Self::range(

@@ -29,6 +29,18 @@ impl Lua {
     }
 }
 
+/// A script of two files: a head that several have in common, and what is its own.
+macro_rules! lua {
+    ($head:literal, $verb:literal) => {{
+        const CODE: &str = concat!(include_str!($head), include_str!($verb));
+        $crate::redis::link::Lua {
+            code: CODE,
+            digest: std::sync::LazyLock::new(|| $crate::redis::link::Lua::digest(CODE)),
+        }
+    }};
+}
+pub(super) use lua;
+
 /// One connection for all of a limiter's calls, since a slow command of somebody else would hold up all that share a
 /// socket with it.
 #[derive(Clone)]

@@ -18,7 +18,13 @@ mod path;
 mod probe;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_window;
+#[cfg(test)]
+mod tests_window_laws;
 mod units;
+#[cfg_attr(not(test), expect(dead_code, reason = "limiters take windows up next"))]
+mod window;
 
 pub use builder::RedisBuilder;
 pub use error::RedisError;

@@ -7,7 +7,7 @@
 )]
 
 #[path = "../../tests/support/redis.rs"]
-mod server;
+pub(super) mod server;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
@@ -26,7 +26,7 @@ use server::Server;
 use support::{Model, exact as whole, floor, quota};
 
 /// 2026-01-01, in microseconds.
-const START: u64 = 1_767_225_600_000_000;
+pub(super) const START: u64 = 1_767_225_600_000_000;
 
 /// Quotas of every kind: one part and many, a token of parts of a microsecond, bursts of years.
 fn quotas() -> Vec<Quota> {
@@ -46,29 +46,31 @@ fn quotas() -> Vec<Quota> {
 }
 
 /// A generator good enough to choose by (xorshift64).
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 }
 
+/// How the scripts of buckets let a key expire.
+const EXPIRY: &str = ", 'PXAT', math.ceil((full + math.min(part, 1)) / 1000)";
+
 /// The script with a time of the test's own, and with keys that do not expire by the server's clock.
-fn timed(script: &Lua) -> String {
+pub(super) fn timed(code: &str, expiry: &str) -> String {
     let replace = |code: &str, from: &str, to: &str| {
         assert_eq!(code.matches(from).count(), 1, "{from}");
         code.replace(from, to)
     };
-    let code = replace(script.code, "redis.call('TIME')", "{ARGV[#ARGV - 1], ARGV[#ARGV]}");
-    let expiry = ", 'PXAT', math.ceil((full + math.min(part, 1)) / 1000)";
+    let code = replace(code, "redis.call('TIME')", "{ARGV[#ARGV - 1], ARGV[#ARGV]}");
     replace(&code, expiry, "")
 }
 
@@ -103,7 +105,7 @@ impl Kept {
 }
 
 /// What a bucket is asked by chance.
-fn any_ask(random: &mut Random, limit: u64) -> Ask {
+pub(super) fn any_ask(random: &mut Random, limit: u64) -> Ask {
     let n = match random.below(8) {
         0 => 0,
         1 => limit,
@@ -168,7 +170,7 @@ impl Digests {
             &kernel::LOOK,
         ];
         let load = |script: &&'static Lua| {
-            let timed = timed(script);
+            let timed = timed(script.code, EXPIRY);
             let digest = ::redis::cmd("SCRIPT").arg("LOAD").arg(timed).query(client).unwrap();
             (script.code, digest)
         };

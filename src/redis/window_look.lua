@@ -1,0 +1,1 @@
+return {left, previous, current}
