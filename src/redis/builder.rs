@@ -80,6 +80,19 @@ impl RedisBuilder {
         self
     }
 
+    /// [`Algorithm::FixedWindow`], aligned to 1970 by the server's clock. The quota must have no burst of its own, and a period
+    /// of whole microseconds.
+    pub fn fixed_window(mut self) -> Self {
+        self.algorithm = Algorithm::FixedWindow;
+        self
+    }
+
+    /// [`Algorithm::SlidingWindow`], aligned likewise.
+    pub fn sliding_window(mut self) -> Self {
+        self.algorithm = Algorithm::SlidingWindow;
+        self
+    }
+
     /// What the limiter's keys in Redis begin with; `sluicegate` unless set. Limiters that have prefix and quota in
     /// common share their buckets, in whatever process they are.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
@@ -164,7 +177,8 @@ impl RedisBuilder {
             _ => None,
         };
         let terms = Terms::bucket(self.quota, self.algorithm, 56).marked(Mark::Told);
-        let head = alloc::format!("{}:{}{{:", self.prefix, fingerprint(&self.quota)).into_bytes();
+        let fingerprint = fingerprint(&self.quota, self.algorithm);
+        let head = alloc::format!("{}:{fingerprint}{{:", self.prefix).into_bytes();
         let link = Link::connect(url, self.connect_timeout, self.deadline).await?;
         Ok(RedisLimiter::over(Path {
             terms,
@@ -185,8 +199,9 @@ impl RedisBuilder {
     }
 }
 
-/// Short, and readable: `b100/1m/20`. The letter says that a bucket is kept so; the period is in its largest whole unit.
-pub(super) fn fingerprint(quota: &Quota) -> String {
+/// Short, and readable: `b100/1m/20`. The letter says what is kept: a bucket, a fixed or a sliding window; the period is in
+/// its largest whole unit.
+pub(super) fn fingerprint(quota: &Quota, algorithm: Algorithm) -> String {
     const UNITS: [(u64, &str); 7] = [
         (86_400_000_000_000, "d"),
         (3_600_000_000_000, "h"),
@@ -199,5 +214,12 @@ pub(super) fn fingerprint(quota: &Quota) -> String {
     let period = quota.period_ns();
     let unit = UNITS.iter().find(|(ns, _)| period.is_multiple_of(*ns));
     let (ns, name) = unit.copied().unwrap_or((1, "ns"));
-    alloc::format!("b{}/{}{name}/{}", quota.count(), period / ns, quota.burst_size())
+    let (count, period, burst) = (quota.count(), period / ns, quota.burst_size());
+    match algorithm {
+        Algorithm::TokenBucket | Algorithm::LeakyBucket => {
+            alloc::format!("b{count}/{period}{name}/{burst}")
+        }
+        Algorithm::FixedWindow => alloc::format!("f{count}/{period}{name}"),
+        Algorithm::SlidingWindow => alloc::format!("s{count}/{period}{name}"),
+    }
 }

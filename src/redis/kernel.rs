@@ -1,53 +1,55 @@
 //! What is asked of a key, how a server is asked, and what its answer means: whichever the algorithm.
 
-use super::link::Lua;
+use super::link::{Lua, lua};
 use super::units::{Ask, Flow, LONGEST_DEBT, Units};
+use super::window::{Counts, Window};
 use crate::algorithm::Algorithm;
 use crate::error::QuotaError;
 use crate::quota::Quota;
 use alloc::vec::Vec;
-use std::sync::LazyLock;
 
-macro_rules! lua {
-    ($name:literal) => {{
-        const CODE: &str = concat!(include_str!("debt.lua"), include_str!($name));
-        Lua { code: CODE, digest: LazyLock::new(|| Lua::digest(CODE)) }
-    }};
-}
-
-pub(super) static TAKE: Lua = lua!("take.lua");
-pub(super) static EACH: Lua = lua!("each.lua");
-pub(super) static UP_TO: Lua = lua!("up_to.lua");
-pub(super) static CHARGE: Lua = lua!("charge.lua");
-pub(super) static REFUND: Lua = lua!("refund.lua");
-pub(super) static LOOK: Lua = lua!("look.lua");
+pub(super) static TAKE: Lua = lua!("debt.lua", "take.lua");
+pub(super) static EACH: Lua = lua!("debt.lua", "each.lua");
+pub(super) static UP_TO: Lua = lua!("debt.lua", "up_to.lua");
+pub(super) static CHARGE: Lua = lua!("debt.lua", "charge.lua");
+pub(super) static REFUND: Lua = lua!("debt.lua", "refund.lua");
+pub(super) static LOOK: Lua = lua!("debt.lua", "look.lua");
 
 /// The decisions of one quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
     /// A token or leaky bucket.
     Bucket(Units),
+    /// A fixed or sliding window.
+    Window(Window),
 }
 
-/// What a server says of a key as it was before it was asked.
+/// What a server says of a key as it was before it was asked. A kernel makes its own kind, and is asked of no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// What is missing, in parts.
     Bucket(u128),
+    /// What was admitted.
+    Window(Counts),
 }
 
 /// A script, and its numbers.
 pub(super) type Call = (&'static Lua, Vec<u64>);
 
 impl Kernel {
-    pub(super) fn new(quota: &Quota, _algorithm: Algorithm) -> Result<Self, QuotaError> {
-        Units::new(quota).map(Self::Bucket)
+    pub(super) fn new(quota: &Quota, algorithm: Algorithm) -> Result<Self, QuotaError> {
+        match algorithm {
+            Algorithm::TokenBucket | Algorithm::LeakyBucket => Units::new(quota).map(Self::Bucket),
+            Algorithm::FixedWindow => Window::new(quota, false).map(Self::Window),
+            Algorithm::SlidingWindow => Window::new(quota, true).map(Self::Window),
+        }
     }
 
     /// The most tokens that one request can be granted.
     pub(super) fn limit(&self) -> u64 {
         match self {
             Self::Bucket(units) => units.limit(),
+            Self::Window(window) => window.limit(),
         }
     }
 
@@ -55,6 +57,7 @@ impl Kernel {
     pub(super) fn call(&self, ask: Ask) -> Call {
         match self {
             Self::Bucket(units) => call(units, ask),
+            Self::Window(window) => window.call(ask),
         }
     }
 
@@ -62,6 +65,7 @@ impl Kernel {
     pub(super) fn call_each(&self, asked: &[u64]) -> Call {
         match self {
             Self::Bucket(units) => call_each(units, asked),
+            Self::Window(window) => window.call_each(asked),
         }
     }
 
@@ -70,6 +74,9 @@ impl Kernel {
         match (self, answer) {
             (Self::Bucket(units), &[us, part, ..]) => {
                 Some(State::Bucket(units.in_parts(Flow { us, part })))
+            }
+            (Self::Window(window), &[left, previous, current, ..]) => {
+                Some(State::Window(window.counts((left, previous, current))))
             }
             _ => None,
         }
@@ -82,6 +89,11 @@ impl Kernel {
                 let settled = units.settle(debt, ask);
                 (settled.granted, State::Bucket(settled.debt))
             }
+            (Self::Window(window), State::Window(counts)) => {
+                let (granted, counts) = window.settle(counts, ask);
+                (granted, State::Window(counts))
+            }
+            _ => (None, state),
         }
     }
 
@@ -89,6 +101,8 @@ impl Kernel {
     pub(super) fn balance(&self, state: State) -> i64 {
         match (self, state) {
             (Self::Bucket(units), State::Bucket(debt)) => units.balance(debt),
+            (Self::Window(window), State::Window(counts)) => window.balance(counts),
+            _ => 0,
         }
     }
 
@@ -96,6 +110,8 @@ impl Kernel {
     pub(super) fn until_full(&self, state: State) -> u64 {
         match (self, state) {
             (Self::Bucket(units), State::Bucket(debt)) => units.until_full(debt),
+            (Self::Window(window), State::Window(counts)) => window.until_full(counts),
+            _ => 0,
         }
     }
 
@@ -103,6 +119,8 @@ impl Kernel {
     pub(super) fn until(&self, state: State, n: u64) -> Option<u64> {
         match (self, state) {
             (Self::Bucket(units), State::Bucket(debt)) => units.until(debt, n),
+            (Self::Window(window), State::Window(counts)) => window.until(counts, n),
+            _ => None,
         }
     }
 }

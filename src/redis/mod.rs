@@ -23,7 +23,6 @@ mod tests_window;
 #[cfg(test)]
 mod tests_window_laws;
 mod units;
-#[cfg_attr(not(test), expect(dead_code, reason = "limiters take windows up next"))]
 mod window;
 
 pub use builder::RedisBuilder;

@@ -315,8 +315,14 @@ fn a_burst_of_centuries_is_refused_by_name() {
 }
 
 #[test]
-fn a_fingerprint_is_short_and_of_one_quota() {
-    assert_eq!(fingerprint(&Quota::per_minute(100).burst(20)), "b100/1m/20");
-    assert_eq!(fingerprint(&Quota::new(5, Duration::from_millis(1_500)).unwrap()), "b5/1500ms/5");
-    assert_ne!(fingerprint(&Quota::per_minute(60)), fingerprint(&Quota::per_second(1)));
+fn a_fingerprint_is_short_and_of_one_quota_and_what_is_kept() {
+    use crate::algorithm::Algorithm::{FixedWindow, LeakyBucket, SlidingWindow, TokenBucket};
+    let minute = Quota::per_minute(100);
+    let odd = Quota::new(5, Duration::from_millis(1_500)).unwrap();
+    assert_eq!(fingerprint(&minute.burst(20), TokenBucket), "b100/1m/20");
+    assert_eq!(fingerprint(&minute.burst(20), LeakyBucket), "b100/1m/20");
+    assert_eq!(fingerprint(&minute, FixedWindow), "f100/1m");
+    assert_eq!(fingerprint(&odd, SlidingWindow), "s5/1500ms");
+    let second = fingerprint(&Quota::per_second(1), TokenBucket);
+    assert_ne!(fingerprint(&Quota::per_minute(60), TokenBucket), second);
 }

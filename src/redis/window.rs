@@ -27,6 +27,7 @@ use crate::quota::Quota;
 use alloc::vec::Vec;
 
 pub(super) static TAKE: Lua = lua!("window.lua", "window_take.lua");
+pub(super) static EACH: Lua = lua!("window.lua", "window_each.lua");
 pub(super) static UP_TO: Lua = lua!("window.lua", "window_up_to.lua");
 pub(super) static CHARGE: Lua = lua!("window.lua", "window_charge.lua");
 pub(super) static REFUND: Lua = lua!("window.lua", "window_refund.lua");
@@ -177,5 +178,16 @@ impl Window {
             }
         };
         (script, numbers)
+    }
+
+    /// The script that takes for one after the other of these, each all or none.
+    pub(super) fn call_each(&self, asked: &[u64]) -> (&'static Lua, Vec<u64>) {
+        // So many single ones are as many as there are of so many.
+        if asked.iter().all(|&n| n == 1) {
+            return self.call(Ask::UpTo(asked.len() as u64));
+        }
+        let mut numbers = alloc::vec![self.period_us, u64::from(self.sliding), self.limit];
+        numbers.extend(asked.iter().map(|&n| n.min(self.limit + 1)));
+        (&EACH, numbers)
     }
 }
