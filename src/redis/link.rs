@@ -29,6 +29,9 @@ impl Lua {
     }
 }
 
+/// A connection that has answered, and that nobody uses yet.
+pub(super) struct Fresh(ConnectionManager);
+
 /// One connection for all of a limiter's calls, since a slow command of somebody else would hold up all that share a
 /// socket with it.
 #[derive(Clone)]
@@ -37,6 +40,7 @@ pub(super) struct Link {
     client: Client,
     config: ConnectionManagerConfig,
     server: String,
+    connect_timeout: Duration,
     deadline: Duration,
 }
 
@@ -64,17 +68,9 @@ impl Link {
             // Within the deadline, which is around everything.
             .set_response_timeout(None)
             .set_pipeline_buffer_size(PIPELINE);
-        let connecting = ConnectionManager::new_with_config(client.clone(), config.clone());
-        match timeout(connect_timeout, connecting).await {
-            Ok(Ok(manager)) => {
-                let managed = Arc::new(Mutex::new(Managed { manager, replaced: 0 }));
-                Ok(Self { managed, client, config, server, deadline })
-            }
-            Ok(Err(error)) => Err(RedisError::of_connecting(&error, &server)),
-            Err(_) => Err(RedisError::Connection(alloc::format!(
-                "cannot connect to {server} within {connect_timeout:?}"
-            ))),
-        }
+        let manager = open(&client, &config, &server, connect_timeout).await?;
+        let managed = Arc::new(Mutex::new(Managed { manager, replaced: 0 }));
+        Ok(Self { managed, client, config, server, connect_timeout, deadline })
     }
 
     pub(super) fn server(&self) -> &str {
@@ -93,42 +89,60 @@ impl Link {
         key: &[u8],
         numbers: &[u64],
     ) -> Result<T, RedisError> {
-        let command = |name: &str, script: &str| {
-            let mut command = Cmd::new();
-            command.arg(name).arg(script).arg(1).arg(key).arg(numbers);
-            command
-        };
         self.within_deadline(async {
-            match self.send(&command("EVALSHA", &script.digest)).await {
-                Err(error) if is_no_script(&error) => {
-                    self.send(&command("EVAL", script.code)).await
-                }
-                answer => answer,
-            }
+            let (mut manager, replaced) = self.current();
+            let answer = evaluate(&mut manager, script, key, numbers).await;
+            self.judge(&answer, replaced);
+            answer
         })
         .await
+    }
+
+    /// Runs a script over a new connection, made within the time for that, within the deadline. The limiter's own stays what it
+    /// is until this is [adopted](Self::adopt).
+    #[cfg_attr(not(test), expect(dead_code, reason = "for who decides when a server is back"))]
+    pub(super) async fn probe(
+        &self,
+        script: &Lua,
+        key: &[u8],
+        numbers: &[u64],
+    ) -> Result<Fresh, RedisError> {
+        let mut manager =
+            open(&self.client, &self.config, &self.server, self.connect_timeout).await?;
+        let asking = evaluate::<::redis::Value>(&mut manager, script, key, numbers);
+        self.within_deadline(asking).await?;
+        Ok(Fresh(manager))
+    }
+
+    /// From now on the limiter's calls go over this connection. Those on their way end where they are.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for who decides when a server is back"))]
+    pub(super) fn adopt(&self, fresh: Fresh) {
+        let mut managed = self.managed();
+        *managed = Managed { manager: fresh.0, replaced: managed.replaced + 1 };
     }
 
     /// Deletes a key, within the deadline.
     pub(super) async fn delete(&self, key: &[u8]) -> Result<(), RedisError> {
         let mut command = Cmd::new();
         command.arg("DEL").arg(key);
-        self.within_deadline(self.send(&command)).await
+        self.within_deadline(async {
+            let (mut manager, replaced) = self.current();
+            let answer = send(&mut manager, &command).await;
+            self.judge(&answer, replaced);
+            answer
+        })
+        .await
     }
 
-    async fn send<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, ::redis::RedisError> {
-        let (mut manager, replaced) = {
-            let managed = self.managed();
-            (managed.manager.clone(), managed.replaced)
-        };
-        match manager.send_packed_command(command).await {
-            Ok(value) => Ok(::redis::from_redis_value(value.extract_error()?)?),
-            Err(error) => {
-                if may_be_of_handshake(&error) {
-                    self.replace(replaced);
-                }
-                Err(error)
-            }
+    fn current(&self) -> (ConnectionManager, u64) {
+        let managed = self.managed();
+        (managed.manager.clone(), managed.replaced)
+    }
+
+    /// Replaces a manager that answers with a refused handshake for ever.
+    fn judge<T>(&self, answer: &Result<T, ::redis::RedisError>, replaced: u64) {
+        if answer.as_ref().is_err_and(may_be_of_handshake) {
+            self.replace(replaced);
         }
     }
 
@@ -162,6 +176,47 @@ impl Link {
     }
 }
 
+async fn open(
+    client: &Client,
+    config: &ConnectionManagerConfig,
+    server: &str,
+    within: Duration,
+) -> Result<ConnectionManager, RedisError> {
+    let connecting = ConnectionManager::new_with_config(client.clone(), config.clone());
+    match timeout(within, connecting).await {
+        Ok(Ok(manager)) => Ok(manager),
+        Ok(Err(error)) => Err(RedisError::of_connecting(&error, server)),
+        Err(_) => Err(RedisError::Connection(alloc::format!(
+            "cannot connect to {server} within {within:?}"
+        ))),
+    }
+}
+
+async fn evaluate<T: FromRedisValue>(
+    manager: &mut ConnectionManager,
+    script: &Lua,
+    key: &[u8],
+    numbers: &[u64],
+) -> Result<T, ::redis::RedisError> {
+    let command = |name: &str, script: &str| {
+        let mut command = Cmd::new();
+        command.arg(name).arg(script).arg(1).arg(key).arg(numbers);
+        command
+    };
+    match send(manager, &command("EVALSHA", &script.digest)).await {
+        Err(error) if is_no_script(&error) => send(manager, &command("EVAL", script.code)).await,
+        answer => answer,
+    }
+}
+
+async fn send<T: FromRedisValue>(
+    manager: &mut ConnectionManager,
+    command: &Cmd,
+) -> Result<T, ::redis::RedisError> {
+    let value = manager.send_packed_command(command).await?;
+    Ok(::redis::from_redis_value(value.extract_error()?)?)
+}
+
 /// The settings of the socket. RESP3, so that a lost connection is noticed, and made anew, before the next call.
 fn settings(url: &str) -> Result<ConnectionInfo, RedisError> {
     let info = url.into_connection_info().map_err(|_| bad_url(url))?;
@@ -182,3 +237,7 @@ fn bad_url(url: &str) -> RedisError {
     };
     RedisError::Configuration(text.to_string())
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;
