@@ -1,5 +1,6 @@
 //! Choices for a limiter in Redis.
 
+use super::connection::Way;
 use super::error::RedisError;
 use super::exact::RedisLimiter;
 use super::link::Link;
@@ -7,6 +8,8 @@ use super::units::Units;
 use crate::algorithm::{Algorithm, Terms};
 use crate::quota::Quota;
 use alloc::string::{String, ToString};
+#[cfg(feature = "redis-tls")]
+use alloc::vec::Vec;
 use core::time::Duration;
 
 /// Longer than the hiccups of a scheduler, far shorter than TCP's first retransmission (200 ms), which no caller on a
@@ -23,7 +26,7 @@ pub struct RedisBuilder {
     algorithm: Algorithm,
     prefix: String,
     deadline: Duration,
-    connect_timeout: Duration,
+    way: Way,
 }
 
 impl RedisBuilder {
@@ -33,7 +36,7 @@ impl RedisBuilder {
             algorithm: Algorithm::TokenBucket,
             prefix: "sluicegate".to_string(),
             deadline: DEADLINE,
-            connect_timeout: CONNECT_TIMEOUT,
+            way: Way::new(CONNECT_TIMEOUT),
         }
     }
 
@@ -66,19 +69,39 @@ impl RedisBuilder {
 
     /// The longest that connecting takes; a second unless set.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.way.within = timeout;
+        self
+    }
+
+    /// Whose certificates to trust, in PEM, in place of Mozilla's list: those of your own authority, or a server's own if nobody
+    /// signed it.
+    #[cfg(feature = "redis-tls")]
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.way.trust.roots = Some(pem.into());
+        self
+    }
+
+    /// What tells the server who asks, in PEM: a certificate, with those that lead to its root, and its key. A Redis
+    /// server wants one unless its `tls-auth-clients` says otherwise.
+    #[cfg(feature = "redis-tls")]
+    pub fn client_certificate(
+        mut self,
+        certificates: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.way.trust.identity = Some((certificates.into(), key.into()));
         self
     }
 
     /// Connects to the server at `redis://[[user]:password@]host[:port][/database]`, or a socket at `unix:///path`.
     ///
-    /// A connection that is lost later is made anew without being asked for; calls fail meanwhile. `rediss://` works in a
-    /// build that enables one of the TLS features of the crate `redis`.
+    /// A connection that is lost later is made anew without being asked for; calls fail meanwhile. `rediss://` asks over TLS,
+    /// in a build with the feature `redis-tls`; with `#insecure` at its end whoever answers there is trusted.
     ///
     /// # Errors
     ///
     /// - [`RedisError::Quota`]: the burst takes over 71 years to flow;
-    /// - [`RedisError::Configuration`]: the URL, the login, another service at that address, braces in the prefix;
+    /// - [`RedisError::Configuration`]: the URL, the login, the certificates, another service at that address, braces in the prefix;
     /// - [`RedisError::Connection`]: nobody answers there, or not in time.
     ///
     /// # Panics
@@ -91,7 +114,7 @@ impl RedisBuilder {
             return Err(RedisError::Configuration(text.to_string()));
         }
         let terms = Terms::bucket(self.quota, self.algorithm, 56);
-        let link = Link::connect(url, self.connect_timeout, self.deadline).await?;
+        let link = Link::connect(url, &self.way, self.deadline).await?;
         Ok(RedisLimiter::assemble(terms, units, self.prefix, link))
     }
 }

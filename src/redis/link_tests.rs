@@ -4,7 +4,7 @@
 #[path = "../../tests/support/redis.rs"]
 mod server;
 
-use super::{Link, Lua};
+use super::{Link, Lua, Way};
 use crate::RedisError;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -42,7 +42,7 @@ async fn remain(asking: &mut ::redis::Connection, expected: &[u64]) {
 async fn a_probe_goes_over_a_connection_of_its_own_which_may_be_adopted() {
     let server = Server::start(&[]);
     let mut asking = server.client();
-    let link = Link::connect(&server.url(), PATIENT, PATIENT).await.unwrap();
+    let link = Link::connect(&server.url(), &Way::new(PATIENT), PATIENT).await.unwrap();
     let clone = link.clone();
     assert_eq!(link.run::<u64>(&COUNT, b"a", &[1]).await.unwrap(), 1);
     let first = clients(&mut asking)[0];
@@ -71,7 +71,7 @@ async fn a_probe_fails_in_time_and_says_why() {
     let mut server = Server::start(&["--requirepass", "right"]);
     let url = alloc::format!("redis://:right@127.0.0.1:{}", server.port());
     let within = Duration::from_millis(100);
-    let link = Link::connect(&url, within, within).await.unwrap();
+    let link = Link::connect(&url, &Way::new(within), within).await.unwrap();
 
     server.pause();
     let failed = timeout(within * 6, link.probe(&COUNT, b"a", &[1])).await.unwrap().err().unwrap();
