@@ -28,6 +28,8 @@ echo "== tests of what is left without default features"
 cargo test --locked --quiet --no-default-features --lib --test bare
 echo "== tests on the system's clock alone"
 cargo test --locked --quiet --no-default-features --features std --test vectors --test keyed
+echo "== what a build without TLS says of it"
+cargo test --locked --quiet --no-default-features --features redis --test redis_faults connecting
 
 echo "== benches build"
 cargo bench --locked --quiet --no-run --all-features

@@ -2,6 +2,7 @@
 
 use super::breaker::Breaker;
 use super::combine::Combine;
+use super::connection::Way;
 use super::error::RedisError;
 use super::exact::RedisLimiter;
 use super::fallback::{Fallback, Local};
@@ -14,6 +15,8 @@ use crate::quota::Quota;
 use crate::sync::plain::AtomicU64;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+#[cfg(feature = "redis-tls")]
+use alloc::vec::Vec;
 use core::time::Duration;
 use std::sync::Mutex;
 use tokio::runtime::Handle;
@@ -35,7 +38,7 @@ pub struct RedisBuilder {
     algorithm: Algorithm,
     prefix: String,
     deadline: Duration,
-    connect_timeout: Duration,
+    way: Way,
     fallback: Fallback,
     nodes: u32,
     capacity: usize,
@@ -51,7 +54,7 @@ impl RedisBuilder {
             algorithm: Algorithm::TokenBucket,
             prefix: "sluicegate".to_string(),
             deadline: DEADLINE,
-            connect_timeout: CONNECT_TIMEOUT,
+            way: Way::new(CONNECT_TIMEOUT),
             fallback: Fallback::Local,
             nodes: 1,
             capacity: 16_384,
@@ -109,7 +112,27 @@ impl RedisBuilder {
 
     /// The longest that connecting takes; a second unless set.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.way.within = timeout;
+        self
+    }
+
+    /// Whose certificates to trust, in PEM, in place of Mozilla's list: those of your own authority, or a server's own if nobody
+    /// signed it.
+    #[cfg(feature = "redis-tls")]
+    pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.way.trust.roots = Some(pem.into());
+        self
+    }
+
+    /// What tells the server who asks, in PEM: a certificate, with those that lead to its root, and its key. A Redis
+    /// server wants one unless its `tls-auth-clients` says otherwise.
+    #[cfg(feature = "redis-tls")]
+    pub fn client_certificate(
+        mut self,
+        certificates: impl Into<Vec<u8>>,
+        key: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.way.trust.identity = Some((certificates.into(), key.into()));
         self
     }
 
@@ -154,13 +177,13 @@ impl RedisBuilder {
 
     /// Connects to the server at `redis://[[user]:password@]host[:port][/database]`, or a socket at `unix:///path`.
     ///
-    /// A connection that is lost later is made anew without being asked for; calls fail meanwhile. `rediss://` works in a
-    /// build that enables one of the TLS features of the crate `redis`.
+    /// A connection that is lost later is made anew without being asked for; calls fail meanwhile. `rediss://` asks over TLS,
+    /// in a build with the feature `redis-tls`; with `#insecure` at its end whoever answers there is trusted.
     ///
     /// # Errors
     ///
     /// - [`RedisError::Quota`]: the burst takes over 71 years to flow;
-    /// - [`RedisError::Configuration`]: the URL, the login, another service at that address, braces in the prefix;
+    /// - [`RedisError::Configuration`]: the URL, the login, the certificates, another service at that address, braces in the prefix;
     /// - [`RedisError::Connection`]: nobody answers there, or not in time.
     ///
     /// # Panics
@@ -179,7 +202,7 @@ impl RedisBuilder {
         let terms = Terms::bucket(self.quota, self.algorithm, 56).marked(Mark::Told);
         let fingerprint = fingerprint(&self.quota, self.algorithm);
         let head = alloc::format!("{}:{fingerprint}{{:", self.prefix).into_bytes();
-        let link = Link::connect(url, self.connect_timeout, self.deadline).await?;
+        let link = Link::connect(url, &self.way, self.deadline).await?;
         Ok(RedisLimiter::over(Path {
             terms,
             kernel,

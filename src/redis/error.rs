@@ -114,6 +114,10 @@ impl RedisError {
         if error.kind() == ErrorKind::AuthenticationFailed || has_word(&said, &LOGIN) {
             return Self::Configuration(alloc::format!("{server}: {LOGIN_REFUSED}"));
         }
+        #[cfg(feature = "redis-tls")]
+        if let Some(fault) = super::tls::fault(&said, server) {
+            return Self::Configuration(fault);
+        }
         let eof = error.is_connection_dropped() && !error.is_connection_refusal();
         match error.kind() {
             ErrorKind::Parse => Self::Configuration(alloc::format!(

@@ -1,21 +1,12 @@
 //! The connection of one limiter, and a call over it.
 
+use super::connection::{Connection, Source, Way};
 use super::error::{RedisError, is_no_script, may_be_of_handshake};
-use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use ::redis::{
-    Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, ProtocolVersion, Script,
-};
+use ::redis::{Cmd, FromRedisValue, Script};
 use alloc::string::{String, ToString};
 use core::time::Duration;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use tokio::time::timeout;
-
-/// Calls that may be on their way at once before another waits for room.
-const PIPELINE: usize = 4_096;
-
-/// After so long without a sign of a peer's machine the system gives the connection up. A process that
-/// stands still on a machine that does not is told by our own deadline.
-const DEAD_PEER: Duration = Duration::from_secs(5);
 
 /// A script, and the digest that servers know it by.
 pub(super) struct Lua {
@@ -41,25 +32,22 @@ macro_rules! lua {
 }
 pub(super) use lua;
 
+/// A connection that has answered, and that nobody uses yet.
+pub(super) struct Fresh(Connection);
+
 /// One connection for all of a limiter's calls, since a slow command of somebody else would hold up all that share a
 /// socket with it.
 #[derive(Clone)]
 pub(super) struct Link {
     managed: Arc<Mutex<Managed>>,
-    client: Client,
-    config: ConnectionManagerConfig,
-    server: String,
+    source: Arc<Source>,
     deadline: Duration,
-    connect_timeout: Duration,
 }
-
-/// A connection that is not the limiter's yet.
-pub(super) struct Fresh(ConnectionManager);
 
 /// The manager makes a lost connection anew. But a handshake that the server refuses it takes for its last, and answers
 /// with that for ever: then it is replaced.
 struct Managed {
-    manager: ConnectionManager,
+    connection: Connection,
     /// How many there were before.
     replaced: u64,
 }
@@ -67,26 +55,17 @@ struct Managed {
 impl Link {
     pub(super) async fn connect(
         url: &str,
-        connect_timeout: Duration,
+        way: &Way,
         deadline: Duration,
     ) -> Result<Self, RedisError> {
-        let info = settings(url)?;
-        let server = info.addr().to_string();
-        let client = Client::open(info).map_err(|_| bad_url(url))?;
-        // Who waits for a new connection waits for no second attempt: his deadline is nearer.
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(0)
-            .set_connection_timeout(Some(connect_timeout))
-            // Within the deadline, which is around everything.
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(PIPELINE);
-        let manager = connect(&client, &config, &server, connect_timeout).await?;
-        let managed = Arc::new(Mutex::new(Managed { manager, replaced: 0 }));
-        Ok(Self { managed, client, config, server, deadline, connect_timeout })
+        let source = Arc::new(Source::new(url, way)?);
+        let connection = source.open().await?;
+        let managed = Arc::new(Mutex::new(Managed { connection, replaced: 0 }));
+        Ok(Self { managed, source, deadline })
     }
 
     pub(super) fn server(&self) -> &str {
-        &self.server
+        self.source.server()
     }
 
     pub(super) fn deadline(&self) -> Duration {
@@ -101,66 +80,60 @@ impl Link {
         key: &[u8],
         numbers: &[u64],
     ) -> Result<T, RedisError> {
-        let command = |name: &str, script: &str| {
-            let mut command = Cmd::new();
-            command.arg(name).arg(script).arg(1).arg(key).arg(numbers);
-            command
-        };
         self.within_deadline(async {
-            match self.send(&command("EVALSHA", &script.digest)).await {
-                Err(error) if is_no_script(&error) => {
-                    self.send(&command("EVAL", script.code)).await
-                }
-                answer => answer,
-            }
+            let (mut connection, replaced) = self.current();
+            let answer = evaluate(&mut connection, script, key, numbers).await;
+            self.judge(&answer, replaced);
+            answer
         })
         .await
     }
 
-    /// Connects anew, beside the connection at hand, and runs a script there, twice. A server that is coming back may
-    /// answer once, and no more.
+    /// Runs a script over a new connection, made within the time for that, twice, each within the deadline: a server that is
+    /// coming back may answer once, and no more. The limiter's own connection stays what it is until this is
+    /// [adopted](Self::adopt).
     pub(super) async fn probe(
         &self,
         script: &Lua,
         key: &[u8],
         numbers: &[u64],
     ) -> Result<Fresh, RedisError> {
-        let manager =
-            connect(&self.client, &self.config, &self.server, self.connect_timeout).await?;
-        let managed = Arc::new(Mutex::new(Managed { manager: manager.clone(), replaced: 0 }));
-        let link = Self { managed, ..self.clone() };
+        let mut connection = self.source.open().await?;
         for _ in 0..2 {
-            link.run::<::redis::Value>(script, key, numbers).await?;
+            let asking = evaluate::<::redis::Value>(&mut connection, script, key, numbers);
+            self.within_deadline(asking).await?;
         }
-        Ok(Fresh(manager))
+        Ok(Fresh(connection))
     }
 
-    /// Goes on with a connection that has answered a probe.
+    /// From now on the limiter's calls go over this connection. Those on their way end where they are.
     pub(super) fn adopt(&self, fresh: Fresh) {
         let mut managed = self.managed();
-        *managed = Managed { manager: fresh.0, replaced: managed.replaced + 1 };
+        *managed = Managed { connection: fresh.0, replaced: managed.replaced + 1 };
     }
 
     /// Deletes a key, within the deadline.
     pub(super) async fn delete(&self, key: &[u8]) -> Result<(), RedisError> {
         let mut command = Cmd::new();
         command.arg("DEL").arg(key);
-        self.within_deadline(self.send(&command)).await
+        self.within_deadline(async {
+            let (mut connection, replaced) = self.current();
+            let answer = send(&mut connection, &command).await;
+            self.judge(&answer, replaced);
+            answer
+        })
+        .await
     }
 
-    async fn send<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, ::redis::RedisError> {
-        let (mut manager, replaced) = {
-            let managed = self.managed();
-            (managed.manager.clone(), managed.replaced)
-        };
-        match manager.send_packed_command(command).await {
-            Ok(value) => Ok(::redis::from_redis_value(value.extract_error()?)?),
-            Err(error) => {
-                if may_be_of_handshake(&error) {
-                    self.replace(replaced);
-                }
-                Err(error)
-            }
+    fn current(&self) -> (Connection, u64) {
+        let managed = self.managed();
+        (managed.connection.clone(), managed.replaced)
+    }
+
+    /// Replaces a manager that answers with a refused handshake for ever.
+    fn judge<T>(&self, answer: &Result<T, ::redis::RedisError>, replaced: u64) {
+        if answer.as_ref().is_err_and(may_be_of_handshake) {
+            self.replace(replaced);
         }
     }
 
@@ -169,10 +142,9 @@ impl Link {
     fn replace(&self, seen: u64) {
         let mut managed = self.managed();
         if managed.replaced == seen
-            && let Ok(manager) =
-                ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone())
+            && let Some(connection) = self.source.lazy()
         {
-            *managed = Managed { manager, replaced: seen + 1 };
+            *managed = Managed { connection, replaced: seen + 1 };
         }
     }
 
@@ -194,38 +166,30 @@ impl Link {
     }
 }
 
-async fn connect(
-    client: &Client,
-    config: &ConnectionManagerConfig,
-    server: &str,
-    within: Duration,
-) -> Result<ConnectionManager, RedisError> {
-    let connecting = ConnectionManager::new_with_config(client.clone(), config.clone());
-    match timeout(within, connecting).await {
-        Ok(connected) => connected.map_err(|error| RedisError::of_connecting(&error, server)),
-        Err(_) => Err(RedisError::Connection(alloc::format!(
-            "cannot connect to {server} within {within:?}"
-        ))),
+async fn evaluate<T: FromRedisValue>(
+    connection: &mut Connection,
+    script: &Lua,
+    key: &[u8],
+    numbers: &[u64],
+) -> Result<T, ::redis::RedisError> {
+    let command = |name: &str, script: &str| {
+        let mut command = Cmd::new();
+        command.arg(name).arg(script).arg(1).arg(key).arg(numbers);
+        command
+    };
+    match send(connection, &command("EVALSHA", &script.digest)).await {
+        Err(error) if is_no_script(&error) => send(connection, &command("EVAL", script.code)).await,
+        answer => answer,
     }
 }
 
-/// The settings of the socket. RESP3, so that a lost connection is noticed, and made anew, before the next call.
-fn settings(url: &str) -> Result<ConnectionInfo, RedisError> {
-    let info = url.into_connection_info().map_err(|_| bad_url(url))?;
-    let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let keepalive = ::redis::io::tcp::socket2::TcpKeepalive::new().with_time(DEAD_PEER);
-    let tcp = info.tcp_settings().clone().set_nodelay(true).set_keepalive(keepalive);
-    #[cfg(target_os = "linux")]
-    let tcp = tcp.set_user_timeout(DEAD_PEER);
-    Ok(info.set_redis_settings(login).set_tcp_settings(tcp))
+async fn send<T: FromRedisValue>(
+    connection: &mut Connection,
+    command: &Cmd,
+) -> Result<T, ::redis::RedisError> {
+    Ok(::redis::from_redis_value(connection.send(command).await?)?)
 }
 
-/// Says nothing of what is in the URL, which may be a password.
-fn bad_url(url: &str) -> RedisError {
-    let text = if url.starts_with("rediss:") {
-        "a rediss:// URL needs TLS, which this build has not: enable one of the TLS features of the crate `redis`"
-    } else {
-        "the URL cannot be read: it must be redis://[[user]:password@]host[:port][/database], or unix:///path"
-    };
-    RedisError::Configuration(text.to_string())
-}
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

@@ -1,13 +1,14 @@
 //! Limits that all machines share, in Redis.
 //!
 //! Exact mode: a decision is a script in the server. `units.rs` has the numbers and the pure decisions, the `*.lua` the
-//! same for the server, `kernel.rs` how one is asked and answers; `link.rs` is the connection, and `path.rs` the way of a
-//! request: combined with others (`combine.rs`), or decided here (`fallback.rs`) while Redis is away (`breaker.rs`,
-//! `probe.rs`).
+//! same for the server, `window.rs` and `window*.lua` those of windows, `kernel.rs` how one is asked and answers; `link.rs`
+//! is the connection (`connection.rs`: how it is made), and `path.rs` the way of a request: combined with others
+//! (`combine.rs`), or decided here (`fallback.rs`) while Redis is away (`breaker.rs`, `probe.rs`).
 
 mod breaker;
 mod builder;
 mod combine;
+mod connection;
 mod error;
 mod exact;
 mod fallback;
@@ -22,7 +23,10 @@ mod tests;
 mod tests_window;
 #[cfg(test)]
 mod tests_window_laws;
+#[cfg(feature = "redis-tls")]
+mod tls;
 mod units;
+mod url;
 mod window;
 
 pub use builder::RedisBuilder;

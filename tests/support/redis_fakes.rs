@@ -1,7 +1,8 @@
 //! What is not quite a Redis server: other services, and proxies that cut or reword.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(unreachable_pub)]
+// Every test file uses its own part of this.
+#![allow(dead_code, unreachable_pub)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

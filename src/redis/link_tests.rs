@@ -1,0 +1,87 @@
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[allow(clippy::duplicate_mod, reason = "tests of the scripts start servers too")]
+#[path = "../../tests/support/redis.rs"]
+mod server;
+
+use super::{Link, Lua, Way};
+use crate::RedisError;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+use server::Server;
+use std::sync::LazyLock;
+use tokio::time::timeout;
+
+const CODE: &str = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
+static COUNT: Lua = Lua { code: CODE, digest: LazyLock::new(|| Lua::digest(CODE)) };
+
+const PATIENT: Duration = Duration::from_secs(20);
+
+/// Who is connected, but for the one who asks: their numbers, which grow.
+fn clients(asking: &mut ::redis::Connection) -> Vec<u64> {
+    let own: u64 = ::redis::cmd("CLIENT").arg("ID").query(asking).unwrap();
+    let all: String = ::redis::cmd("CLIENT").arg("LIST").query(asking).unwrap();
+    let ids = all.lines().filter_map(|line| line.strip_prefix("id=")?.split(' ').next());
+    let mut ids: Vec<u64> = ids.map(|id| id.parse().unwrap()).filter(|&id| id != own).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// A connection is closed some time after it is dropped.
+async fn remain(asking: &mut ::redis::Connection, expected: &[u64]) {
+    let waiting = async {
+        while clients(asking) != expected {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENT, waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_probe_goes_over_a_connection_of_its_own_which_may_be_adopted() {
+    let server = Server::start(&[]);
+    let mut asking = server.client();
+    let link = Link::connect(&server.url(), &Way::new(PATIENT), PATIENT).await.unwrap();
+    let clone = link.clone();
+    assert_eq!(link.run::<u64>(&COUNT, b"a", &[1]).await.unwrap(), 1);
+    let first = clients(&mut asking)[0];
+    assert_eq!(clients(&mut asking), [first]);
+
+    let dropped = link.probe(&COUNT, b"a", &[10]).await.unwrap();
+    assert_eq!(clients(&mut asking).len(), 2);
+    drop(dropped);
+    remain(&mut asking, &[first]).await;
+    assert_eq!(link.run::<u64>(&COUNT, b"a", &[1]).await.unwrap(), 22);
+
+    let fresh = link.probe(&COUNT, b"a", &[10]).await.unwrap();
+    let second = clients(&mut asking)[1];
+    link.adopt(fresh);
+    remain(&mut asking, &[second]).await;
+    // All that share it, and without connecting anew.
+    for (link, sum) in [(&link, 43), (&clone, 44)] {
+        assert_eq!(link.run::<u64>(&COUNT, b"a", &[1]).await.unwrap(), sum);
+    }
+    assert_eq!(clients(&mut asking), [second]);
+}
+
+/// A server whose machine takes calls but does not answer has its old connection stand still; a probe tells in time.
+#[tokio::test]
+async fn a_probe_fails_in_time_and_says_why() {
+    let mut server = Server::start(&["--requirepass", "right"]);
+    let url = alloc::format!("redis://:right@127.0.0.1:{}", server.port());
+    let within = Duration::from_millis(100);
+    let link = Link::connect(&url, &Way::new(within), within).await.unwrap();
+
+    server.pause();
+    let failed = timeout(within * 6, link.probe(&COUNT, b"a", &[1])).await.unwrap().err().unwrap();
+    assert!(matches!(failed, RedisError::Connection(_)), "{failed:?}");
+    server.go_on();
+    server.kill();
+    let failed = link.probe(&COUNT, b"a", &[1]).await.err().unwrap();
+    assert!(failed.is_degraded() && failed.may_be_applied(), "{failed:?}");
+    server.set_option("--requirepass", "other");
+    server.restart();
+    let failed = link.probe(&COUNT, b"a", &[1]).await.err().unwrap();
+    assert!(failed.is_configuration() && !failed.to_string().contains("right"), "{failed:?}");
+}
