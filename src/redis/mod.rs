@@ -1,7 +1,7 @@
 //! Limits that all machines share, in Redis.
 //!
 //! Exact mode: a decision is a script in the server. `units.rs` has the numbers and the pure decisions, the `*.lua` the
-//! same for the server, `link.rs` the connection.
+//! same for the server, `link.rs` the connection. `window.rs` and the `window*.lua` are that of windows.
 
 mod builder;
 mod error;
