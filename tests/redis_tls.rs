@@ -10,7 +10,7 @@ mod server;
 #[path = "support/redis_tls.rs"]
 mod tls;
 
-use sluicegate::{Quota, RedisBuilder, RedisError, RedisLimiter};
+use sluicegate::{Fallback, Quota, RedisBuilder, RedisError, RedisLimiter};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 use tls::{Authority, TlsServer};
@@ -29,7 +29,9 @@ const QUOTA: Quota = Quota::per_day(1).burst(100);
 const ANYBODY: [&str; 2] = ["--tls-auth-clients", "no"];
 
 fn builder() -> RedisBuilder {
-    RedisLimiter::builder(QUOTA).deadline(PATIENT).connect_timeout(PATIENT)
+    let builder = RedisLimiter::builder(QUOTA).deadline(PATIENT).connect_timeout(PATIENT);
+    // The connection alone: no breaker, nobody who decides in its place.
+    builder.failures(u32::MAX).fallback(Fallback::Error)
 }
 
 fn trusting(authority: &Authority) -> RedisBuilder {

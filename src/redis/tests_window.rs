@@ -333,6 +333,7 @@ fn extremes_are_settled_without_overflow() {
                 for counted in extremes {
                     let counts = window.counts((left, counted, counted));
                     assert!((1..=period).contains(&counts.left));
+                    assert_eq!(counts.previous > 0, sliding && counted > 0);
                     for n in extremes {
                         for ask in [Ask::Take(n), Ask::UpTo(n), Ask::Charge(n), Ask::Refund(n)] {
                             let (granted, then) = window.settle(counts, ask);
