@@ -19,6 +19,8 @@ mod limiters;
 mod memory;
 #[path = "support/report.rs"]
 mod report;
+#[path = "support/spread.rs"]
+mod spread;
 
 use clap::Parser;
 use harness::{Case, Turn};

@@ -5,16 +5,19 @@
 #   ci/bench.sh --filter direct     what follows goes to the bench: see `ci/bench.sh --help`
 #   ci/bench.sh --criterion         criterion's runs, case by case, after the tables
 #   ci/bench.sh --waiting           a thousand tasks that wait, against leaky-bucket, after the tables; three minutes
+#   ci/bench.sh --redis             limits in Redis, on a redis-server of their own, after the tables; three minutes
 set -eu
 cd "$(dirname "$0")/.."
 
 criterion=
 waiting=
+redis=
 for argument; do
     shift
     case $argument in
         --criterion) criterion=yes ;;
         --waiting) waiting=yes ;;
+        --redis) redis=yes ;;
         *) set -- "$@" "$argument" ;;
     esac
 done
@@ -63,7 +66,7 @@ cat <<END
 | date | $(date -u '+%Y-%m-%d %H:%M UTC') |
 | sluicegate | $(version sluicegate), $commit |
 END
-for crate in governor ratelimit leaky-bucket tokio dashmap parking_lot ahash foldhash siphasher quanta criterion; do
+for crate in governor ratelimit leaky-bucket redis tokio dashmap parking_lot ahash foldhash siphasher quanta criterion; do
     echo "| $crate | $(version $crate) |"
 done
 printf '| command | `ci/bench.sh%s` |\n\n' "${*:+ $*}"
@@ -82,4 +85,12 @@ if [ -n "$waiting" ]; then
     echo "### Waiting"
     echo
     cargo bench --quiet --features tokio --bench waiting
+fi
+
+if [ -n "$redis" ]; then
+    echo "## Redis"
+    echo
+    redis-server --version | sed 's/ sha=.*//'
+    echo
+    cargo bench --quiet --features redis --bench redis
 fi

@@ -41,10 +41,14 @@ if held then
     full, part, noted = tonumber(full), tonumber(part) or 0, tonumber(noted)
     if full >= now then
         debt, debt_part = full - now, part
-        if noted then
-            debt = math.min(debt, noted)
-        elseif is_over(debt, debt_part, burst, burst_part) then
+        -- More is owed than can be: the clock was set back. It is put right, or it would stay so until the clock is
+        -- again where it was.
+        if noted and debt > noted then
+            debt = noted
+            put(debt, debt_part)
+        elseif not noted and is_over(debt, debt_part, burst, burst_part) then
             debt, debt_part = burst, burst_part
+            put(debt, debt_part)
         end
     end
 end

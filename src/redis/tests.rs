@@ -89,6 +89,16 @@ impl Kept {
         }
     }
 
+    /// What a clock that was set back has made more than can be missing is put right.
+    fn heal(&mut self, units: &Units, now: u64) {
+        let debt = self.debt(units, now);
+        if self.0.is_some_and(|(full, part, _)| {
+            full.checked_sub(now).is_some_and(|us| units.in_parts(Flow { us, part }) > debt)
+        }) {
+            self.keep(units, now, debt);
+        }
+    }
+
     /// What is kept of a debt; a full bucket is not.
     fn keep(&mut self, units: &Units, now: u64, debt: u128) {
         let Flow { us, part } = units.flow(debt);
@@ -242,6 +252,7 @@ fn ask_by_chance(seed: u64, keys: u64, times: u64, exactly: bool) {
                 }
                 let ask = any_ask(&mut random, units.limit());
                 add_call(&mut pipeline, &digests, &units, &name, ask, now);
+                bucket.heal(&units, now);
                 let debt = bucket.debt(&units, now);
                 let settled = units.settle(debt, ask);
                 if exactly {
