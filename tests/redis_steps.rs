@@ -7,7 +7,7 @@
 mod server;
 
 use server::Server;
-use sluicegate::{Quota, RedisError, RedisLimiter};
+use sluicegate::{Fallback, Quota, RedisError, RedisLimiter};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -23,7 +23,8 @@ const DAY: u64 = 86_400_000_000;
 
 async fn connect(server: &Server, quota: Quota) -> RedisLimiter {
     let builder = RedisLimiter::builder(quota).deadline(PATIENT).connect_timeout(PATIENT);
-    builder.connect(&server.url()).await.unwrap()
+    // The connection alone: no breaker, nobody who decides in its place.
+    builder.failures(u32::MAX).fallback(Fallback::Error).connect(&server.url()).await.unwrap()
 }
 
 async fn until(met: impl Fn() -> bool) {

@@ -67,10 +67,6 @@ pub(crate) struct Peer {
 }
 
 #[derive(Clone)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a limiter is not to have a box that its users have not"
-)]
 enum Caller {
     Sluicegate(RedisLimiter),
     Evalsha(ConnectionManager, Arc<Seen>),
