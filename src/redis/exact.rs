@@ -15,17 +15,17 @@ use core::time::Duration;
 use std::sync::LazyLock;
 
 macro_rules! lua {
-    ($name:literal) => {{
-        const CODE: &str = concat!(include_str!("debt.lua"), include_str!($name));
+    ($($name:literal),+) => {{
+        const CODE: &str = concat!($(include_str!($name)),+);
         Lua { code: CODE, digest: LazyLock::new(|| Lua::digest(CODE)) }
     }};
 }
 
-pub(super) static TAKE: Lua = lua!("take.lua");
-pub(super) static UP_TO: Lua = lua!("up_to.lua");
-pub(super) static CHARGE: Lua = lua!("charge.lua");
-pub(super) static REFUND: Lua = lua!("refund.lua");
-pub(super) static LOOK: Lua = lua!("look.lua");
+pub(super) static TAKE: Lua = lua!("debt.lua", "whole.lua", "put.lua", "take.lua");
+pub(super) static UP_TO: Lua = lua!("debt.lua", "put.lua", "up_to.lua");
+pub(super) static CHARGE: Lua = lua!("debt.lua", "put.lua", "charge.lua");
+pub(super) static REFUND: Lua = lua!("debt.lua", "put.lua", "refund.lua");
+pub(super) static LOOK: Lua = lua!("debt.lua", "put.lua", "look.lua");
 
 /// A limit for each key that all machines share, kept in Redis.
 ///

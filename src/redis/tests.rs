@@ -62,13 +62,14 @@ impl Random {
 
 /// The script with a time of the test's own, and with keys that do not expire by the server's clock.
 fn timed(script: &Lua) -> String {
-    let replace = |code: &str, from: &str, to: &str| {
-        assert_eq!(code.matches(from).count(), 1, "{from}");
+    let replace = |code: &str, from: &str, to: &str, times: usize| {
+        assert_eq!(code.matches(from).count(), times, "{from}");
         code.replace(from, to)
     };
-    let code = replace(script.code, "redis.call('TIME')", "{ARGV[#ARGV - 1], ARGV[#ARGV]}");
-    let expiry = ", 'PXAT', math.ceil((full + math.min(part, 1)) / 1000)";
-    replace(&code, expiry, "")
+    let code = replace(script.code, "call('TIME')", "{ARGV[#ARGV - 1], ARGV[#ARGV]}", 1);
+    let code = replace(&code, ", 'PXAT', math.ceil((full + math.min(part, 1)) / 1000)", "", 1);
+    let whole = usize::from(script.code == exact::TAKE.code);
+    replace(&code, ", 'PXAT', math.ceil(full / 1000)", "", whole)
 }
 
 /// A key as the scripts keep it: the time to full, its parts, and a debt over the burst.
