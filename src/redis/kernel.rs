@@ -8,12 +8,12 @@ use crate::error::QuotaError;
 use crate::quota::Quota;
 use alloc::vec::Vec;
 
-pub(super) static TAKE: Lua = lua!("debt.lua", "take.lua");
-pub(super) static EACH: Lua = lua!("debt.lua", "each.lua");
-pub(super) static UP_TO: Lua = lua!("debt.lua", "up_to.lua");
-pub(super) static CHARGE: Lua = lua!("debt.lua", "charge.lua");
-pub(super) static REFUND: Lua = lua!("debt.lua", "refund.lua");
-pub(super) static LOOK: Lua = lua!("debt.lua", "look.lua");
+pub(super) static TAKE: Lua = lua!("debt.lua", "whole.lua", "put.lua", "take.lua");
+pub(super) static EACH: Lua = lua!("debt.lua", "put.lua", "each.lua");
+pub(super) static UP_TO: Lua = lua!("debt.lua", "put.lua", "up_to.lua");
+pub(super) static CHARGE: Lua = lua!("debt.lua", "put.lua", "charge.lua");
+pub(super) static REFUND: Lua = lua!("debt.lua", "put.lua", "refund.lua");
+pub(super) static LOOK: Lua = lua!("debt.lua", "put.lua", "look.lua");
 
 /// The decisions of one quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

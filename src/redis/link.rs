@@ -20,10 +20,10 @@ impl Lua {
     }
 }
 
-/// A script of two files: a head that several have in common, and what is its own.
+/// A script of files: those that several have in common, and what is its own.
 macro_rules! lua {
-    ($head:literal, $verb:literal) => {{
-        const CODE: &str = concat!(include_str!($head), include_str!($verb));
+    ($($file:literal),+) => {{
+        const CODE: &str = concat!($(include_str!($file)),+);
         $crate::redis::link::Lua {
             code: CODE,
             digest: std::sync::LazyLock::new(|| $crate::redis::link::Lua::digest(CODE)),

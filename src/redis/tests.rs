@@ -62,16 +62,18 @@ impl Random {
 }
 
 /// How the scripts of buckets let a key expire.
-const EXPIRY: &str = ", 'PXAT', math.ceil((full + math.min(part, 1)) / 1000)";
+const EXPIRY: &[&str] =
+    &[", 'PXAT', math.ceil((full + math.min(part, 1)) / 1000)", ", 'PXAT', math.ceil(full / 1000)"];
 
 /// The script with a time of the test's own, and with keys that do not expire by the server's clock.
-pub(super) fn timed(code: &str, expiry: &str) -> String {
-    let replace = |code: &str, from: &str, to: &str| {
-        assert_eq!(code.matches(from).count(), 1, "{from}");
-        code.replace(from, to)
-    };
-    let code = replace(code, "redis.call('TIME')", "{ARGV[#ARGV - 1], ARGV[#ARGV]}");
-    replace(&code, expiry, "")
+pub(super) fn timed(code: &str, expiry: &[&str]) -> String {
+    let time = "call('TIME')";
+    assert_eq!(code.matches(time).count(), 1, "{code}");
+    let code = code.replace(&format!("redis.{time}"), time);
+    let code = code.replace(time, "{ARGV[#ARGV - 1], ARGV[#ARGV]}");
+    let code = expiry.iter().fold(code, |code, expiry| code.replace(expiry, ""));
+    assert!(!code.contains("PXAT"), "{code}");
+    code
 }
 
 /// A key as the scripts keep it: the time to full, its parts, and a debt over the burst.
