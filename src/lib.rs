@@ -78,6 +78,8 @@ pub use keyed::{KeyedBuilder, KeyedLimiter, WhenFull};
 pub use limiter::{Builder, RateLimiter};
 pub use quota::Quota;
 #[cfg(feature = "redis")]
+pub use redis::{LeaseStats, LeasedBuilder, LeasedLimiter};
+#[cfg(feature = "redis")]
 pub use redis::{RedisBuilder, RedisError, RedisLimiter};
 pub use tiers::{Tiers, TiersBuilder};
 pub use wait::Reservation;

@@ -41,6 +41,8 @@ const DENIED: u64 = (1 << LOW_BITS) - 1;
 
 /// The most tokens that a lease has.
 pub(crate) const MOST: u64 = (1 << LEFT_BITS) - 1;
+/// The seconds of a denial by nobody.
+const UNANSWERED: u64 = MOST;
 /// The most ticks that one lasts: 275 s.
 pub(crate) const LONGEST: u64 = 1 << 16;
 /// Ticks for which what is left when a lease has ended waits for its owner: 1.1 s.
@@ -56,6 +58,8 @@ pub(crate) enum Taken {
     Short { left: u64, ask: bool },
     /// Whoever was asked had none: not before so many ticks, and seconds more, have passed.
     Denied { ticks: u64, seconds: u64 },
+    /// Whoever was asked did not answer, and is left alone for so many ticks.
+    Unanswered { ticks: u64 },
 }
 
 fn pack(end: u64, left: u64, low: u64, asked: u64) -> u64 {
@@ -120,7 +124,10 @@ pub(crate) fn take(value: u64, now: u64, least: u64, most: u64, patience: u64) -
         return too_late(value, now, patience);
     }
     if is_denied(value) {
-        return (value, Taken::Denied { ticks, seconds: spent(value) });
+        let seconds = spent(value);
+        let told = seconds < UNANSWERED;
+        let denied = Taken::Denied { ticks, seconds };
+        return (value, if told { denied } else { Taken::Unanswered { ticks } });
     }
     let left = MOST - spent(value);
     if left < least {
@@ -155,9 +162,11 @@ pub(crate) fn deposit(value: u64, tokens: u64, size: u64, end: u64) -> u64 {
     pack(end, left(value).saturating_add(tokens), low.into(), 0)
 }
 
-/// Denies until then, and says that it may last so many seconds more; not while something is left.
-pub(crate) fn deny(value: u64, end: u64, seconds: u64) -> Option<u64> {
-    let denied = || pack(end, MOST - seconds.min(MOST), DENIED, ASKED);
+/// Denies until then, and says that it may last so many seconds more, or that nobody answers; not while something is
+/// left.
+pub(crate) fn deny(value: u64, end: u64, seconds: Option<u64>) -> Option<u64> {
+    let seconds = seconds.map_or(UNANSWERED, |seconds| seconds.min(UNANSWERED - 1));
+    let denied = || pack(end, MOST - seconds, DENIED, ASKED);
     (left(value) == 0).then(denied)
 }
 
@@ -173,6 +182,8 @@ pub(crate) fn withdraw(value: u64) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
     use super::*;
 
     const NOW: u64 = END_MASK - 3;
@@ -246,14 +257,16 @@ mod tests {
 
     #[test]
     fn a_denial_lasts_until_its_end_and_is_asked_about_after_that() {
-        let value = deny(nothing(NOW), NOW + 8, 30).unwrap();
+        let value = deny(nothing(NOW), NOW + 8, Some(30)).unwrap();
         assert_eq!(take(value, NOW + 1, 1), (value, Taken::Denied { ticks: 7, seconds: 30 }));
         assert_eq!((left(value), unask(value), withdraw(value).1), (0, value, 0));
         assert_eq!(take(value, NOW + 8, 1).1, Taken::Short { left: 0, ask: true });
         assert_eq!(left(deposit(value, 2, 2, NOW + 9)), 2);
-        assert_eq!(deny(deposit(value, 2, 2, NOW + 9), NOW + 8, 0), None);
-        let long = deny(value, NOW + 8, u64::MAX).unwrap();
-        assert_eq!(take(long, NOW, 1).1, Taken::Denied { ticks: 8, seconds: MOST });
+        assert_eq!(deny(deposit(value, 2, 2, NOW + 9), NOW + 8, None), None);
+        let long = deny(value, NOW + 8, Some(u64::MAX)).unwrap();
+        assert_eq!(take(long, NOW, 1).1, Taken::Denied { ticks: 8, seconds: MOST - 1 });
+        let away = deny(value, NOW + 8, None).unwrap();
+        assert_eq!(take(away, NOW, 1), (away, Taken::Unanswered { ticks: 8 }));
     }
 
     #[test]
@@ -274,7 +287,7 @@ mod tests {
         assert_eq!(until_nothing(lease, NOW + 8 + GRACE), 0);
         assert_eq!(until_nothing(withdraw(lease).0, NOW), 8);
         assert_eq!(until_nothing(withdraw(lease).0, NOW + 8), 0);
-        let denied = deny(nothing(NOW), NOW + 8, 3).unwrap();
+        let denied = deny(nothing(NOW), NOW + 8, Some(3)).unwrap();
         assert_eq!((until_nothing(denied, NOW + 7), until_nothing(denied, NOW + 8)), (1, 0));
         assert_eq!(until_nothing(nothing(NOW), NOW), 0);
         for value in [withdraw(lease).0, denied] {

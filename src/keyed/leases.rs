@@ -129,9 +129,9 @@ impl Leases {
         self.table.update(self, hash, Some(Room::Evict), deposit).ok().flatten()
     }
 
-    /// Denies until then, in nanoseconds, saying that it may last so many seconds more. Not if something is
-    /// left: then whether another is asked for before the lease ends is as it was.
-    pub(crate) fn deny(&self, hash: u64, until: u64, seconds: u64) -> bool {
+    /// Denies until then, in nanoseconds, saying that it may last so many seconds more, or that nobody answers. Not if
+    /// something is left: then whether another lease is asked for is as it was.
+    pub(crate) fn deny(&self, hash: u64, until: u64, seconds: Option<u64>) -> bool {
         let deny = |value, now: Moment| match lease::deny(now.own(value), ticks_up(until), seconds)
         {
             Some(after) => put(value, after, true),

@@ -49,7 +49,7 @@ impl Leased {
         let (granted, ask, denied) = match self.leases.take(hash, 1, n) {
             Taken::Granted { granted, ask, .. } => (granted, ask, false),
             Taken::Short { ask, .. } => (0, ask, false),
-            Taken::Denied { .. } => (0, false, true),
+            Taken::Denied { .. } | Taken::Unanswered { .. } => (0, false, true),
         };
         Spent { granted, ask, denied }
     }
@@ -62,7 +62,7 @@ impl Leased {
 
     /// Denies until this tick, unless something is left.
     pub fn deny(&self, hash: u64, end: u64) -> bool {
-        self.leases.deny(hash, end << TICK_BITS, 0)
+        self.leases.deny(hash, end << TICK_BITS, Some(0))
     }
 
     /// Takes out what is left.

@@ -194,6 +194,16 @@ impl RedisLimiter {
         name
     }
 
+    /// How figures that are told are marked.
+    pub(super) fn told_terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// The longest that a call takes.
+    pub(super) fn deadline(&self) -> Duration {
+        self.link.deadline()
+    }
+
     /// Asks, and decides as the server did. A denial is of so many tokens `asked`.
     async fn ask(&self, key: &[u8], ask: Ask, asked: u64) -> Result<Grant, RedisError> {
         let debt = self.debt(key, ask).await?;

@@ -6,6 +6,7 @@
 mod builder;
 mod error;
 mod exact;
+mod lease;
 mod link;
 #[cfg(test)]
 mod tests;
@@ -14,3 +15,4 @@ mod units;
 pub use builder::RedisBuilder;
 pub use error::RedisError;
 pub use exact::RedisLimiter;
+pub use lease::{LeaseStats, LeasedBuilder, LeasedLimiter};

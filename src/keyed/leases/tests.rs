@@ -43,12 +43,12 @@ fn a_denial_is_told_until_it_ends() {
     let (leases, clock) = leases(8);
     let a = key(0);
     let _ = leases.take(a, 1, 1);
-    assert!(leases.deny(a, 5 * TICK - 1, 7));
+    assert!(leases.deny(a, 5 * TICK - 1, Some(7)));
     assert_eq!(leases.take(a, 1, 1), Taken::Denied { ticks: 5, seconds: 7 });
     pass(&clock, 5);
     assert_eq!(leases.take(a, 1, 1), Taken::Short { left: 0, ask: true });
     assert_eq!(leases.deposit(a, 2, 2, 50 * TICK), Some(2));
-    assert!(!leases.deny(a, 9 * TICK, 0), "something is left");
+    assert!(!leases.deny(a, 9 * TICK, None), "something is left");
     assert_eq!(leases.take(a, 1, 1), Taken::Granted { granted: 1, left: 1, ask: false });
     assert_eq!(leases.take(a, 2, 2), Taken::Short { left: 1, ask: true });
     leases.unask(a);
