@@ -20,10 +20,10 @@ may_import() {
         live) echo "algorithm clock error figures quota sync time" ;;
         line) echo "algorithm cell error figures quota sync" ;;
         limiter) echo "algorithm cell clock error figures line live quota striped word" ;;
-        keyed) echo "algorithm cell clock error figures line live quota sync word" ;;
+        keyed) echo "algorithm cell clock error figures line live quota sync time word" ;;
         combined) echo "error figures keyed limiter line wait" ;;
         wait) echo "error figures keyed limiter line" ;;
-        redis) echo "algorithm error figures keyed quota sync" ;;
+        redis) echo "algorithm clock error figures keyed quota sync" ;;
         any) echo "algorithm error figures keyed quota redis wait" ;;
         tiers) echo "error keyed quota" ;;
         model) echo "algorithm cell clock keyed limiter line live quota striped sync" ;;

@@ -21,6 +21,7 @@ STRIPED, LIVE_QUOTA = "src/striped.rs", "src/live.rs"
 BALANCE, CHANGE, LIVE_CHANGE = "src/limiter/balance.rs", "src/limiter/change.rs", "src/live/change.rs"
 LINE, PLACE, BUCKET = "src/line.rs", "src/limiter/place.rs", "src/algorithm/token_bucket.rs"
 COMBINED, LIMIT, PARTS = "src/combined/mod.rs", "src/combined/limit.rs", "src/combined/reservation.rs"
+LEASE, LEASES = "src/algorithm/lease.rs", "src/keyed/leases.rs"
 ANNOUNCED, CACHED = "src/live/announced.rs", "src/live/cached.rs"
 
 # Name, file, the line as it is, the line broken, the model that must fail.
@@ -211,6 +212,28 @@ MUTANTS = [
     ("the last of combined limits is only looked at", COMBINED,
      "match last.take(n) {", "match last.look(n) {",
      "grant_against_a_check"),
+    ("everybody who goes under the low water is told to ask", LEASE,
+     "let ask = value & ASKED == 0 && left < low_water(value);",
+     "let ask = left < low_water(value);",
+     "two_takers_of_one_lease"),
+    ("a deposit forgets what is left", LEASE,
+     "left(value).saturating_add(tokens)", "left(value).saturating_mul(0).saturating_add(tokens)",
+     "takers_against_a_deposit"),
+    ("a deposit leaves the question asked", LEASE,
+     "pack(end, left(value).saturating_add(tokens), low.into(), 0)",
+     "pack(end, left(value).saturating_add(tokens), low.into(), ASKED)",
+     "takers_against_a_deposit"),
+    ("a denial wipes out what is left", LEASE,
+     "(left(value) == 0).then(denied)", "(left(value) < MOST).then(denied)",
+     "denial_against_a_deposit_and_a_take"),
+    ("a first touch sees what the slot's last key had", LEASES,
+     "if self.first { lease::nothing(self.ticks) } else { value }",
+     "if self.first && value == 0 { lease::nothing(self.ticks) } else { value }",
+     "reuse_of_a_slot_where_the_ends_wrap"),
+    ("what is asked at a first touch is asked once more", LEASE,
+     "false => (pack(now + patience.min(LONGEST), 0, 0, ASKED), short(true)),",
+     "false => (pack(now + patience.min(LONGEST), 0, 0, 0), short(true)),",
+     "first_touch_by_two_threads"),
 ]
 
 

@@ -247,6 +247,12 @@ impl QuotaError {
     );
 
     #[cfg(feature = "redis")]
+    pub(crate) const LEASE_BURST: Self = Self::range(
+        "burst",
+        "burst must be at least 4 times the number of nodes, for leases of 2 tokens: take a larger one, or a \
+         RedisLimiter, which leases nothing",
+    );
+    #[cfg(feature = "redis")]
     pub(crate) const REDIS_BURST: Self =
         Self::range("burst", "burst must flow within 71 years in Redis, whose numbers end there");
     #[cfg(feature = "redis")]

@@ -82,7 +82,10 @@ pub use keyed::{KeyedBuilder, KeyedLimiter, WhenFull};
 pub use limiter::{Builder, RateLimiter};
 pub use quota::Quota;
 #[cfg(feature = "redis")]
-pub use redis::{Fallback, RedisBuilder, RedisError, RedisLimiter, RedisMetrics};
+pub use redis::{
+    Fallback, LeaseStats, LeasedBuilder, LeasedLimiter, RedisBuilder, RedisError, RedisLimiter,
+    RedisMetrics,
+};
 pub use tiers::{Tiers, TiersBuilder};
 pub use wait::Reservation;
 #[cfg(feature = "tokio")]

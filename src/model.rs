@@ -1,6 +1,10 @@
 //! What the models in `loom-tests/` see of the keyed table: its real code, with each caller's time
 //! given by hand, so that clocks may lag. Compiled for model checkers only.
 
+mod leased;
+
+pub use leased::{Leased, Spent};
+
 use crate::algorithm::{Algorithm, Rule, Terms};
 use crate::cell::Cell;
 use crate::clock::Timer;

@@ -65,6 +65,24 @@ async fn every_store_has_the_same_verbs() {
     assert!(folder.path().join("all the limits").exists(), "a path is decoded");
 }
 
+/// Of a lease, what is here is taken here, and the rest asked of Redis, which knows what is leased as taken.
+#[tokio::test]
+async fn a_leased_store_answers_from_its_lease_and_gives_it_back() {
+    let server = Server::start(&[]);
+    let url = format!("{}?mode=lease&nodes=2&deadline=20s&capacity=1000", server.url());
+    let limiter = AnyLimiter::open(&url, SLOW.burst(400)).await.unwrap();
+    let grant = limiter.check("a").await.unwrap();
+    assert_eq!((grant.granted(), grant.source()), (1, Source::Lease));
+    let grant = limiter.check_n("a", 150).await.unwrap();
+    assert_eq!((grant.granted(), grant.source()), (150, Source::Redis), "more than a lease");
+    assert!(denied(limiter.check_n("a", 401).await).is_never());
+    assert_eq!(limiter.check_up_to("a", 49).await.unwrap().granted(), 49);
+    limiter.shutdown().await;
+    assert_eq!(limiter.available("a").await.unwrap(), 200);
+    let few = AnyLimiter::open(&url, SLOW.burst(7)).await.unwrap_err();
+    assert!(few.to_string().contains("burst must be at least 4 times the number of nodes"));
+}
+
 /// What one takes is missing for all who have the same store.
 #[tokio::test]
 async fn a_store_is_shared_by_all_who_open_it() {

@@ -11,6 +11,9 @@ mod batch;
 mod carry;
 mod fixed_window;
 mod leaky_bucket;
+#[cfg(any(feature = "redis", sluicegate_loom, sluicegate_shuttle))]
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "models need a part of it"))]
+pub(crate) mod lease;
 mod rule;
 mod sliding_window;
 mod source;

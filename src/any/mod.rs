@@ -10,7 +10,7 @@ use crate::algorithm::Algorithm;
 use crate::keyed::KeyedLimiter;
 use crate::quota::Quota;
 #[cfg(feature = "redis")]
-use crate::redis::RedisLimiter;
+use crate::redis::{LeasedLimiter, RedisLimiter};
 use alloc::sync::Arc;
 use core::fmt;
 use url::{Options, Place, wrong};
@@ -67,6 +67,8 @@ enum Store {
     Shared(Arc<KeyedLimiter<[u8]>>),
     #[cfg(feature = "redis")]
     Redis(RedisLimiter),
+    #[cfg(feature = "redis")]
+    Leased(LeasedLimiter),
 }
 
 /// Choices for an [`AnyLimiter`], from [`AnyLimiter::builder`]. What the URL says goes before.
@@ -167,6 +169,10 @@ impl AnyBuilder {
         if let Some(fallback) = options.fallback {
             builder = builder.fallback(fallback);
         }
+        if options.lease {
+            let builder = builder.leased().capacity(self.capacity);
+            return Ok(Store::Leased(builder.connect(&place.url).await?));
+        }
         Ok(Store::Redis(builder.connect(&place.url).await?))
     }
 
@@ -196,6 +202,15 @@ impl AnyLimiter {
         AnyBuilder { quota, algorithm: Algorithm::TokenBucket, capacity: 100_000 }
     }
 
+    /// Gives back what is leased of Redis, in time that is bounded; of any other store nothing is to be done. Afterwards
+    /// a store that leases denies everything.
+    pub async fn shutdown(&self) {
+        #[cfg(feature = "redis")]
+        if let Store::Leased(limiter) = &self.store {
+            limiter.shutdown().await;
+        }
+    }
+
     /// The quota of each key.
     #[must_use]
     pub fn quota(&self) -> Quota {
@@ -205,6 +220,8 @@ impl AnyLimiter {
             Store::Shared(limiter) => limiter.quota(),
             #[cfg(feature = "redis")]
             Store::Redis(limiter) => limiter.quota(),
+            #[cfg(feature = "redis")]
+            Store::Leased(limiter) => limiter.quota(),
         }
     }
 
@@ -217,6 +234,8 @@ impl AnyLimiter {
             Store::Shared(limiter) => limiter.algorithm(),
             #[cfg(feature = "redis")]
             Store::Redis(limiter) => limiter.algorithm(),
+            #[cfg(feature = "redis")]
+            Store::Leased(limiter) => limiter.algorithm(),
         }
     }
 }
@@ -229,6 +248,8 @@ impl fmt::Debug for AnyLimiter {
             Store::Shared(limiter) => limiter,
             #[cfg(feature = "redis")]
             Store::Redis(limiter) => limiter,
+            #[cfg(feature = "redis")]
+            Store::Leased(limiter) => limiter,
         };
         f.debug_tuple("AnyLimiter").field(store).finish()
     }

@@ -15,7 +15,7 @@ pub(super) struct Options {
     pub(super) algorithm: Option<Algorithm>,
     pub(super) capacity: Option<usize>,
     pub(super) lease: bool,
-    pub(super) nodes: Option<u32>,
+    pub(super) nodes: Option<u64>,
     pub(super) prefix: Option<String>,
     pub(super) deadline: Option<Duration>,
     #[cfg(feature = "redis")]

@@ -5,15 +5,24 @@ use super::{AnyLimiter, Store};
 use crate::figures::Grant;
 use core::time::Duration;
 
-/// The same verb of whichever store. What never fails is `Ok`.
+/// The same verb of whichever store. What never fails is `Ok`. What is not of leases is asked of Redis: it knows what is
+/// leased as taken.
 macro_rules! each {
     ($limiter:expr, $local:ident => $here:expr, $redis:ident => $there:expr $(,)?) => {
+        each!($limiter, $local => $here, $redis => $there, leased => {
+            let $redis = leased.redis();
+            $there
+        })
+    };
+    ($limiter:expr, $local:ident => $here:expr, $redis:ident => $there:expr, $leased:ident => $lent:expr $(,)?) => {
         match &$limiter.store {
             Store::Memory($local) => Ok($here),
             #[cfg(all(unix, feature = "shared"))]
             Store::Shared($local) => Ok($here),
             #[cfg(feature = "redis")]
             Store::Redis($redis) => Ok($there),
+            #[cfg(feature = "redis")]
+            Store::Leased($leased) => Ok($lent),
         }
     };
 }
@@ -35,7 +44,17 @@ impl AnyLimiter {
     /// [`AnyError::Denied`] with the time until `n` tokens are there, or without one if `n` exceeds the limit; any
     /// other if there is no answer.
     pub async fn check_n(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, AnyError> {
-        each!(self, local => local.check_n(key.as_ref(), n)?, redis => redis.check_n(key, n).await?)
+        each!(
+            self,
+            local => local.check_n(key.as_ref(), n)?,
+            redis => redis.check_n(key, n).await?,
+            leased => if n > leased.max_lease() {
+                // Exactly, since no lease is as large.
+                leased.redis().check_n(key, n).await?
+            } else {
+                leased.check_or_lease(key, n).await?
+            },
+        )
     }
 
     /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes nothing.

@@ -5,6 +5,9 @@ mod builder;
 mod change;
 mod evict;
 mod hash;
+#[cfg(any(feature = "redis", sluicegate_loom, sluicegate_shuttle))]
+#[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "models need a part of it"))]
+pub(crate) mod leases;
 mod lines;
 mod many;
 mod place;

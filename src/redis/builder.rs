@@ -7,6 +7,7 @@ use super::error::RedisError;
 use super::exact::RedisLimiter;
 use super::fallback::{Fallback, Local};
 use super::kernel::Kernel;
+use super::lease::LeasedBuilder;
 use super::link::Link;
 use super::metrics::Counters;
 use super::path::Path;
@@ -40,7 +41,7 @@ pub struct RedisBuilder {
     deadline: Duration,
     way: Way,
     fallback: Fallback,
-    nodes: u32,
+    pub(super) nodes: u64,
     capacity: usize,
     failures: u32,
     most_pending: u64,
@@ -144,7 +145,7 @@ impl RedisBuilder {
 
     /// How many processes share the limit, each with a limiter like this: while Redis is away, each admits that part of
     /// it. 1 unless set.
-    pub fn nodes(mut self, nodes: u32) -> Self {
+    pub fn nodes(mut self, nodes: u64) -> Self {
         self.nodes = nodes.max(1);
         self
     }
@@ -173,6 +174,11 @@ impl RedisBuilder {
     pub fn combine(mut self, combine: bool) -> Self {
         self.combine = combine;
         self
+    }
+
+    /// Leases tokens instead of asking for each, and otherwise as chosen so far.
+    pub fn leased(self) -> LeasedBuilder {
+        LeasedBuilder::new(self)
     }
 
     /// Connects to the server at `redis://[[user]:password@]host[:port][/database]`, or a socket at `unix:///path`.

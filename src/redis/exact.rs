@@ -5,7 +5,7 @@ use super::error::RedisError;
 use super::metrics::RedisMetrics;
 use super::path::Path;
 use super::units::Ask;
-use crate::algorithm::Algorithm;
+use crate::algorithm::{Algorithm, Terms};
 use crate::figures::Grant;
 use crate::quota::Quota;
 use alloc::sync::Arc;
@@ -170,6 +170,20 @@ impl RedisLimiter {
     #[must_use]
     pub fn key(&self, key: impl AsRef<[u8]>) -> Vec<u8> {
         self.path.name(key.as_ref())
+    }
+
+    /// How figures that are told are marked.
+    pub(super) fn told_terms(&self) -> Terms {
+        self.path.terms
+    }
+
+    pub(super) fn is_window(&self) -> bool {
+        self.path.terms.is_window()
+    }
+
+    /// The longest that a call takes.
+    pub(super) fn deadline(&self) -> Duration {
+        self.path.link.deadline()
     }
 
     /// Whether Redis is away: it has failed so often that it is not asked, and is probed instead.

@@ -45,8 +45,8 @@ pub(super) struct Local {
 }
 
 impl Local {
-    pub(super) fn new(quota: &Quota, nodes: u32, capacity: usize) -> Result<Self, QuotaError> {
-        let nodes = u64::from(nodes.max(1));
+    pub(super) fn new(quota: &Quota, nodes: u64, capacity: usize) -> Result<Self, QuotaError> {
+        let nodes = nodes.max(1);
         let period = u128::from(quota.period_ns()) * u128::from(nodes);
         let period = Duration::from_nanos(u64::try_from(period).map_err(|_| QuotaError::SHARE)?);
         let burst = (quota.burst_size() / nodes).max(1);

@@ -1,0 +1,150 @@
+//! Loom models of leases: takers against deposits, withdrawals and first touches.
+//!
+//! What is taken and what can be withdrawn afterwards must come to what was deposited, and of all who find too little
+//! exactly one is told to ask for more. A line has one slot here. `ci/mutants.py` breaks the lines that each model guards.
+#![cfg(sluicegate_loom)]
+
+use loom::sync::Arc;
+use loom::thread;
+use sluicegate::model::{Leased, Spent};
+
+/// Keys by fingerprint. In a table of two slots X looks at slot 0 first, Y at slot 1.
+const X: u64 = 0x1000_0000_0000_0001;
+const Y: u64 = 0x9000_0000_0000_0002;
+
+/// When leases end.
+const END: u64 = 50;
+
+fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(f);
+}
+
+/// X has a lease of so many.
+fn leased(tokens: u64) -> Arc<Leased> {
+    let leases = Arc::new(Leased::new(2, 1));
+    assert!(leases.deposit(X, tokens, END));
+    leases
+}
+
+fn spawn<R: Send + 'static>(
+    leases: &Arc<Leased>,
+    turn: impl FnOnce(&Leased) -> R + Send + 'static,
+) -> thread::JoinHandle<R> {
+    let leases = leases.clone();
+    thread::spawn(move || turn(&leases))
+}
+
+fn total(spent: &[Spent]) -> u64 {
+    spent.iter().map(|spent| spent.granted).sum()
+}
+
+fn asked(spent: &[Spent]) -> usize {
+    spent.iter().filter(|spent| spent.ask).count()
+}
+
+/// Guards that a take is a swap, and that the one is told to ask whose take goes under the low water.
+#[test]
+fn two_takers_of_one_lease() {
+    model(3, || {
+        // Of five, under two.
+        let leases = leased(5);
+        let other = spawn(&leases, |leases| [leases.take(X, 2), leases.take(X, 2)]);
+        let mine = [leases.take(X, 1), leases.take(X, 1)];
+        let all = [other.join().unwrap(), mine].concat();
+        assert_eq!((total(&all), leases.withdraw(X)), (5, 0));
+        assert_eq!(asked(&all), 1, "{all:?}");
+    });
+}
+
+/// Guards that a deposit adds to what is left by then, and takes the question back with the same swap.
+#[test]
+fn takers_against_a_deposit() {
+    model(2, || {
+        let leases = leased(4);
+        assert!(leases.take(X, 3).ask, "one is left");
+        let other = spawn(&leases, |leases| leases.take(X, 2));
+        let third = spawn(&leases, |leases| leases.take(X, 1));
+        assert!(leases.deposit(X, 2, END + 1));
+        let all = [other.join().unwrap(), third.join().unwrap()];
+        let left = leases.withdraw(X);
+        assert_eq!(total(&all) + left, 3, "{all:?}");
+        assert!(asked(&all) <= 1, "{all:?}");
+        // Who empties what the deposit brought finds nobody asked for more.
+        if total(&all) == 3 {
+            assert_eq!(asked(&all), 1, "{all:?}");
+        }
+    });
+}
+
+/// Guards that a withdrawal takes what is left by a swap.
+#[test]
+fn withdrawal_against_takes() {
+    model(3, || {
+        let leases = leased(4);
+        let other = spawn(&leases, |leases| [leases.take(X, 1), leases.take(X, 2)]);
+        let withdrawn = leases.withdraw(X);
+        let taken = other.join().unwrap();
+        assert_eq!(total(&taken) + withdrawn, 4);
+        assert_eq!(leases.withdraw(X), 0);
+    });
+}
+
+/// A denial must not wipe out tokens that another deposit has brought.
+#[test]
+fn denial_against_a_deposit_and_a_take() {
+    model(2, || {
+        let leases = Arc::new(Leased::new(2, 1));
+        assert!(leases.take(X, 1).ask);
+        let other = spawn(&leases, |leases| leases.take(X, 1));
+        let denier = spawn(&leases, |leases| leases.deny(X, END));
+        assert!(leases.deposit(X, 2, END));
+        let (taken, denied) = (other.join().unwrap(), denier.join().unwrap());
+        assert_eq!(taken.granted + leases.withdraw(X), 2, "{taken:?}, denied {denied}");
+    });
+}
+
+/// Nobody has asked for the key yet: guards that it gets one slot, and one is told to ask.
+#[test]
+fn first_touch_by_two_threads() {
+    model(3, || {
+        let leases = Arc::new(Leased::new(2, 1));
+        let other = spawn(&leases, |leases| leases.take(X, 1));
+        let mine = leases.take(X, 1);
+        let all = [other.join().unwrap(), mine];
+        assert_eq!((total(&all), asked(&all)), (0, 1), "{all:?}");
+    });
+}
+
+/// The key's slot was given away while the lease was fetched: its tokens and a caller's first touch meet in one slot.
+#[test]
+fn first_touch_against_a_deposit() {
+    model(3, || {
+        let leases = Arc::new(Leased::new(2, 1));
+        let other = spawn(&leases, |leases| leases.take(X, 1));
+        assert!(leases.deposit(X, 3, END));
+        let taken = other.join().unwrap();
+        assert_eq!(taken.granted + leases.withdraw(X), 3, "{taken:?}");
+    });
+}
+
+/// X's lease has ended long ago, and its end is larger than any after the wrap: guards that Y's first touch of its slot
+/// sees nothing of it, while X comes back.
+#[test]
+fn reuse_of_a_slot_where_the_ends_wrap() {
+    model(3, || {
+        let leases = Arc::new(Leased::new(2, (1 << 30) - 100));
+        assert!(leases.deposit(X, 5, (1 << 30) - 50) && leases.deposit(Y, 5, (1 << 30) - 50));
+        assert_eq!(leases.withdraw(Y), 5);
+        leases.pass(1_000);
+        let other = spawn(&leases, |leases| leases.withdraw(X));
+        // It takes either slot.
+        const Z: u64 = 0x2000_0000_0000_0003;
+        assert!(leases.deposit(Z, 2, (1 << 30) + 950));
+        let withdrawn = other.join().unwrap();
+        assert!(withdrawn == 0 || withdrawn == 5);
+        assert_eq!(leases.take(Z, 9).granted, 2);
+        assert_eq!(leases.withdraw(X) + leases.evictions(), 0);
+    });
+}

@@ -1,0 +1,123 @@
+//! What becomes of the answers of Redis: a deposit, a denial, a pause.
+
+use super::builder;
+use super::record::Key;
+use super::refill::{Done, Refiller, tell};
+use crate::error::Denied;
+use crate::redis::RedisError;
+
+/// The least time between two calls for a key whose bucket is empty: it costs 200 a second at most.
+const PACE: u64 = 5_000_000;
+
+/// The least time until a call that had no answer is tried again, and how much longer it may be, by chance: not all
+/// nodes come back at once.
+const PAUSE: u64 = 10_000_000;
+const JITTER: u64 = 90_000_000;
+
+impl Refiller {
+    /// A call has ended.
+    pub(super) fn done(&mut self, done: Option<Done>) {
+        let now = self.shared.leases.nanos();
+        let key = match done {
+            Some(Done::Fetched { key, want, began, answer }) => {
+                let Some(record) = self.records.get(&key) else { return };
+                record.calls = false;
+                match answer {
+                    Ok(grant) => self.leased(&key, want, grant.granted(), began),
+                    Err(RedisError::Denied(denied)) => self.denied(&key, &denied, now),
+                    Err(failure) => self.failed(&key, want, failure, now),
+                }
+                key
+            }
+            Some(Done::Returned { key, tokens, answer }) => {
+                self.returning -= tokens;
+                match answer {
+                    Ok(()) => self.shared.counters.returned.add(tokens),
+                    Err(_) => self.shared.counters.lost.add(tokens),
+                }
+                if let Some(record) = self.records.get(&key) {
+                    record.calls = false;
+                }
+                key
+            }
+            // Only the end of the runtime ends a call so.
+            None => return,
+        };
+        self.go_on(&key, now);
+    }
+
+    /// After a call: the next one, if anybody wants it.
+    fn go_on(&mut self, key: &Key, now: u64) {
+        if let Some(record) = self.records.get(key)
+            && record.wanted
+            && !record.calls
+            && !self.stops
+            && now >= record.held
+        {
+            self.fetch(key, now);
+        }
+        self.records.plan(key);
+    }
+
+    /// Redis has granted so many of those wanted.
+    fn leased(&mut self, key: &Key, want: u64, granted: u64, began: u64) {
+        let shared = self.shared.clone();
+        shared.counters.leased.add(granted);
+        let Some(record) = self.records.get(key) else { return };
+        let now = shared.leases.nanos();
+        let ends = began.saturating_add(shared.lease_for);
+        let in_time = now < ends && !self.stops;
+        let left = in_time
+            .then(|| shared.leases.deposit(record.hash, granted, record.size, ends))
+            .flatten();
+        let waiting = core::mem::take(&mut record.waiting);
+        match left {
+            Some(left) => {
+                (record.left, record.at, record.ends) = (left, now, ends);
+                // The bucket is empty, and for those who ask next there is nothing to be told yet.
+                record.held = if granted < want { now + PACE } else { 0 };
+                record.verdict = None;
+                // Who finds too few asks again; who only passed by has nothing to ask.
+                record.wanted = !record.next.is_empty();
+            }
+            None => {
+                shared.leases.unask(record.hash);
+                self.give_back(key, granted);
+            }
+        }
+        waiting.into_iter().for_each(|waiter| tell(waiter, Ok(())));
+    }
+
+    /// Redis has none.
+    fn denied(&mut self, key: &Key, denied: &Denied, now: u64) {
+        let longest = self.shared.lease_for;
+        let retry_after = denied.retry_after().map_or(longest, builder::nanos);
+        // Beyond the time that a lease holds others may have given theirs back.
+        let hold = retry_after.min(longest).max(PACE);
+        let seconds = retry_after.saturating_sub(hold).div_ceil(1_000_000_000);
+        self.hold(key, now + hold, Some(seconds), RedisError::Denied(*denied));
+    }
+
+    /// There is no answer.
+    fn failed(&mut self, key: &Key, want: u64, failure: RedisError, now: u64) {
+        self.shared.counters.failed_fetches.add(1);
+        if failure.may_be_applied() {
+            self.shared.counters.lost.add(want);
+        }
+        let chance = self.shared.leases.hash(&now.to_ne_bytes());
+        let pause = PAUSE + chance % JITTER;
+        self.hold(key, now + pause, None, failure);
+    }
+
+    /// Leaves a key alone until then, and tells all who wait why.
+    fn hold(&mut self, key: &Key, until: u64, seconds: Option<u64>, why: RedisError) {
+        let Some(record) = self.records.get(key) else { return };
+        self.shared.leases.deny(record.hash, until, seconds);
+        record.held = until;
+        (record.wanted, record.need) = (false, 0);
+        for waiter in record.waiting.drain(..).chain(record.next.drain(..)) {
+            tell(waiter, Err(why.clone()));
+        }
+        record.verdict = Some(why);
+    }
+}

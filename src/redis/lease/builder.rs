@@ -1,0 +1,179 @@
+//! Choices for a limiter that leases.
+
+use super::{LeasedLimiter, Shared};
+use crate::algorithm::Source;
+use crate::algorithm::lease::{LONGEST, MOST, TICK_BITS};
+use crate::clock::Timer;
+use crate::error::QuotaError;
+use crate::keyed::leases::Leases;
+use crate::redis::{Fallback, RedisBuilder, RedisError, RedisLimiter};
+use alloc::string::{String, ToString};
+use core::time::Duration;
+
+const CAPACITY: usize = 65_536;
+const HORIZON: Duration = Duration::from_millis(100);
+const LEASE_FOR: Duration = Duration::from_secs(1);
+/// Two ticks and more: a lease's end is rounded down by one.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// Choices for a [`LeasedLimiter`], from [`LeasedLimiter::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it connects"]
+pub struct LeasedBuilder {
+    redis: RedisBuilder,
+    pub(super) nodes: u64,
+    capacity: usize,
+    horizon: Duration,
+    lease_for: Duration,
+}
+
+impl LeasedBuilder {
+    /// Of a Redis that is to be asked so.
+    pub(in crate::redis) fn new(redis: RedisBuilder) -> Self {
+        Self {
+            nodes: redis.nodes,
+            redis,
+            capacity: CAPACITY,
+            horizon: HORIZON,
+            lease_for: LEASE_FOR,
+        }
+    }
+
+    /// How many processes lease from the same buckets at a time; 1 unless set. Together they never hold more than half of a
+    /// burst. With more processes than this they may hold more, and all of them may admit that much too many.
+    pub fn nodes(mut self, nodes: u64) -> Self {
+        self.nodes = nodes;
+        self.redis = self.redis.nodes(nodes);
+        self
+    }
+
+    /// The most keys that hold leases at a time; 65,536 unless set. They take 36 bytes each, and some 300 while a
+    /// lease is out.
+    pub fn capacity(mut self, keys: usize) -> Self {
+        self.capacity = keys;
+        self
+    }
+
+    /// How long a lease should suffice: a key's next one is what it spends in that time at its present rate. 100 ms unless
+    /// set. Longer ones cost fewer calls, and keep more from the other nodes.
+    pub fn horizon(mut self, horizon: Duration) -> Self {
+        self.horizon = horizon;
+        self
+    }
+
+    /// How long a lease holds, from before it was asked for; a second unless set, from 10 ms to 4 minutes. What is left
+    /// then is given back.
+    pub fn lease_for(mut self, time: Duration) -> Self {
+        self.lease_for = time;
+        self
+    }
+
+    /// As [`RedisBuilder::leaky_bucket`].
+    pub fn leaky_bucket(mut self) -> Self {
+        self.redis = self.redis.leaky_bucket();
+        self
+    }
+
+    /// As [`RedisBuilder::prefix`]. A [`RedisLimiter`] of the same prefix and quota has the same buckets, and may be
+    /// asked by others at the same time.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.redis = self.redis.prefix(prefix);
+        self
+    }
+
+    /// As [`RedisBuilder::deadline`]: the longest that a call to Redis takes, and
+    /// [`check_or_lease`](LeasedLimiter::check_or_lease) as a whole.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.redis = self.redis.deadline(deadline);
+        self
+    }
+
+    /// As [`RedisBuilder::fallback`]: who grants leases while Redis is away.
+    pub fn fallback(mut self, fallback: Fallback) -> Self {
+        self.redis = self.redis.fallback(fallback);
+        self
+    }
+
+    /// As [`RedisBuilder::connect_timeout`].
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.redis = self.redis.connect_timeout(timeout);
+        self
+    }
+
+    /// Connects to the server at `redis://[[user]:password@]host[:port][/database]`, or a socket at `unix:///path`, and
+    /// starts the task that leases, in the present tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`RedisBuilder::connect`] and [`over`](Self::over).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with its time and I/O enabled.
+    pub async fn connect(self, url: &str) -> Result<LeasedLimiter, RedisError> {
+        let redis = self.redis.clone().connect(url).await?;
+        self.over(redis)
+    }
+
+    /// Leases from the buckets of a limiter that is there already; its own quota and choices hold. Starts the task that
+    /// leases, in the present tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// - [`RedisError::Quota`]: the burst is less than 4 tokens for each node, which is too few to lease (take a larger
+    ///   one, or a [`RedisLimiter`] alone); a capacity of 0 or over 2^40;
+    /// - [`RedisError::Configuration`]: no nodes, or a lease shorter than 10 ms or longer than 4 minutes.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with its time enabled.
+    pub fn over(self, redis: RedisLimiter) -> Result<LeasedLimiter, RedisError> {
+        let wrong = |text: &str| Err(RedisError::Configuration(text.to_string()));
+        if self.nodes == 0 {
+            return wrong("leases need a node to be held by");
+        }
+        if redis.is_window() {
+            return wrong(
+                "leases are of token and leaky buckets: what a window has left ends with it",
+            );
+        }
+        if self.lease_for < SHORTEST || nanos(self.lease_for) >> TICK_BITS >= LONGEST {
+            return wrong("a lease must hold for 10 ms to 4 minutes");
+        }
+        if self.capacity == 0 || self.capacity as u64 > 1 << 40 {
+            return Err(RedisError::Quota(QuotaError::CAPACITY));
+        }
+        let quota = redis.quota();
+        let burst = quota.burst_size();
+        let nodes = self.nodes;
+        let max_lease = (burst / nodes.saturating_mul(2)).min(MOST);
+        if max_lease < 2 {
+            return Err(RedisError::Quota(QuotaError::LEASE_BURST));
+        }
+        // An answer may wait for another call of the same key, and both for their deadlines.
+        let patience = nanos(redis.deadline()).saturating_mul(2);
+        let patience = patience.saturating_add(nanos(self.lease_for));
+        // 71 years at most.
+        let reset_after = u128::from(burst) * u128::from(quota.period_ns());
+        let reset_after = reset_after.div_ceil(quota.count().into()) as u64;
+        let timer = Timer::new(Timer::system());
+        let slots = self.capacity + self.capacity.div_ceil(2);
+        Ok(LeasedLimiter::start(Shared {
+            leases: Leases::new(slots, timer, patience),
+            leased: redis.told_terms().from(Source::Lease),
+            lent: redis.told_terms().from(Source::Fallback),
+            redis,
+            nodes,
+            max_lease,
+            capacity: self.capacity,
+            horizon: nanos(self.horizon),
+            lease_for: nanos(self.lease_for),
+            reset_after,
+            counters: super::stats::Counters::default(),
+        }))
+    }
+}
+
+pub(super) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

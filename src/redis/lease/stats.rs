@@ -1,0 +1,62 @@
+//! What a limiter's leases have come to.
+
+use crate::sync::plain::AtomicU64;
+use crate::sync::plain::Ordering::Relaxed;
+
+/// What a [`LeasedLimiter`](crate::LeasedLimiter) has done since it was built, from
+/// [`stats`](crate::LeasedLimiter::stats). All figures only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeaseStats {
+    /// Calls to Redis for a lease.
+    pub fetches: u64,
+    /// Those of them that had no answer.
+    pub failed_fetches: u64,
+    /// Tokens leased.
+    pub leased: u64,
+    /// Tokens given back to Redis, unspent.
+    pub returned: u64,
+    /// Tokens that were, or may have been, debited in Redis and are neither admitted nor given back: of calls without an
+    /// answer.
+    pub lost: u64,
+    /// Requests for a lease for which there was no room: too many keys at once.
+    pub dropped: u64,
+    /// Keys that lost their place in the table before their lease, or the wait for one, had ended. What was
+    /// left of it is lost.
+    pub evicted: u64,
+}
+
+/// The figures while they grow.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) fetches: Counter,
+    pub(super) failed_fetches: Counter,
+    pub(super) leased: Counter,
+    pub(super) returned: Counter,
+    pub(super) lost: Counter,
+    pub(super) dropped: Counter,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+}
+
+impl Counters {
+    pub(super) fn read(&self, evicted: u64) -> LeaseStats {
+        let read = |counter: &Counter| counter.0.load(Relaxed);
+        LeaseStats {
+            fetches: read(&self.fetches),
+            failed_fetches: read(&self.failed_fetches),
+            leased: read(&self.leased),
+            returned: read(&self.returned),
+            lost: read(&self.lost),
+            dropped: read(&self.dropped),
+            evicted,
+        }
+    }
+}
