@@ -4,7 +4,7 @@ use super::error::RedisError;
 #[cfg(feature = "redis-tls")]
 use super::tls::{Trust, is_tls};
 use super::url;
-use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use ::redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use ::redis::{Client, Cmd, ConnectionInfo, Value};
 use alloc::string::{String, ToString};
 use core::time::Duration;
@@ -117,6 +117,7 @@ pub(super) struct Connection(ConnectionManager);
 impl Connection {
     /// What the server answers, errors of its own among it.
     pub(super) async fn send(&mut self, command: &Cmd) -> Result<Value, ::redis::RedisError> {
-        self.0.send_packed_command(command).await?.extract_error()
+        // The boxed one: a future that holds all of the client's would be moved at each step of a call.
+        ConnectionLike::req_packed_command(&mut self.0, command).await?.extract_error()
     }
 }

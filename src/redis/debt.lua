@@ -1,7 +1,6 @@
 -- The head of every script: what is missing from the bucket of KEYS[1], in whole microseconds of flow and
 -- parts of one. Every number stays under 2^53, so that Lua's are exact.
 -- ARGV: parts in a microsecond; the burst, in both; what the verb needs.
--- No function is made here: making one takes almost as long as a GET.
 local key, call = KEYS[1], redis.call
 local parts, burst, burst_part = ARGV[1] + 0, ARGV[2] + 0, ARGV[3] + 0
 local time = call('TIME')

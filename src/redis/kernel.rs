@@ -8,7 +8,9 @@ use crate::error::QuotaError;
 use crate::quota::Quota;
 use alloc::vec::Vec;
 
-pub(super) static TAKE: Lua = lua!("debt.lua", "whole.lua", "put.lua", "take.lua");
+pub(super) static TAKE: Lua = lua!("debt.lua", "put.lua", "take.lua");
+/// Of quotas with one part.
+pub(super) static WHOLE: Lua = lua!("whole.lua", "debt.lua", "put.lua", "take.lua");
 pub(super) static EACH: Lua = lua!("debt.lua", "put.lua", "each.lua");
 pub(super) static UP_TO: Lua = lua!("debt.lua", "put.lua", "up_to.lua");
 pub(super) static CHARGE: Lua = lua!("debt.lua", "put.lua", "charge.lua");
@@ -72,6 +74,9 @@ impl Kernel {
     /// Its answer; `None` if that is none to such a call.
     pub(super) fn state(&self, answer: &[u64]) -> Option<State> {
         match (self, answer) {
+            (Self::Bucket(units), &[us]) => {
+                Some(State::Bucket(units.in_parts(Flow { us, part: 0 })))
+            }
             (Self::Bucket(units), &[us, part, ..]) => {
                 Some(State::Bucket(units.in_parts(Flow { us, part })))
             }
@@ -139,6 +144,12 @@ fn cost(units: &Units, n: u64) -> [u64; 2] {
 }
 
 pub(super) fn call(units: &Units, ask: Ask) -> Call {
+    if let Ask::Take(n @ 1..) = ask
+        && units.parts() == 1
+    {
+        let whole = |parts| units.flow(parts).us;
+        return (&WHOLE, alloc::vec![whole(units.burst()), whole(units.cost(n))]);
+    }
     let mut numbers = head(units, 3);
     let cost = |n| cost(units, n);
     let script = match ask {

@@ -2,10 +2,12 @@
 
 use super::connection::{Connection, Source, Way};
 use super::error::{RedisError, is_no_script, may_be_of_handshake};
-use ::redis::{Cmd, FromRedisValue, Script};
+use ::redis::{Cmd, FromRedisValue, ParsingError, Script, Value};
+use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::time::Duration;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 /// A script, and the digest that servers know it by.
@@ -31,6 +33,28 @@ macro_rules! lua {
     }};
 }
 pub(super) use lua;
+
+/// The numbers that a script answers, and how many they are: one, or a few.
+pub(super) struct Reply(pub(super) [u64; 4], pub(super) usize);
+
+impl FromRedisValue for Reply {
+    fn from_redis_value_ref(value: &Value) -> Result<Self, ParsingError> {
+        let mut reply = Self([0; 4], 0);
+        let values = match value {
+            Value::Array(values) => values.as_slice(),
+            value => core::slice::from_ref(value),
+        };
+        for (value, slot) in values.iter().zip(&mut reply.0) {
+            *slot = u64::from_redis_value_ref(value)?;
+            reply.1 += 1;
+        }
+        Ok(reply)
+    }
+
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        Self::from_redis_value_ref(&value)
+    }
+}
 
 /// A connection that has answered, and that nobody uses yet.
 pub(super) struct Fresh(Connection);
@@ -80,13 +104,10 @@ impl Link {
         key: &[u8],
         numbers: &[u64],
     ) -> Result<T, RedisError> {
-        self.within_deadline(async {
-            let (mut connection, replaced) = self.current();
-            let answer = evaluate(&mut connection, script, key, numbers).await;
-            self.judge(&answer, replaced);
-            answer
-        })
-        .await
+        let (mut connection, replaced) = self.current();
+        let answer = timeout(self.deadline, evaluate(&mut connection, script, key, numbers)).await;
+        self.judge(&answer, replaced);
+        self.in_time(answer)
     }
 
     /// Runs a script over a new connection, made within the time for that, twice, each within the deadline: a server that is
@@ -100,8 +121,8 @@ impl Link {
     ) -> Result<Fresh, RedisError> {
         let mut connection = self.source.open().await?;
         for _ in 0..2 {
-            let asking = evaluate::<::redis::Value>(&mut connection, script, key, numbers);
-            self.within_deadline(asking).await?;
+            let asking = evaluate::<Value>(&mut connection, script, key, numbers);
+            self.in_time(timeout(self.deadline, asking).await)?;
         }
         Ok(Fresh(connection))
     }
@@ -116,13 +137,10 @@ impl Link {
     pub(super) async fn delete(&self, key: &[u8]) -> Result<(), RedisError> {
         let mut command = Cmd::new();
         command.arg("DEL").arg(key);
-        self.within_deadline(async {
-            let (mut connection, replaced) = self.current();
-            let answer = send(&mut connection, &command).await;
-            self.judge(&answer, replaced);
-            answer
-        })
-        .await
+        let (mut connection, replaced) = self.current();
+        let answer = timeout(self.deadline, send(&mut connection, &command)).await;
+        self.judge(&answer, replaced);
+        self.in_time(answer)
     }
 
     fn current(&self) -> (Connection, u64) {
@@ -131,8 +149,10 @@ impl Link {
     }
 
     /// Replaces a manager that answers with a refused handshake for ever.
-    fn judge<T>(&self, answer: &Result<T, ::redis::RedisError>, replaced: u64) {
-        if answer.as_ref().is_err_and(may_be_of_handshake) {
+    fn judge<T>(&self, answer: &InTime<T>, replaced: u64) {
+        if let Ok(Err(error)) = answer
+            && may_be_of_handshake(error)
+        {
             self.replace(replaced);
         }
     }
@@ -152,19 +172,19 @@ impl Link {
         self.managed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The manager connects anew outside of its own timeouts, so this one is around everything. What is dropped
+    /// The manager connects anew outside of its own timeouts, so the deadline is around everything. What is dropped
     /// stays in its place in the queue of answers, so that its answer is nobody else's.
-    async fn within_deadline<T>(
-        &self,
-        call: impl Future<Output = Result<T, ::redis::RedisError>>,
-    ) -> Result<T, RedisError> {
-        match timeout(self.deadline, call).await {
+    fn in_time<T>(&self, answer: InTime<T>) -> Result<T, RedisError> {
+        match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(RedisError::of_call(&error)),
             Err(_) => Err(RedisError::Timeout(self.deadline)),
         }
     }
 }
+
+/// An answer, or none within the deadline.
+type InTime<T> = Result<Result<T, ::redis::RedisError>, Elapsed>;
 
 async fn evaluate<T: FromRedisValue>(
     connection: &mut Connection,
@@ -173,12 +193,17 @@ async fn evaluate<T: FromRedisValue>(
     numbers: &[u64],
 ) -> Result<T, ::redis::RedisError> {
     let command = |name: &str, script: &str| {
-        let mut command = Cmd::new();
+        // At most 20 digits each.
+        let size = name.len() + script.len() + 1 + key.len() + 20 * numbers.len();
+        let mut command = Cmd::with_capacity(4 + numbers.len(), size);
         command.arg(name).arg(script).arg(1).arg(key).arg(numbers);
         command
     };
     match send(connection, &command("EVALSHA", &script.digest)).await {
-        Err(error) if is_no_script(&error) => send(connection, &command("EVAL", script.code)).await,
+        // Rare, and so not a part of every call's future.
+        Err(error) if is_no_script(&error) => {
+            Box::pin(async { send(connection, &command("EVAL", script.code)).await }).await
+        }
         answer => answer,
     }
 }

@@ -5,7 +5,7 @@ use super::combine::{Answer, Combine, Turn, Waiter};
 use super::error::RedisError;
 use super::fallback::{Fallback, Local};
 use super::kernel::{Call, Kernel, State};
-use super::link::Link;
+use super::link::{Link, Reply};
 use super::metrics::{Counters, RedisMetrics};
 use super::probe;
 use super::units::Ask;
@@ -14,6 +14,7 @@ use crate::error::Denied;
 use crate::figures::{Figures, Grant};
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::Relaxed;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -148,7 +149,8 @@ impl Path {
         let name = self.name(key);
         let owed = self.local.as_ref().and_then(|local| Owed::of(local, key));
         let answer = match owed {
-            Some(owed) => self.pay(owed, &name, ask).await,
+            // Rare, and so not a part of every call's future.
+            Some(owed) => Box::pin(self.pay(owed, &name, ask)).await,
             None => self.ask_now(&name, ask).await,
         };
         let answer = self.heard(&name, answer);
@@ -256,8 +258,8 @@ impl Path {
     /// One round trip.
     async fn send(&self, name: &[u8], (script, numbers): Call) -> Answer {
         self.counters.calls.add(1);
-        let answer: Vec<u64> = self.link.run(script, name, &numbers).await?;
-        self.kernel.state(&answer).ok_or_else(RedisError::odd_answer)
+        let Reply(answer, length) = self.link.run(script, name, &numbers).await?;
+        self.kernel.state(&answer[..length]).ok_or_else(RedisError::odd_answer)
     }
 
     /// Tells the breaker, and whoever counts.
