@@ -4,6 +4,8 @@
 
 #[path = "support/redis_away.rs"]
 mod redis_away;
+#[path = "support/redis_leased.rs"]
+mod redis_leased;
 #[path = "support/redis_memory.rs"]
 mod redis_memory;
 #[path = "support/redis_peers.rs"]
@@ -77,7 +79,8 @@ fn cases() -> Vec<Case> {
             about: "A hot key, every call admitted;",
             quota: Quota::per_second(1_000_000).burst(1_000_000),
             keys: Some(1),
-            goals: &[Goal::Rate { least: 3.0, against: Who::Evalsha }],
+            who: &[Who::Sluicegate, Who::Uncombined, Who::Evalsha, Who::Gcra, Who::Get],
+            goals: &[Goal::Rate { least: 3.0, against: Who::Uncombined }],
             ..MANY
         },
         Case {
@@ -106,6 +109,9 @@ fn main() -> ExitCode {
     }
     if "memory".contains(&args.filter) {
         missed.extend(redis_memory::print(if quick { 1_000 } else { 100_000 }));
+    }
+    if "leased".contains(&args.filter) {
+        missed.extend(redis_leased::print(if quick { 1 } else { rounds.min(11) }));
     }
     if "away".contains(&args.filter) {
         missed.extend(redis_away::print(Duration::from_millis(if quick { 100 } else { 2_000 })));

@@ -43,7 +43,8 @@ fn row(keys: usize, who: Who, prefix: &'static str, name: fn(usize, usize) -> St
     let runtime = runtime(1);
     let mut control = server.client();
     runtime.block_on(async {
-        let around = setup.limiter(std::time::Duration::from_secs(10)).await.key("").len();
+        let around =
+            setup.limiter(setup.builder(std::time::Duration::from_secs(10))).await.key("").len();
         let names: Vec<_> = (0..keys).map(|number| name(around, number)).collect();
         let peer = Peer::connect(who, setup, &names).await;
         peer.prepare(&mut control);

@@ -3,7 +3,7 @@
 use crate::server::Server;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo, ProtocolVersion, Script};
-use sluicegate::{Quota, RedisError, RedisLimiter};
+use sluicegate::{Quota, RedisBuilder, RedisError, RedisLimiter};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ const GCRA: &str = include_str!("redis_gcra.lua");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
     Sluicegate,
+    /// The limiter, each of whose calls goes alone.
+    Uncombined,
     /// The limiter's own call, sent by the client alone.
     Evalsha,
     /// The same, over a connection that is not made anew when it is lost.
@@ -33,6 +35,7 @@ impl Who {
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Sluicegate => "**sluicegate**",
+            Self::Uncombined => "sluicegate, uncombined",
             Self::Evalsha => "EVALSHA",
             Self::Multiplexed => "EVALSHA, no reconnecting",
             Self::Gcra => "GCRA in floats",
@@ -50,11 +53,13 @@ pub(crate) struct Setup<'a> {
 }
 
 impl Setup<'_> {
-    /// The one place where a limiter is made.
-    pub(crate) async fn limiter(self, deadline: Duration) -> RedisLimiter {
+    pub(crate) fn builder(self, deadline: Duration) -> RedisBuilder {
         let builder = RedisLimiter::builder(self.quota).prefix(self.prefix).deadline(deadline);
-        let connecting = builder.connect_timeout(PATIENT).connect(&self.server.url()).await;
-        connecting.expect("the server answers")
+        builder.connect_timeout(PATIENT)
+    }
+
+    pub(crate) async fn limiter(self, builder: RedisBuilder) -> RedisLimiter {
+        builder.connect(&self.server.url()).await.expect("the server answers")
     }
 }
 
@@ -78,13 +83,16 @@ enum Caller {
 impl Peer {
     pub(crate) async fn connect(who: Who, setup: Setup<'_>, names: &[String]) -> Self {
         let Setup { server, quota, .. } = setup;
-        let ours = setup.limiter(PATIENT).await;
+        let combine = who != Who::Uncombined;
+        let ours = setup.limiter(setup.builder(PATIENT).combine(combine)).await;
         let keys: Arc<[_]> = match who {
-            Who::Sluicegate => names.iter().map(|name| name.clone().into_bytes()).collect(),
+            Who::Sluicegate | Who::Uncombined => {
+                names.iter().map(|name| name.clone().into_bytes()).collect()
+            }
             _ => names.iter().map(|name| ours.key(name)).collect(),
         };
         let caller = match who {
-            Who::Sluicegate => Caller::Sluicegate(ours),
+            Who::Sluicegate | Who::Uncombined => Caller::Sluicegate(ours),
             Who::Evalsha => Caller::Evalsha(manager(server).await, Seen::of(&ours, server).await),
             Who::Multiplexed => {
                 Caller::Multiplexed(multiplexed(server).await, Seen::of(&ours, server).await)
@@ -200,11 +208,11 @@ impl Seen {
     }
 
     /// For quotas of which a token flows in whole microseconds.
-    fn admits(&self, debt: (u64, u64)) -> bool {
-        let [1, burst, 0, cost, 0] = self.numbers[..] else {
+    fn admits(&self, debt: u64) -> bool {
+        let [burst, cost] = self.numbers[..] else {
             panic!("not the numbers of a token: {:?}", self.numbers);
         };
-        debt.0 + cost <= burst
+        debt + cost <= burst
     }
 }
 

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! A failure weighs ten, an answer takes one off: so a few failures in a row open it, and so does a share of failures
-//! over a tenth that stays. While it is open no call does any I/O. One task probes: on a connection of its own, which
-//! writes, and which the limiter goes on with when it has answered well.
+//! over a tenth that stays. In a row means one after the other: of many that are on their way at once all may fail for one
+//! and the same hiccup, so that as many times more are needed. While it is open no call does any I/O. One task probes: on a
+//! connection of its own, which writes, and which the limiter goes on with when it has answered well.
 
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::{Acquire, Relaxed, Release};
@@ -20,17 +21,18 @@ use std::hash::RandomState;
 /// A failure's weight, to an answer's 1.
 const WEIGHT: u64 = 10;
 
-/// The score of an open one.
+/// The state of an open one. Of a closed one: how many calls were on their way at most when one failed, and the score.
 const OPEN: u64 = u64::MAX;
+const SCORE_BITS: u32 = 40;
+const SCORE: u64 = (1 << SCORE_BITS) - 1;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// Failures that answers have not outweighed, or [`OPEN`].
-    score: AtomicU64,
-    most: u64,
+    state: AtomicU64,
+    failures: u64,
     /// Of an open one, the pause before the next probe, in milliseconds.
     pause: AtomicU64,
 }
@@ -38,38 +40,46 @@ pub(super) struct Breaker {
 impl Breaker {
     /// One that so many failures in a row open.
     pub(super) fn new(failures: u32) -> Self {
-        let most = u64::from(failures.max(1)) * WEIGHT;
-        Self { score: AtomicU64::new(0), most, pause: AtomicU64::new(0) }
+        let failures = u64::from(failures.max(1));
+        Self { state: AtomicU64::new(0), failures, pause: AtomicU64::new(0) }
     }
 
     pub(super) fn is_open(&self) -> bool {
         // ORDERING: pairs with `close`: who finds it closed finds the connection that closed it.
-        self.score.load(Acquire) == OPEN
+        self.state.load(Acquire) == OPEN
     }
 
     /// An answer came, of whatever kind.
     pub(super) fn good(&self) {
-        let score = self.score.load(Relaxed);
-        if score != 0 && score != OPEN {
-            // A decrement that others' get in the way of is no loss.
-            let _ = self.score.compare_exchange(score, score - 1, Relaxed, Relaxed);
+        let state = self.state.load(Relaxed);
+        if state != 0 && state != OPEN {
+            // When the score is gone, so is what it was measured by.
+            let next = if state & SCORE <= 1 { 0 } else { state - 1 };
+            // A step that others' get in the way of is no loss.
+            let _ = self.state.compare_exchange(state, next, Relaxed, Relaxed);
         }
     }
 
-    /// No answer came. True of the failure that opens it.
-    pub(super) fn bad(&self) -> bool {
-        let step = |score| match score {
-            OPEN => None,
-            score if score + WEIGHT >= self.most => Some(OPEN),
-            score => Some(score + WEIGHT),
-        };
-        let before = self.score.fetch_update(Relaxed, Relaxed, step);
-        before.is_ok_and(|score| score + WEIGHT >= self.most)
+    /// No answer came to one of so many calls on their way. True of the failure that opens it.
+    pub(super) fn bad(&self, pending: u64) -> bool {
+        let step = |state| (state != OPEN).then(|| self.after_failure(state, pending));
+        let before = self.state.fetch_update(Relaxed, Relaxed, step);
+        before.is_ok_and(|state| self.after_failure(state, pending) == OPEN)
+    }
+
+    fn after_failure(&self, state: u64, pending: u64) -> u64 {
+        // Far more than ever are, and few enough for the bits.
+        let pending = (state >> SCORE_BITS).max(pending.clamp(1, 1 << 20));
+        let score = (state & SCORE) + WEIGHT;
+        if score >= self.failures.saturating_mul(WEIGHT * pending) {
+            return OPEN;
+        }
+        pending << SCORE_BITS | score.min(SCORE)
     }
 
     pub(super) fn close(&self) {
         // ORDERING: see `is_open`.
-        self.score.store(0, Release);
+        self.state.store(0, Release);
     }
 
     /// At most how long until the next probe.
@@ -102,29 +112,54 @@ mod tests {
     #[test]
     fn failures_in_a_row_open_it_and_one_of_them_is_told() {
         let breaker = Breaker::new(5);
-        let told: alloc::vec::Vec<_> = (0..7).map(|_| breaker.bad()).collect();
+        let told: alloc::vec::Vec<_> = (0..7).map(|_| breaker.bad(1)).collect();
         assert_eq!(told, [false, false, false, false, true, false, false]);
         assert!(breaker.is_open());
         (0..100).for_each(|_| breaker.good());
         assert!(breaker.is_open(), "late answers do not close it");
         breaker.close();
-        assert!(!breaker.is_open() && !breaker.bad());
+        assert!(!breaker.is_open() && !breaker.bad(1));
+    }
+
+    /// All that are on their way fail for one hiccup, however many they are.
+    #[test]
+    fn calls_that_fail_at_once_are_one_in_a_row() {
+        for tasks in [2, 256, 4_096] {
+            let breaker = Breaker::new(5);
+            let wave = || (0..tasks).any(|failed| breaker.bad(tasks - failed));
+            let waves: alloc::vec::Vec<_> = (0..5).map(|_| wave()).collect();
+            assert_eq!(waves, [false, false, false, false, true], "{tasks}");
+            // What is over is forgotten.
+            breaker.close();
+            assert!(!wave());
+            (0..WEIGHT * tasks).for_each(|_| breaker.good());
+            assert_eq!((0..4).filter(|_| breaker.bad(1)).count(), 0);
+            assert!(breaker.bad(1));
+        }
     }
 
     #[test]
     fn a_share_of_failures_over_a_tenth_opens_it_and_one_below_does_not() {
-        let calls_until_open = |good: u64| {
-            let breaker = Breaker::new(5);
-            (1..10_000u64).find(|call| {
-                if call % (good + 1) == 0 {
-                    return breaker.bad();
-                }
-                breaker.good();
-                false
-            })
-        };
-        assert!(calls_until_open(8).is_some());
-        assert_eq!(calls_until_open(10), None);
+        for pending in [1, 100] {
+            let calls_until_open = |good: u64| {
+                let breaker = Breaker::new(5);
+                (1..100_000u64).find(|call| {
+                    if call % (good + 1) == 0 {
+                        return breaker.bad(pending);
+                    }
+                    breaker.good();
+                    false
+                })
+            };
+            assert!(calls_until_open(8).is_some());
+            assert_eq!(calls_until_open(10), None);
+        }
+    }
+
+    #[test]
+    fn one_that_is_never_to_open_does_not() {
+        let breaker = Breaker::new(u32::MAX);
+        assert!((0..100_000).all(|_| !breaker.bad(u64::MAX)));
     }
 
     #[test]

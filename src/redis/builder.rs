@@ -157,7 +157,8 @@ impl RedisBuilder {
         self
     }
 
-    /// After so many failures in a row Redis is taken for away; 5 unless set. Also if a tenth of all calls fail for long.
+    /// After so many failures in a row Redis is taken for away; 5 unless set. Calls that are on their way at once count as one;
+    /// more than a tenth of all calls that fail for long open it too.
     pub fn failures(mut self, failures: u32) -> Self {
         self.failures = failures;
         self

@@ -21,6 +21,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use std::sync::Mutex;
 use tokio::runtime::Handle;
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 /// One limiter.
@@ -84,6 +85,8 @@ impl Path {
             Ok(state) => Ok(self.answer(state, ask, asked)?),
             Err(error) if error.is_degraded() && self.fallback != Fallback::Error => {
                 self.counters.fallbacks.add(1);
+                // Nothing waits here: who asks again and again is to let others have their turn.
+                consume_budget().await;
                 Ok(self.stand_in(key, ask, asked)?)
             }
             Err(error) => Err(error),
@@ -275,7 +278,7 @@ impl Path {
                     _ => &self.counters.failures,
                 };
                 counter.add(1);
-                if self.breaker.bad() {
+                if self.breaker.bad(self.pending.load(Relaxed)) {
                     probe::begin(self, name, error);
                 }
             }
