@@ -105,7 +105,8 @@ impl RedisBuilder {
     }
 
     /// The longest that a call takes, all of it; 5 ms unless set. What is not answered by then is
-    /// [`RedisError::Timeout`], and may have been charged. Timers have milliseconds: it ends up to one later.
+    /// [`RedisError::Timeout`], and may have been charged. Timers have milliseconds: it is set for one less, and may be late by as
+    /// much.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self

@@ -96,6 +96,11 @@ impl Link {
         self.deadline
     }
 
+    /// How long a timer is set for a deadline to be kept: timers have milliseconds, and are late rather than early.
+    pub(super) fn patience(&self) -> Duration {
+        self.deadline - self.deadline.min(Duration::from_millis(4)) / 4
+    }
+
     /// Runs a script, within the deadline. A server that does not know it has not run it, and is then sent all
     /// of it, once. Whatever else went wrong may have been applied, and is not sent again.
     pub(super) async fn run<T: FromRedisValue>(
@@ -105,7 +110,8 @@ impl Link {
         numbers: &[u64],
     ) -> Result<T, RedisError> {
         let (mut connection, replaced) = self.current();
-        let answer = timeout(self.deadline, evaluate(&mut connection, script, key, numbers)).await;
+        let answer =
+            timeout(self.patience(), evaluate(&mut connection, script, key, numbers)).await;
         self.judge(&answer, replaced);
         self.in_time(answer)
     }
@@ -122,7 +128,7 @@ impl Link {
         let mut connection = self.source.open().await?;
         for _ in 0..2 {
             let asking = evaluate::<Value>(&mut connection, script, key, numbers);
-            self.in_time(timeout(self.deadline, asking).await)?;
+            self.in_time(timeout(self.patience(), asking).await)?;
         }
         Ok(Fresh(connection))
     }
@@ -138,7 +144,7 @@ impl Link {
         let mut command = Cmd::new();
         command.arg("DEL").arg(key);
         let (mut connection, replaced) = self.current();
-        let answer = timeout(self.deadline, send(&mut connection, &command)).await;
+        let answer = timeout(self.patience(), send(&mut connection, &command)).await;
         self.judge(&answer, replaced);
         self.in_time(answer)
     }

@@ -182,13 +182,12 @@ impl Path {
 
     /// Charges what was granted while Redis was away, and then asks; within one deadline.
     async fn pay(self: &Arc<Self>, mut owed: Owed<'_>, name: &[u8], ask: Ask) -> Answer {
-        let deadline = self.link.deadline();
-        let answer = timeout(deadline, async {
+        let answer = timeout(self.link.patience(), async {
             self.send(name, self.kernel.call(Ask::Charge(owed.n))).await?;
             owed.n = 0;
             self.ask_now(name, ask).await
         });
-        answer.await.unwrap_or(Err(RedisError::Timeout(deadline)))
+        answer.await.unwrap_or(Err(RedisError::Timeout(self.link.deadline())))
     }
 
     async fn ask_now(self: &Arc<Self>, name: &[u8], ask: Ask) -> Answer {
@@ -214,12 +213,11 @@ impl Path {
             }
             Turn::Later(answer) => {
                 self.counters.combined.add(1);
-                let deadline = self.link.deadline();
-                match timeout(deadline, answer).await {
+                match timeout(self.link.patience(), answer).await {
                     Ok(Ok(answer)) => answer,
                     // The runtime of the connection is gone.
                     Ok(Err(_)) => Err(RedisError::no_runtime()),
-                    Err(_) => Err(RedisError::Timeout(deadline)),
+                    Err(_) => Err(RedisError::Timeout(self.link.deadline())),
                 }
             }
         }
