@@ -176,9 +176,16 @@ async fn what_is_not_spent_comes_back_when_the_lease_ends() {
     assert!(leased > 20, "{leased} leased");
     until("it comes back", async || limiter.redis().available("a").await.unwrap() == 80).await;
     until("it is counted", async || limiter.stats().returned == leased - 20).await;
-    // And can be had again, here as well.
-    assert_eq!(limiter.check_or_lease("a", 50).await.unwrap().granted(), 50);
-    assert_eq!(limiter.redis().available("a").await.unwrap(), 30);
+    // And can be had again, here as well, and only once.
+    let mut admitted = 20;
+    until("all of the burst is admitted", async || {
+        while limiter.check_or_lease("a", 1).await.is_ok() {
+            admitted += 1;
+        }
+        admitted >= 100
+    })
+    .await;
+    assert_eq!(admitted, 100);
     assert_eq!((limiter.stats().lost, limiter.stats().evicted), (0, 0));
 }
 
@@ -240,7 +247,7 @@ async fn a_hot_key_asks_once_for_thousands_of_decisions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hot_key_that_is_denied_costs_few_calls() {
     let server = Server::start(&[]);
-    let limiter = connect(&server, Quota::per_second(100).burst(10), 1).await;
+    let limiter = connect(&server, Quota::per_second(500).burst(10), 1).await;
     limiter.check_or_lease("a", 5).await.unwrap();
     redis::cmd("CONFIG").arg("RESETSTAT").exec(&mut server.client()).unwrap();
     let (mut decisions, mut admitted) = (0_u64, 0_u64);
@@ -255,7 +262,7 @@ async fn a_hot_key_that_is_denied_costs_few_calls() {
     let (calls, ms) = (scripts(&server), began.elapsed().as_millis() as u64);
     assert!(calls * 5 <= ms + 50, "{calls} calls in {ms} ms for {decisions} decisions");
     // It is not starved by that either.
-    let flowed = 5 + ms / 10;
+    let flowed = 5 + ms / 2;
     assert!(admitted <= flowed + 1 && admitted * 2 >= flowed, "{admitted} of {flowed} admitted");
 }
 
@@ -278,6 +285,28 @@ async fn a_denial_says_how_long_redis_has_said() {
     assert_eq!((denied.remaining(), denied.limit()), (0, 4));
 }
 
+/// It counts from before it was asked for: what comes when it has ended is given back, and another is fetched.
+#[tokio::test]
+async fn a_lease_that_comes_too_late_is_given_back() {
+    let server = Server::start(&[]);
+    let lease_for = Duration::from_millis(50);
+    let builder = LeasedLimiter::builder(SLOW.burst(100)).lease_for(lease_for);
+    let builder = builder.deadline(PATIENT).connect_timeout(PATIENT);
+    let limiter = builder.connect(&server.url()).await.unwrap();
+    server.pause();
+    let waiter = limiter.clone();
+    let waiter = tokio::spawn(async move { waiter.check_or_lease("a", 1).await });
+    until("it is asked for", async || limiter.stats().fetches == 1).await;
+    let asked = Instant::now();
+    until("it has ended", async || asked.elapsed() > lease_for * 2).await;
+    server.go_on();
+    assert_eq!(waiter.await.unwrap().unwrap().granted(), 1);
+    let stats = limiter.stats();
+    assert!(stats.fetches > 1 && stats.returned > 0, "{stats:?}");
+    limiter.shutdown().await;
+    assert_eq!(limiter.redis().available("a").await.unwrap(), 99);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_holds_nobody_up_and_is_found_again() {
     let mut server = Server::start(&[]);
@@ -286,23 +315,22 @@ async fn a_killed_server_holds_nobody_up_and_is_found_again() {
     let limiter = builder.connect_timeout(PATIENT).connect(&server.url()).await.unwrap();
     until("a lease", async || limiter.check_or_lease("a", 100).await.is_ok()).await;
     server.kill();
-    let began = Instant::now();
-    let mut decisions = 0_u64;
-    while began.elapsed() < Duration::from_millis(500) {
+    let away = Instant::now();
+    // A call, or its deadline, each would take hours.
+    for _ in 0..200 {
         for _ in 0..1_000 {
             let _ = limiter.check("a");
         }
-        decisions += 1_000;
         tokio::task::yield_now().await;
     }
-    // Two thousandths of a millisecond each, on a machine with much else to do and without optimization.
-    assert!(decisions >= 100_000, "{decisions} decisions in half a second");
+    assert!(away.elapsed() < PATIENT, "{:?}", away.elapsed());
     let (began, answer) = (Instant::now(), limiter.check_or_lease("b", 1).await);
     let error = answer.unwrap_err();
     assert!(error.is_degraded(), "{error:?}");
     assert!(began.elapsed() < deadline + Duration::from_millis(400), "{:?}", began.elapsed());
-    let (fetches, failed) = (limiter.stats().fetches, limiter.stats().failed_fetches);
-    assert!(failed > 0 && fetches < 200, "{failed} of {fetches} fetches failed");
+    // Of each key one in 10 ms at most.
+    let (failed, ms) = (limiter.stats().failed_fetches, away.elapsed().as_millis() as u64);
+    assert!(failed > 0 && failed <= 2 + 2 * ms / 10, "{failed} fetches failed in {ms} ms");
     server.restart();
     until("it is found again", async || limiter.check_or_lease("a", 1).await.is_ok()).await;
 }
