@@ -238,6 +238,7 @@ impl QuotaError {
         "burst must be at least 4 times the number of nodes, for leases of 2 tokens: take a larger one, or a \
          RedisLimiter, which leases nothing",
     );
+    #[cfg(feature = "redis")]
     pub(crate) const REDIS_BURST: Self =
         Self::range("burst", "burst must flow within 71 years in Redis, whose numbers end there");
 

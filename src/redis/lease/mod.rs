@@ -80,6 +80,8 @@ struct Shared {
 /// **What is promised.** A token is debited in Redis before anybody is granted it. So in any window of length W all
 /// machines together admit at most burst + rate * W, and what was leased when the window began: for each key at most
 /// [`max_overshoot`](Self::max_overshoot). A process that is killed takes its leases with it: less is admitted, not more.
+/// One that stands still for longer than a lease holds spends nothing of it afterwards. What was being given back when an
+/// answer was lost counts as leased until Redis has it.
 ///
 /// **What it costs.** While one machine holds a lease, others cannot have its tokens, for a second at most. Figures of answers are
 /// bounds: [`remaining`](Grant::remaining) is what is left of this machine's lease, `reset_after` the time in which a whole
