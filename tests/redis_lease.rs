@@ -285,6 +285,20 @@ async fn a_denial_says_how_long_redis_has_said() {
     assert_eq!((denied.remaining(), denied.limit()), (0, 4));
 }
 
+/// There are some, and fewer than are wanted: they stay for who wants fewer.
+#[tokio::test]
+async fn a_denial_of_many_tells_when_the_last_of_them_is_there() {
+    let server = Server::start(&[]);
+    let limiter = connect(&server, SLOW.burst(100), 1).await;
+    limiter.redis().check_n("a", 70).await.unwrap();
+    let error = limiter.check_or_lease("a", 50).await.unwrap_err();
+    let denied = error.denied().unwrap();
+    let (wait, days) = (denied.retry_after().unwrap(), SLOW.period() * 20);
+    assert!(wait <= days && wait + PATIENT >= days, "{wait:?}");
+    assert_eq!((denied.asked(), denied.remaining()), (50, 30));
+    assert_eq!(limiter.check_n("a", 30).unwrap().remaining(), 0);
+}
+
 /// It counts from before it was asked for: what comes when it has ended is given back, and another is fetched.
 #[tokio::test]
 async fn a_lease_that_comes_too_late_is_given_back() {

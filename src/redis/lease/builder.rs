@@ -1,6 +1,6 @@
 //! Choices for a limiter that leases.
 
-use super::{LeasedLimiter, Shared};
+use super::{LeasedLimiter, Shared, flow};
 use crate::algorithm::lease::{LONGEST, MOST, TICK_BITS};
 use crate::clock::Timer;
 use crate::error::QuotaError;
@@ -139,9 +139,6 @@ impl LeasedBuilder {
         // An answer may wait for another call of the same key, and both for their deadlines.
         let patience = nanos(redis.deadline()).saturating_mul(2);
         let patience = patience.saturating_add(nanos(self.lease_for));
-        // 71 years at most.
-        let reset_after = u128::from(burst) * u128::from(quota.period_ns());
-        let reset_after = reset_after.div_ceil(quota.count().into()) as u64;
         let timer = Timer::new(Timer::system());
         let slots = self.capacity + self.capacity.div_ceil(2);
         Ok(LeasedLimiter::start(Shared {
@@ -153,7 +150,7 @@ impl LeasedBuilder {
             capacity: self.capacity,
             horizon: nanos(self.horizon),
             lease_for: nanos(self.lease_for),
-            reset_after,
+            reset_after: flow(&quota, burst),
             counters: super::stats::Counters::default(),
         }))
     }
