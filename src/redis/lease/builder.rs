@@ -46,7 +46,7 @@ impl LeasedBuilder {
     }
 
     /// The most keys that hold leases at a time, those included that have spent theirs and those that are denied; 65,536
-    /// unless set. They take 36 bytes each, and some 300 while a lease is out. A key beyond is denied.
+    /// unless set. They take 24 bytes each, and some 300 while a lease is out. A key beyond is denied.
     pub fn capacity(mut self, keys: usize) -> Self {
         self.capacity = keys;
         self
