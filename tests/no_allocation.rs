@@ -1,6 +1,10 @@
 //! Law 9: memory is fixed at construction; no verb allocates, on any path.
 #![allow(unsafe_code, reason = "a counting allocator is an unsafe trait; it forwards every call")]
 
+#[cfg(feature = "redis")]
+#[path = "support/redis.rs"]
+mod server;
+
 use sluicegate::{Algorithm, Combined, KeyedLimiter, Quota, RateLimiter, WhenFull};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -111,6 +115,27 @@ fn no_combined_verb_allocates() {
         let both = Combined::from_limits([all.limit(), users.limit("a")]).unwrap();
         black_box(both.charge(2));
         both.refund(1);
+    });
+    assert_eq!(made, 0);
+}
+
+/// What is served from a lease, and what is denied while none is there; asking for one allocates, once.
+#[cfg(feature = "redis")]
+#[tokio::test]
+async fn no_check_of_a_lease_allocates() {
+    let server = server::Server::start(&[]);
+    let patient = std::time::Duration::from_secs(20);
+    let builder = sluicegate::LeasedLimiter::builder(Quota::per_hour(1).burst(10_000));
+    let builder = builder.lease_for(patient).deadline(patient).connect_timeout(patient);
+    let limiter = builder.connect(&server.url()).await.unwrap();
+    while limiter.check_or_lease("a", 1).await.unwrap().remaining() < 40 {}
+    // Nothing arrives from here on: this thread is the only one. Under a quarter the next lease has been asked for.
+    while limiter.check("a").unwrap().remaining() > 10 {}
+    let made = allocations(|| {
+        for granted in [true; 10].into_iter().chain([false; 10]) {
+            assert_eq!(black_box(limiter.check(black_box("a"))).is_ok(), granted);
+        }
+        black_box(limiter.check_n("a", u64::MAX).is_err());
     });
     assert_eq!(made, 0);
 }

@@ -148,3 +148,19 @@ fn reuse_of_a_slot_where_the_ends_wrap() {
         assert_eq!(leases.withdraw(X) + leases.evictions(), 0);
     });
 }
+
+/// X's slot, of which nothing is left, goes to Z, and comes to the same figures: guards that a value that is smaller than its
+/// slot's raises the epoch at a first touch too. Otherwise X's question is a swap on Z's word, and nobody asks for Z.
+#[test]
+fn first_touch_with_a_smaller_value_against_a_question() {
+    model(3, || {
+        let leases = leased(2);
+        assert_eq!(leases.withdraw(X), 2);
+        leases.pass(END - 1);
+        const Z: u64 = 0x2000_0000_0000_0003;
+        let other = spawn(&leases, |leases| leases.take(X, 1));
+        assert!(leases.deposit(Z, 0, END));
+        assert!(other.join().unwrap().ask, "it is for X's caller to ask for X");
+        assert!(leases.take(Z, 1).ask, "nobody has asked for Z");
+    });
+}

@@ -20,7 +20,7 @@
 //! | --- | --- |
 //! | take, charge | the value grows |
 //! | claim | the value grows to now; where it cannot (a lagging clock, a window that goes on), the epoch does |
-//! | evict, refund, reset | the value may shrink: the epoch grows |
+//! | evict, refund, reset; a first touch that leaves less than a claim | the value may shrink: the epoch grows |
 //! | publish, kill, promote | the state is new; a slot is free again under that pair only once, since the next claim changes it |
 //!
 //! The epoch has 6 bits. For a repeat, 64 epochs must pass and the value must return to the same unit

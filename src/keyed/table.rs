@@ -326,14 +326,15 @@ impl Table {
         // slot's past.
         let fresh = slot::value(pending);
         let now = buckets.not_before(buckets.now(), fresh);
-        let (value, answer) = match op(fresh, now) {
-            Change::Grow(value, answer) | Change::Shrink(value, answer) => (value, answer),
+        let (next, answer) = match op(fresh, now) {
+            Change::Grow(value, answer) => (slot::with_value(pending, value), answer),
+            Change::Shrink(value, answer) => (slot::next_epoch(pending, value), answer),
             Change::Keep(answer) => {
                 kill(words, pending);
                 return Some(answer);
             }
         };
-        let live = slot::with_state(slot::with_value(pending, value), LIVE);
+        let live = slot::with_state(next, LIVE);
         let won = words.compare_exchange(pending, live, AcqRel, Relaxed).is_ok();
         won.then_some(answer)
     }

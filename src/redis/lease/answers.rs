@@ -79,6 +79,7 @@ impl Refiller {
                 record.verdict = None;
                 // Who finds too few asks again; who only passed by has nothing to ask.
                 record.wanted = !record.next.is_empty();
+                record.need = if record.wanted { record.need } else { 0 };
             }
             None => {
                 shared.leases.unask(record.hash);

@@ -1,6 +1,6 @@
 //! Choices for a limiter that leases.
 
-use super::{LeasedLimiter, Shared};
+use super::{LeasedLimiter, Shared, flow};
 use crate::algorithm::Source;
 use crate::algorithm::lease::{LONGEST, MOST, TICK_BITS};
 use crate::clock::Timer;
@@ -47,8 +47,8 @@ impl LeasedBuilder {
         self
     }
 
-    /// The most keys that hold leases at a time; 65,536 unless set. They take 36 bytes each, and some 300 while a
-    /// lease is out.
+    /// The most keys that hold leases at a time, those included that have spent theirs and those that are denied; 65,536
+    /// unless set. They take 24 bytes each, and some 300 while a lease is out. A key beyond is denied.
     pub fn capacity(mut self, keys: usize) -> Self {
         self.capacity = keys;
         self
@@ -153,9 +153,6 @@ impl LeasedBuilder {
         // An answer may wait for another call of the same key, and both for their deadlines.
         let patience = nanos(redis.deadline()).saturating_mul(2);
         let patience = patience.saturating_add(nanos(self.lease_for));
-        // 71 years at most.
-        let reset_after = u128::from(burst) * u128::from(quota.period_ns());
-        let reset_after = reset_after.div_ceil(quota.count().into()) as u64;
         let timer = Timer::new(Timer::system());
         let slots = self.capacity + self.capacity.div_ceil(2);
         Ok(LeasedLimiter::start(Shared {
@@ -168,7 +165,7 @@ impl LeasedBuilder {
             capacity: self.capacity,
             horizon: nanos(self.horizon),
             lease_for: nanos(self.lease_for),
-            reset_after,
+            reset_after: flow(&quota, burst),
             counters: super::stats::Counters::default(),
         }))
     }

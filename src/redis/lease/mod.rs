@@ -82,6 +82,8 @@ struct Shared {
 /// **What is promised.** A token is debited in Redis before anybody is granted it. So in any window of length W all
 /// machines together admit at most burst + rate * W, and what was leased when the window began: for each key at most
 /// [`max_overshoot`](Self::max_overshoot). A process that is killed takes its leases with it: less is admitted, not more.
+/// One that stands still for longer than a lease holds spends nothing of it afterwards. What was being given back when an
+/// answer was lost counts as leased until Redis has it.
 ///
 /// **While Redis is away**, leases are granted by its [`Fallback`](crate::Fallback), by default from this node's share of the
 /// limit; [`Grant::source`] says `Lease` or `Fallback`.
@@ -94,7 +96,8 @@ struct Shared {
 /// with a [`retry_after`](Denied::retry_after) of 5 ms, and one whose lease ran out before the next came.
 /// [`check_or_lease`](Self::check_or_lease) waits for it.
 ///
-/// Cloning is cheap. The task ends, and gives all leases back, when the last clone is dropped or
+/// Cloning is cheap. The task needs the runtime: where that has one thread, a loop of checks that never awaits gets no
+/// lease. It ends, and gives all leases back, when the last clone is dropped or
 /// [`shutdown`](Self::shutdown) is called.
 #[derive(Clone)]
 pub struct LeasedLimiter {
@@ -216,7 +219,15 @@ impl LeasedLimiter {
             let (waiter, told) = oneshot::channel();
             let ask = Ask { hash, key: key.into(), need: n, waiter: Some(waiter) };
             self.asks.send(Message::Ask(ask)).await.map_err(|_| over())?;
-            told.await.unwrap_or_else(|_| Err(over()))?;
+            match told.await.unwrap_or_else(|_| Err(over())) {
+                Ok(()) => {}
+                Err(RedisError::Denied(denied)) => {
+                    let left = self.shared.leases.left(hash);
+                    let first = denied.retry_after().map_or(0, builder::nanos);
+                    return Err(self.shared.denied(n, left, first).into());
+                }
+                Err(failure) => return Err(failure),
+            }
         }
     }
 
@@ -284,13 +295,20 @@ impl Shared {
                 Err(Denied::new(asked, self.figures(left, builder::nanos(FETCHING))))
             }
             Taken::Denied { ticks, seconds } => {
-                let retry_after = (ticks << TICK_BITS) + seconds * 1_000_000_000;
-                Err(Denied::new(asked, self.figures(0, retry_after)))
+                Err(self.denied(asked, 0, (ticks << TICK_BITS) + seconds * 1_000_000_000))
             }
             Taken::Unanswered { ticks } => {
                 Err(Denied::new(asked, self.figures(0, ticks << TICK_BITS)))
             }
         }
+    }
+
+    /// Redis has said when the first of the tokens is there that are missing; the others flow after it.
+    fn denied(&self, asked: u64, left: u64, first: u64) -> Denied {
+        let others = asked.saturating_sub(left + 1);
+        let retry_after =
+            if others > 0 { first.saturating_add(flow(&self.leased.quota, others)) } else { first };
+        Denied::new(asked, self.figures(left, retry_after))
     }
 
     #[inline]
@@ -311,6 +329,13 @@ impl Shared {
             self.leases.unask(hash);
         }
     }
+}
+
+/// Nanoseconds in which so many tokens flow: of a burst, 71 years at most.
+#[cold]
+fn flow(quota: &Quota, tokens: u64) -> u64 {
+    let nanos = u128::from(tokens) * u128::from(quota.period_ns());
+    nanos.div_ceil(quota.count().into()) as u64
 }
 
 impl fmt::Debug for LeasedLimiter {

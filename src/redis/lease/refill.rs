@@ -211,9 +211,12 @@ impl Refiller {
     /// Records that are due: a key may ask again, or its lease has ended.
     fn look_at_due(&mut self) {
         let now = self.shared.leases.nanos();
-        while self.calls.len() < CALLS
-            && let Some(key) = self.records.pop_due(now)
-        {
+        // Not all at once: others want the thread as well.
+        for _ in 0..CALLS {
+            if self.calls.len() >= CALLS {
+                break;
+            }
+            let Some(key) = self.records.pop_due(now) else { break };
             self.look_at(&key, now);
             self.records.plan(&key);
         }
