@@ -12,6 +12,7 @@ use super::link::Link;
 use super::metrics::Counters;
 use super::path::Path;
 use crate::algorithm::{Algorithm, Mark, Terms};
+use crate::line::{Queue, Waiting};
 use crate::quota::Quota;
 use crate::sync::plain::AtomicU64;
 use alloc::string::{String, ToString};
@@ -46,6 +47,8 @@ pub struct RedisBuilder {
     failures: u32,
     most_pending: u64,
     combine: bool,
+    waiting: Waiting,
+    queue: Queue,
 }
 
 impl RedisBuilder {
@@ -62,6 +65,8 @@ impl RedisBuilder {
             failures: 5,
             most_pending: MOST_PENDING,
             combine: true,
+            waiting: Waiting::default(),
+            queue: Queue::default(),
         }
     }
 
@@ -178,6 +183,26 @@ impl RedisBuilder {
         self
     }
 
+    /// Bounds how many tokens all who wait for a key may be in debt for: a reservation that would take it further is
+    /// denied. Unless set, debt ends at 142 years of flow. While Redis is away, each node has its part of it.
+    pub fn max_waiting(mut self, tokens: u64) -> Self {
+        self.waiting.most = tokens;
+        self
+    }
+
+    /// Makes each key's leaky bucket a queue (a shaper) of all machines: up to `capacity` tokens wait, and depart
+    /// evenly spaced at the rate. See [`Builder::queue`](crate::Builder::queue).
+    pub fn queue(mut self, capacity: u64) -> Self {
+        self.queue.capacity = Some(capacity);
+        self
+    }
+
+    /// Of a [queue](Self::queue): so many of its capacity pass without delay, as with the `delay` of nginx.
+    pub fn delay_free(mut self, requests: u64) -> Self {
+        self.queue.delay_free = requests;
+        self
+    }
+
     /// Leases tokens instead of asking for each, and otherwise as chosen so far.
     pub fn leased(self) -> LeasedBuilder {
         LeasedBuilder::new(self)
@@ -190,7 +215,8 @@ impl RedisBuilder {
     ///
     /// # Errors
     ///
-    /// - [`RedisError::Quota`]: the burst takes over 71 years to flow;
+    /// - [`RedisError::Quota`]: the burst takes over 71 years to flow; a queue of anything but a leaky bucket, or of a
+    ///   capacity less than what is free of delay;
     /// - [`RedisError::Configuration`]: the URL, the login, the certificates, another service at that address, braces in the prefix;
     /// - [`RedisError::Connection`]: nobody answers there, or not in time.
     ///
@@ -198,22 +224,24 @@ impl RedisBuilder {
     ///
     /// Outside of a tokio runtime with its time and I/O enabled.
     pub async fn connect(self, url: &str) -> Result<RedisLimiter, RedisError> {
-        let kernel = Kernel::new(&self.quota, self.algorithm)?;
+        let (quota, waiting) = self.queue.shape(self.algorithm, self.quota, self.waiting)?;
+        let kernel = Kernel::new(&quota, self.algorithm)?;
         if self.prefix.contains(['{', '}']) {
             let text = "a prefix must have no braces: they choose the slot of a key in a cluster";
             return Err(RedisError::Configuration(text.to_string()));
         }
         let local = match self.fallback {
-            Fallback::Local => Some(Local::new(&self.quota, self.nodes, self.capacity)?),
+            Fallback::Local => Some(Local::new(&quota, waiting, self.nodes, self.capacity)?),
             _ => None,
         };
-        let terms = Terms::bucket(self.quota, self.algorithm, 56).marked(Mark::Told);
-        let fingerprint = fingerprint(&self.quota, self.algorithm);
+        let terms = Terms::bucket(quota, self.algorithm, 56).marked(Mark::Told);
+        let fingerprint = fingerprint(&quota, self.algorithm);
         let head = alloc::format!("{}:{fingerprint}{{:", self.prefix).into_bytes();
         let link = Link::connect(url, &self.way, self.deadline).await?;
         Ok(RedisLimiter::over(Path {
             terms,
             kernel,
+            waiting,
             head,
             prefix: self.prefix,
             link,

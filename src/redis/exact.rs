@@ -41,7 +41,7 @@ use core::time::Duration;
 /// | --- | --- |
 /// | `check`, `check_n`, `check_up_to`, granted; `charge`; `refund` | 1 `EVALSHA`: a `TIME`, a `GET`, a `SET` |
 /// | the same, denied; `peek`, `available`, `level` | 1 `EVALSHA`: a `TIME`, a `GET` |
-/// | `reset` | 1 `DEL` |
+/// | `reset` | 1 `EVALSHA`: a `TIME`, a `GET`, a `DEL` |
 ///
 /// A dropped future may have been sent, and is then charged.
 ///
@@ -52,7 +52,7 @@ use core::time::Duration;
 /// **Calls for one key** that come while another is on its way go together, as one script, first come, first served.
 #[derive(Clone)]
 pub struct RedisLimiter {
-    path: Arc<Path>,
+    pub(super) path: Arc<Path>,
 }
 
 impl RedisLimiter {

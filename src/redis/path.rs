@@ -7,11 +7,12 @@ use super::fallback::{Fallback, Local};
 use super::kernel::{Call, Kernel, State};
 use super::link::{Link, Reply};
 use super::metrics::{Counters, RedisMetrics};
-use super::probe;
 use super::units::Ask;
+use super::{place, probe};
 use crate::algorithm::{Source, Terms};
 use crate::error::Denied;
 use crate::figures::{Figures, Grant};
+use crate::line::Waiting;
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::Relaxed;
 use alloc::boxed::Box;
@@ -28,6 +29,8 @@ use tokio::time::timeout;
 pub(super) struct Path {
     pub(super) terms: Terms,
     pub(super) kernel: Kernel,
+    /// Who may wait.
+    pub(super) waiting: Waiting,
     /// Of every key's name, up to the caller's key.
     pub(super) head: Vec<u8>,
     pub(super) prefix: String,
@@ -49,7 +52,7 @@ pub(super) struct Path {
 }
 
 /// A request on its way.
-struct Pending<'a>(&'a AtomicU64);
+pub(super) struct Pending<'a>(&'a AtomicU64);
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
@@ -127,8 +130,17 @@ impl Path {
         }
         let _pending = self.enter()?;
         let name = self.name(key);
-        self.counters.calls.add(1);
-        self.heard(&name, self.link.delete(&name).await)
+        let answer = match self.kernel.places() {
+            Some(units) => {
+                let call = place::call_reset(units, self.most_of_a_place());
+                self.send(&name, call).await.map(|_| ())
+            }
+            None => {
+                self.counters.calls.add(1);
+                self.link.delete(&name).await
+            }
+        };
+        self.heard(&name, answer)
     }
 
     /// What the local limiter says instead of Redis, if there is one.
@@ -153,21 +165,43 @@ impl Path {
         let owed = self.local.as_ref().and_then(|local| Owed::of(local, key));
         let answer = match owed {
             // Rare, and so not a part of every call's future.
-            Some(owed) => Box::pin(self.pay(owed, &name, ask)).await,
+            Some(owed) => Box::pin(self.pay(owed, &name, self.ask_now(&name, ask))).await,
             None => self.ask_now(&name, ask).await,
         };
         let answer = self.heard(&name, answer);
-        if let (Ok(state), Some(local)) = (&answer, &self.local)
-            && !self.breaker.is_open()
-        {
-            let (_, state) = self.kernel.settle(*state, ask);
-            local.learn(key, &self.kernel, state);
+        if let Ok(state) = answer {
+            let (_, state) = self.kernel.settle(state, ask);
+            self.learn(key, state);
         }
         answer
     }
 
+    /// A call, and before it what is owed for the key.
+    pub(super) async fn with_debts<T>(
+        self: &Arc<Self>,
+        key: &[u8],
+        name: &[u8],
+        call: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, RedisError> {
+        let owed = self.local.as_ref().and_then(|local| Owed::of(local, key));
+        let answer = match owed {
+            Some(owed) => self.pay(owed, name, call).await,
+            None => call.await,
+        };
+        self.heard(name, answer)
+    }
+
+    /// What has become of a key.
+    pub(super) fn learn(&self, key: &[u8], state: State) {
+        if let Some(local) = &self.local
+            && !self.breaker.is_open()
+        {
+            local.learn(key, &self.kernel, state);
+        }
+    }
+
     /// Lets a request on its way.
-    fn enter(&self) -> Result<Pending<'_>, RedisError> {
+    pub(super) fn enter(&self) -> Result<Pending<'_>, RedisError> {
         if self.breaker.is_open() {
             return Err(RedisError::Away);
         }
@@ -181,11 +215,16 @@ impl Path {
     }
 
     /// Charges what was granted while Redis was away, and then asks; within one deadline.
-    async fn pay(self: &Arc<Self>, mut owed: Owed<'_>, name: &[u8], ask: Ask) -> Answer {
+    async fn pay<T>(
+        &self,
+        mut owed: Owed<'_>,
+        name: &[u8],
+        call: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, RedisError> {
         let answer = timeout(self.link.patience(), async {
             self.send(name, self.kernel.call(Ask::Charge(owed.n))).await?;
             owed.n = 0;
-            self.ask_now(name, ask).await
+            call.await
         });
         answer.await.unwrap_or(Err(RedisError::Timeout(self.link.deadline())))
     }
@@ -263,8 +302,18 @@ impl Path {
         self.kernel.state(&answer[..length]).ok_or_else(RedisError::odd_answer)
     }
 
+    /// One that answers more than the state of the key.
+    pub(super) async fn exchange(
+        &self,
+        name: &[u8],
+        (script, numbers): Call,
+    ) -> Result<Vec<u64>, RedisError> {
+        self.counters.calls.add(1);
+        self.link.run(script, name, &numbers).await
+    }
+
     /// Tells the breaker, and whoever counts.
-    fn heard<T>(
+    pub(super) fn heard<T>(
         self: &Arc<Self>,
         name: &[u8],
         answer: Result<T, RedisError>,
@@ -305,44 +354,13 @@ impl Path {
         }
     }
 
-    /// The policy's decision.
-    fn stand_in(&self, key: &[u8], ask: Ask, asked: u64) -> Result<Grant, Denied> {
-        let limit = self.limit();
-        let told = |source, remaining: u64, retry_after| {
-            self.figures(source, remaining as i64, 0, retry_after)
-        };
-        // The next probe may find it back.
-        let pause = nanos(self.breaker.pause().as_micros() as u64);
-        if let Some(local) = &self.local {
-            let answer = match ask {
-                Ask::Take(n) => local.take(key, n),
-                Ask::UpTo(n) => local.take_up_to(key, n),
-                _ => local.look(key, asked),
-            };
-            return answer.map_err(|denied| match denied.is_never() && asked <= limit {
-                // It exceeds the share alone.
-                true => {
-                    Denied::new(asked, told(Source::Fallback, denied.remaining(), pause.max(1)))
-                }
-                false => denied,
-            });
-        }
-        let open = self.fallback == Fallback::Open;
-        let source = if open { Source::FailOpen } else { Source::FailClosed };
-        let granted = match ask {
-            Ask::UpTo(n) => n.min(limit),
-            _ => asked,
-        };
-        if granted > limit {
-            return Err(Denied::new(asked, told(source, 0, u64::MAX)));
-        }
-        if open || granted == 0 {
-            return Ok(Grant::new(granted, told(source, limit - granted, 0)));
-        }
-        Err(Denied::new(asked, told(source, 0, pause.max(1))))
-    }
-
-    fn figures(&self, source: Source, balance: i64, until_full: u64, retry_after: u64) -> Figures {
+    pub(super) fn figures(
+        &self,
+        source: Source,
+        balance: i64,
+        until_full: u64,
+        retry_after: u64,
+    ) -> Figures {
         Figures {
             state: balance.max(0) as u64,
             now: nanos(until_full),
@@ -392,6 +410,6 @@ impl Drop for GiveOn<'_> {
 }
 
 /// Of microseconds under 2^53, which is what a debt and a burst add up to.
-fn nanos(us: u64) -> u64 {
+pub(super) fn nanos(us: u64) -> u64 {
     us.saturating_mul(1_000)
 }
