@@ -7,25 +7,25 @@ use super::support::{WindowLaw, exact, quota};
 use super::{Random, START, long};
 use alloc::vec::Vec;
 
-/// What is spent, in the order of its times: at once, or when a place is due.
+/// What is spent, in the order of its times: at once, or when a place is due. Places are taken and given up, and then
+/// whatever is there is taken as soon as it is.
 fn spends(random: &mut Random, units: &Units) -> Vec<(u64, u64)> {
     let (mut now, mut kept) = (START, Kept::default());
     let (mut spent, mut places) = (Vec::new(), Vec::<(u64, End, u64)>::new());
-    for _ in 0..60 {
-        now += random.below(4) * units.until_full(units.cost(1)) / 2;
+    for step in 0..60 {
+        let pause = if step < 20 { random.below(8) / 7 } else { 1 };
+        now += pause * units.until_full(units.cost(1)) / 2;
         let n = random.below(units.limit()) + 1;
         let line = kept.line(units, now);
-        match random.below(8) {
-            0 if units.settle(line.debt, Ask::Take(n)).granted.is_some() => {
-                kept.keep(units, now, line.debt + units.cost(n));
-                spent.push((now, n));
+        match random.below(3) {
+            _ if step == 0 || step >= 20 => {
+                let settled = units.settle(line.debt, Ask::UpTo(units.limit()));
+                if let Some(n @ 1..) = settled.granted {
+                    kept.keep(units, now, settled.debt);
+                    spent.push((now, n));
+                }
             }
-            1..=4 => {
-                let after = units.reserve(line.debt, n, units.longest_debt()).unwrap();
-                kept.keep(units, now, after);
-                places.push((now + units.until_due(after), units.end(after, now), n));
-            }
-            5..=7 if !places.is_empty() => {
+            0 if !places.is_empty() => {
                 let (due, end, n) = places.swap_remove(random.below(places.len() as u64) as usize);
                 let back = units.give_up(line, end, n);
                 if back > 0 {
@@ -36,7 +36,11 @@ fn spends(random: &mut Random, units: &Units) -> Vec<(u64, u64)> {
                     spent.push((due, n));
                 }
             }
-            _ => {}
+            _ => {
+                let after = units.reserve(line.debt, n, units.longest_debt()).unwrap();
+                kept.keep(units, now, after);
+                places.push((now + units.until_due(after), units.end(after, now), n));
+            }
         }
     }
     spent.extend(places.into_iter().map(|(due, _, n)| (due, n)));
