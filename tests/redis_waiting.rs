@@ -249,6 +249,36 @@ async fn who_acquires_is_not_early_and_costs_a_round_trip() {
     assert!(took >= waits, "{took:?} for {waits:?}");
 }
 
+/// A window has no line, and is asked again when it has room.
+#[tokio::test]
+async fn who_acquires_of_a_window_asks_again() {
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let period = Duration::from_millis(200);
+    let window = patient(Quota::new(2, period).unwrap()).fixed_window();
+    let window = window.connect(&server.url()).await.unwrap();
+    let mut index = || {
+        let (seconds, us): (u64, u64) = redis::cmd("TIME").query(&mut client).unwrap();
+        (u128::from(seconds) * 1_000_000 + u128::from(us)) / period.as_micros()
+    };
+    let began = index();
+    for _ in 0..5 {
+        assert_eq!(window.acquire("a", 1).await.unwrap().granted(), 1);
+    }
+    let passed = index() - began;
+    assert!(passed >= 2, "{passed} windows for 5 of 2 each");
+    assert!(denied(window.acquire("a", 3).await).is_never());
+    assert!(window.reserve("a", 1).await.unwrap_err().is_configuration());
+
+    // What begins anew in years is not waited for.
+    let years = Quota::new(1, SLOW.period() * 3_660).unwrap();
+    let years = patient(years).fixed_window().connect(&server.url()).await.unwrap();
+    years.charge("a", 1).await.unwrap();
+    let calls = years.metrics().calls;
+    let late = denied(years.acquire_timeout("a", 1, PATIENT).await);
+    assert!(!late.is_never() && years.metrics().calls == calls + 1);
+}
+
 #[tokio::test]
 async fn what_is_dropped_before_it_is_due_comes_back() {
     let server = Server::start(&[]);

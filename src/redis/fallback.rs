@@ -163,6 +163,29 @@ impl Local {
     }
 }
 
+/// What a key owes. It does until it has been paid: if that cannot be known it is owed still, and, charged twice, less
+/// is admitted, not more.
+pub(super) struct Owed<'a> {
+    local: &'a Local,
+    key: &'a [u8],
+    pub(super) n: u64,
+}
+
+impl<'a> Owed<'a> {
+    pub(super) fn of(local: &'a Local, key: &'a [u8]) -> Option<Self> {
+        let n = local.debt(key);
+        (n > 0).then_some(Self { local, key, n })
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        if self.n > 0 {
+            self.local.owe(self.key, self.n);
+        }
+    }
+}
+
 fn by(answer: Result<Grant, Denied>) -> Result<Grant, Denied> {
     match answer {
         Ok(grant) => Ok(grant.by(Source::Fallback)),

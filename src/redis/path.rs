@@ -3,7 +3,7 @@
 use super::breaker::Breaker;
 use super::combine::{Answer, Combine, Turn, Waiter};
 use super::error::RedisError;
-use super::fallback::{Fallback, Local};
+use super::fallback::{Fallback, Local, Owed};
 use super::kernel::{Call, Kernel, State};
 use super::link::{Link, Reply};
 use super::metrics::{Counters, RedisMetrics};
@@ -366,29 +366,6 @@ impl Path {
             now: nanos(until_full),
             nanos: retry_after,
             terms: self.terms.from(source),
-        }
-    }
-}
-
-/// What a key owes. It does until it has been paid: if that cannot be known it is owed still, and, charged twice, less
-/// is admitted, not more.
-struct Owed<'a> {
-    local: &'a Local,
-    key: &'a [u8],
-    n: u64,
-}
-
-impl<'a> Owed<'a> {
-    fn of(local: &'a Local, key: &'a [u8]) -> Option<Self> {
-        let n = local.debt(key);
-        (n > 0).then_some(Self { local, key, n })
-    }
-}
-
-impl Drop for Owed<'_> {
-    fn drop(&mut self) {
-        if self.n > 0 {
-            self.local.owe(self.key, self.n);
         }
     }
 }

@@ -9,11 +9,13 @@ use super::place::{self, End, Line};
 use super::reservation::{Held, RedisReservation};
 use super::units::{Ask, Flow, Units};
 use crate::algorithm::Source;
+use crate::clock::{Clock, TokioClock};
 use crate::error::Denied;
 use crate::figures::Grant;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use core::time::Duration;
+use tokio::time::sleep;
 
 impl RedisLimiter {
     /// Takes a place in the key's line for `n` tokens: now if they are there, otherwise for when they will have flowed,
@@ -45,6 +47,7 @@ impl RedisLimiter {
     ///
     /// - [`RedisError::Denied`]: `n` exceeds the limit; or so many wait that the debt would exceed
     ///   [`max_waiting`](crate::RedisBuilder::max_waiting);
+    /// - [`RedisError::Configuration`] of a window, which has no places;
     /// - any other if there is no answer.
     pub async fn reserve(
         &self,
@@ -75,26 +78,30 @@ impl RedisLimiter {
     /// Dropped while it waits, it gives its place up. Dropped before the answer came, it may have taken one, which is
     /// then charged.
     ///
+    /// A window has no places: there it is a [`check_n`](Self::check_n), and another after each
+    /// [`retry_after`](crate::Denied::retry_after), a round trip each, and whoever asks first then is first.
+    ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve).
+    /// As [`reserve`](Self::reserve); of a window, as [`check_n`](Self::check_n), if `n` exceeds the limit or there is no answer.
     pub async fn acquire(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
-        Ok(self.reserve(key, n).await?.ready().await)
+        self.path.acquire(key.as_ref(), n, None).await
     }
 
     /// [`acquire`](Self::acquire), if the wait is at most `timeout`: what is known to come too late is denied at once, and
-    /// takes nothing. The round trip comes on top, which has its own [deadline](crate::RedisBuilder::deadline).
+    /// takes nothing. The round trip comes on top, which has its own [deadline](crate::RedisBuilder::deadline); of a
+    /// window, all but the last count as well.
     ///
     /// # Errors
     ///
-    /// As [`reserve_within`](Self::reserve_within).
+    /// As [`reserve_within`](Self::reserve_within); of a window, as [`check_n`](Self::check_n).
     pub async fn acquire_timeout(
         &self,
         key: impl AsRef<[u8]>,
         n: u64,
         timeout: Duration,
     ) -> Result<Grant, RedisError> {
-        Ok(self.reserve_within(key, n, timeout).await?.ready().await)
+        self.path.acquire(key.as_ref(), n, Some(timeout)).await
     }
 }
 
@@ -103,6 +110,33 @@ impl Path {
     pub(super) fn most_of_a_place(&self) -> u64 {
         let more = if self.waiting.instalments { self.waiting.most } else { 0 };
         self.limit().saturating_add(more)
+    }
+
+    async fn acquire(
+        self: &Arc<Self>,
+        key: &[u8],
+        n: u64,
+        within: Option<Duration>,
+    ) -> Result<Grant, RedisError> {
+        if self.kernel.places().is_some() {
+            return Ok(self.reserve(key, n, within).await?.ready().await);
+        }
+        let clock = TokioClock::new();
+        loop {
+            let denied = match self.decide(key, Ask::Take(n), n).await {
+                Err(RedisError::Denied(denied)) => denied,
+                answer => return answer,
+            };
+            let waited = Duration::from_nanos(clock.nanos());
+            let left = within.map_or(Duration::MAX, |within| within.saturating_sub(waited));
+            match denied.retry_after() {
+                // A closed one says when Redis may be back, and not when there is something.
+                Some(wait) if wait <= left && denied.source() != Source::FailClosed => {
+                    sleep(wait).await;
+                }
+                _ => return Err(denied.into()),
+            }
+        }
     }
 
     async fn reserve(
