@@ -1,7 +1,7 @@
 //! Decisions of the policy for when Redis is away.
 
 use super::fallback::Fallback;
-use super::path::{Path, nanos};
+use super::path::{Path, figures, nanos};
 use super::units::Ask;
 use crate::algorithm::Source;
 use crate::error::Denied;
@@ -29,15 +29,21 @@ impl Path {
     pub(super) fn by_policy(&self, granted: u64, asked: u64, most: u64) -> Result<Grant, Denied> {
         let open = self.fallback == Fallback::Open;
         let source = if open { Source::FailOpen } else { Source::FailClosed };
-        let told =
-            |remaining: u64, retry_after| self.figures(source, remaining as i64, 0, retry_after);
         if granted > most {
-            return Err(Denied::new(asked, told(0, u64::MAX)));
+            return Err(self.by_least(source, asked, u64::MAX));
         }
         if open || granted == 0 {
-            return Ok(Grant::new(granted, told(self.limit().saturating_sub(granted), 0)));
+            let (which, terms, limit) = self.least();
+            let left = limit.saturating_sub(granted) as i64;
+            return Ok(Grant::new(granted, figures(terms, source, left, 0, 0)).of(which, granted));
         }
-        Err(Denied::new(asked, told(0, self.pause())))
+        Err(self.by_least(source, asked, self.pause()))
+    }
+
+    /// A denial that is told as of the lowest limit.
+    pub(super) fn by_least(&self, source: Source, asked: u64, retry_after: u64) -> Denied {
+        let (which, terms, _) = self.least();
+        Denied::new(asked, figures(terms, source, 0, 0, retry_after)).of(which)
     }
 
     /// A denial by the share: what exceeds that alone, and not `most`, may have it when Redis is back.
@@ -45,8 +51,11 @@ impl Path {
         if !denied.is_never() || denied.asked() > most {
             return denied;
         }
+        let terms = self.quotas().nth(denied.which()).unwrap_or(&self.terms);
         let left = denied.remaining() as i64;
-        Denied::new(denied.asked(), self.figures(Source::Fallback, left, 0, self.pause()))
+        let told = figures(terms, Source::Fallback, left, 0, self.pause());
+        // There are at most 8.
+        Denied::new(denied.asked(), told).of(denied.which() as u8)
     }
 
     /// The next probe may find it back.

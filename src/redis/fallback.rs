@@ -2,6 +2,7 @@
 
 use super::kernel::{Kernel, State};
 use crate::algorithm::Source;
+use crate::combined::Limit;
 use crate::error::{Denied, QuotaError};
 use crate::figures::Grant;
 use crate::keyed::KeyedLimiter;
@@ -114,6 +115,11 @@ impl Local {
     pub(super) fn reset(&self, key: &[u8]) {
         self.owed.reset(key);
         self.share.reset(key);
+    }
+
+    /// The share as one of several.
+    pub(super) fn limit(&self, key: &[u8]) -> Limit<'_> {
+        self.share.limit(key)
     }
 
     /// A place in the line of the share.

@@ -185,6 +185,13 @@ pub(super) fn call(units: &Units, ask: Ask) -> Call {
     (script, numbers)
 }
 
+/// What `fit.lua` is told: a bucket, and the cost of `n` tokens.
+pub(super) fn fit(units: &Units, n: u64) -> Vec<u64> {
+    let mut numbers = head(units, 2);
+    numbers.extend(cost(units, n));
+    numbers
+}
+
 pub(super) fn call_each(units: &Units, asked: &[u64]) -> Call {
     // So many single tokens are as many as there are of so many.
     if asked.iter().all(|&n| n == 1) {

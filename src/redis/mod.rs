@@ -22,6 +22,7 @@ mod path;
 mod place;
 mod probe;
 mod reservation;
+mod several;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

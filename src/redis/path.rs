@@ -1,12 +1,13 @@
 //! The way of a request: to Redis, together with others for its key, or to the policy while that is away.
 
 use super::breaker::Breaker;
-use super::combine::{Answer, Combine, Turn, Waiter};
+use super::combine::{Answer, Combine};
 use super::error::RedisError;
 use super::fallback::{Fallback, Local, Owed};
 use super::kernel::{Call, Kernel, State};
 use super::link::{Link, Reply};
 use super::metrics::{Counters, RedisMetrics};
+use super::several::More;
 use super::units::Ask;
 use super::{place, probe};
 use crate::algorithm::{Source, Terms};
@@ -39,6 +40,8 @@ pub(super) struct Path {
     pub(super) fallback: Fallback,
     /// Of [`Fallback::Local`].
     pub(super) local: Option<Local>,
+    /// Limits beside this one; with any, all decide together.
+    pub(super) more: Vec<More>,
     /// Unless calls are not combined.
     pub(super) combine: Option<Arc<Combine>>,
     /// Requests on their way, and the most that may be.
@@ -84,6 +87,9 @@ impl Path {
         ask: Ask,
         asked: u64,
     ) -> Result<Grant, RedisError> {
+        if !self.more.is_empty() {
+            return self.decide_all(key, ask, asked).await;
+        }
         match self.ask(key, ask).await {
             Ok(state) => Ok(self.answer(state, ask, asked)?),
             Err(error) if error.is_degraded() && self.fallback != Fallback::Error => {
@@ -101,6 +107,9 @@ impl Path {
         key: &[u8],
         n: u64,
     ) -> Result<Duration, RedisError> {
+        if !self.more.is_empty() {
+            return self.charge_all(key, n).await;
+        }
         match self.ask(key, Ask::Charge(n)).await {
             Ok(state) => {
                 let (_, state) = self.kernel.settle(state, Ask::Charge(n));
@@ -111,6 +120,9 @@ impl Path {
     }
 
     pub(super) async fn refund(self: &Arc<Self>, key: &[u8], n: u64) -> Result<(), RedisError> {
+        if !self.more.is_empty() {
+            return self.refund_all(key, n).await;
+        }
         match self.ask(key, Ask::Refund(n)).await {
             Ok(_) => Ok(()),
             Err(error) => self.instead(error, |local| local.refund(key, n)),
@@ -118,13 +130,30 @@ impl Path {
     }
 
     pub(super) async fn available(self: &Arc<Self>, key: &[u8]) -> Result<i64, RedisError> {
+        if !self.more.is_empty() {
+            let least = self.balances(key).await?.into_iter().map(|(balance, _)| balance).min();
+            return Ok(least.unwrap_or(0));
+        }
         match self.ask(key, Ask::Look(0)).await {
             Ok(state) => Ok(self.kernel.balance(state)),
             Err(error) => self.instead(error, |local| local.available(key)),
         }
     }
 
+    pub(super) async fn level(self: &Arc<Self>, key: &[u8]) -> Result<u64, RedisError> {
+        // A limit is at most 2^48.
+        let level = |balance, limit| (limit as i64).saturating_sub(balance).max(0) as u64;
+        if !self.more.is_empty() {
+            let levels = self.balances(key).await?.into_iter();
+            return Ok(levels.map(|(balance, limit)| level(balance, limit)).max().unwrap_or(0));
+        }
+        Ok(level(self.available(key).await?, self.limit()))
+    }
+
     pub(super) async fn reset(self: &Arc<Self>, key: &[u8]) -> Result<(), RedisError> {
+        if !self.more.is_empty() {
+            return self.reset_all(key).await;
+        }
         if let Some(local) = &self.local {
             local.reset(key);
         }
@@ -144,7 +173,7 @@ impl Path {
     }
 
     /// What the local limiter says instead of Redis, if there is one.
-    fn instead<T>(
+    pub(super) fn instead<T>(
         &self,
         error: RedisError,
         say: impl FnOnce(&Local) -> T,
@@ -238,67 +267,10 @@ impl Path {
         }
     }
 
-    async fn take_together(
-        self: &Arc<Self>,
-        combine: &Arc<Combine>,
-        name: &[u8],
-        n: u64,
-    ) -> Answer {
-        match combine.enter(name, n) {
-            Turn::Mine => {
-                // Given on also if this future is dropped.
-                let _turn = GiveOn { path: self, combine, name };
-                self.send(name, self.kernel.call(Ask::Take(n))).await
-            }
-            Turn::Later(answer) => {
-                self.counters.combined.add(1);
-                match timeout(self.link.patience(), answer).await {
-                    Ok(Ok(answer)) => answer,
-                    // The runtime of the connection is gone.
-                    Ok(Err(_)) => Err(RedisError::no_runtime()),
-                    Err(_) => Err(RedisError::Timeout(self.link.deadline())),
-                }
-            }
-        }
-    }
-
-    /// Asks for all who wait, until nobody does.
-    async fn take_for(
-        self: Arc<Self>,
-        combine: Arc<Combine>,
-        name: Vec<u8>,
-        mut waiters: Vec<Waiter>,
-    ) {
-        loop {
-            // Who has given up meanwhile is not charged.
-            waiters.retain(|waiter| !waiter.answer.is_closed());
-            if !waiters.is_empty() {
-                self.take_each(&name, waiters).await;
-            }
-            match combine.next(&name) {
-                Some(next) => waiters = next,
-                None => return,
-            }
-        }
-    }
-
-    async fn take_each(&self, name: &[u8], waiters: Vec<Waiter>) {
-        let asked: Vec<_> = waiters.iter().map(|waiter| waiter.n).collect();
-        let mut answer = self.send(name, self.kernel.call_each(&asked)).await;
-        for waiter in waiters {
-            let told = answer.clone();
-            if let Ok(state) = &mut answer {
-                (_, *state) = self.kernel.settle(*state, Ask::Take(waiter.n));
-            }
-            // Who gave up after it was sent is charged.
-            let _ = waiter.answer.send(told);
-        }
-    }
-
     /// One round trip.
-    async fn send(&self, name: &[u8], (script, numbers): Call) -> Answer {
+    pub(super) async fn send(&self, name: &[u8], (script, numbers): Call) -> Answer {
         self.counters.calls.add(1);
-        let Reply(answer, length) = self.link.run(script, name, &numbers).await?;
+        let Reply(answer, length) = self.link.run(script, &[name], &numbers).await?;
         self.kernel.state(&answer[..length]).ok_or_else(RedisError::odd_answer)
     }
 
@@ -309,7 +281,7 @@ impl Path {
         (script, numbers): Call,
     ) -> Result<Vec<u64>, RedisError> {
         self.counters.calls.add(1);
-        self.link.run(script, name, &numbers).await
+        self.link.run(script, &[name], &numbers).await
     }
 
     /// Tells the breaker, and whoever counts.
@@ -361,28 +333,23 @@ impl Path {
         until_full: u64,
         retry_after: u64,
     ) -> Figures {
-        Figures {
-            state: balance.max(0) as u64,
-            now: nanos(until_full),
-            nanos: retry_after,
-            terms: self.terms.from(source),
-        }
+        figures(&self.terms, source, balance, until_full, retry_after)
     }
 }
 
-/// Lets those who wait for a call have their turn when it is over.
-struct GiveOn<'a> {
-    path: &'a Arc<Path>,
-    combine: &'a Arc<Combine>,
-    name: &'a [u8],
-}
-
-impl Drop for GiveOn<'_> {
-    fn drop(&mut self) {
-        if let Some(waiters) = self.combine.next(self.name) {
-            let (path, combine) = (Arc::clone(self.path), Arc::clone(self.combine));
-            self.path.runtime.spawn(path.take_for(combine, self.name.to_vec(), waiters));
-        }
+/// What is told of a limit. Times are in microseconds, but the last in nanoseconds.
+pub(super) fn figures(
+    terms: &Terms,
+    source: Source,
+    balance: i64,
+    until_full: u64,
+    retry_after: u64,
+) -> Figures {
+    Figures {
+        state: balance.max(0) as u64,
+        now: nanos(until_full),
+        nanos: retry_after,
+        terms: terms.from(source),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::figures::Grant;
 use alloc::string::ToString;
 use alloc::sync::Arc;
 use core::time::Duration;
+use tokio::task::coop::consume_budget;
 use tokio::time::sleep;
 
 impl RedisLimiter {
@@ -47,7 +48,7 @@ impl RedisLimiter {
     ///
     /// - [`RedisError::Denied`]: `n` exceeds the limit; or so many wait that the debt would exceed
     ///   [`max_waiting`](crate::RedisBuilder::max_waiting);
-    /// - [`RedisError::Configuration`] of a window, which has no places;
+    /// - [`RedisError::Configuration`] of a window, and of several limits, which have no places;
     /// - any other if there is no answer.
     pub async fn reserve(
         &self,
@@ -78,23 +79,23 @@ impl RedisLimiter {
     /// Dropped while it waits, it gives its place up. Dropped before the answer came, it may have taken one, which is
     /// then charged.
     ///
-    /// A window has no places: there it is a [`check_n`](Self::check_n), and another after each
+    /// A window has no places, nor have several limits: there it is a [`check_n`](Self::check_n), and another after each
     /// [`retry_after`](crate::Denied::retry_after), a round trip each, and whoever asks first then is first.
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve); of a window, as [`check_n`](Self::check_n), if `n` exceeds the limit or there is no answer.
+    /// As [`reserve`](Self::reserve); of what has no places, as [`check_n`](Self::check_n), if `n` exceeds the limit or there is no answer.
     pub async fn acquire(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
         self.path.acquire(key.as_ref(), n, None).await
     }
 
     /// [`acquire`](Self::acquire), if the wait is at most `timeout`: what is known to come too late is denied at once, and
-    /// takes nothing. The round trip comes on top, which has its own [deadline](crate::RedisBuilder::deadline); of a
-    /// window, all but the last count as well.
+    /// takes nothing. The round trip comes on top, which has its own [deadline](crate::RedisBuilder::deadline); of what
+    /// has no places, all but the last count as well.
     ///
     /// # Errors
     ///
-    /// As [`reserve_within`](Self::reserve_within); of a window, as [`check_n`](Self::check_n).
+    /// As [`reserve_within`](Self::reserve_within); of what has no places, as [`check_n`](Self::check_n).
     pub async fn acquire_timeout(
         &self,
         key: impl AsRef<[u8]>,
@@ -106,6 +107,11 @@ impl RedisLimiter {
 }
 
 impl Path {
+    /// Of a bucket alone, which has one.
+    fn line(&self) -> Option<&Units> {
+        self.kernel.places().filter(|_| self.more.is_empty())
+    }
+
     /// The most tokens that one place can have: over the limit only of a queue, where they are paid in instalments.
     pub(super) fn most_of_a_place(&self) -> u64 {
         let more = if self.waiting.instalments { self.waiting.most } else { 0 };
@@ -118,7 +124,7 @@ impl Path {
         n: u64,
         within: Option<Duration>,
     ) -> Result<Grant, RedisError> {
-        if self.kernel.places().is_some() {
+        if self.line().is_some() {
             return Ok(self.reserve(key, n, within).await?.ready().await);
         }
         let clock = TokioClock::new();
@@ -145,8 +151,9 @@ impl Path {
         n: u64,
         within: Option<Duration>,
     ) -> Result<RedisReservation, RedisError> {
-        let Some(&units) = self.kernel.places() else {
-            return Err(RedisError::Configuration("a window in Redis has no places".to_string()));
+        let Some(&units) = self.line() else {
+            let text = "windows and several limits at once have no places in Redis";
+            return Err(RedisError::Configuration(text.to_string()));
         };
         let held = |grant, wait, held| RedisReservation::new(self, key, grant, wait, held);
         // Nothing is always there; what never fits is denied, with the figures of a look.
@@ -159,6 +166,7 @@ impl Path {
             Ok(Err(denied)) => Err(denied.into()),
             Err(error) if error.is_degraded() && self.fallback != Fallback::Error => {
                 self.counters.fallbacks.add(1);
+                consume_budget().await;
                 let Some(local) = &self.local else {
                     let grant = self.by_policy(n, n, self.most_of_a_place())?;
                     return Ok(held(grant, Duration::ZERO, Held::Nothing));
