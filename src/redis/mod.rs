@@ -4,7 +4,8 @@
 //! same for the server, `window.rs` and `window*.lua` those of windows, `kernel.rs` how one is asked and answers; `link.rs`
 //! is the connection (`connection.rs`: how it is made), and `path.rs` the way of a request: combined with others
 //! (`combine.rs`), or decided here (`away.rs`, `fallback.rs`) while Redis is away (`breaker.rs`, `probe.rs`). `waiting.rs`
-//! reserves places in line (`place.rs`), which are held by a `reservation.rs`.
+//! reserves places in line (`place.rs`), which are held by a `reservation.rs`, and `several.rs` asks several limits as
+//! one (`joint.rs`).
 
 mod away;
 mod breaker;
@@ -14,6 +15,7 @@ mod connection;
 mod error;
 mod exact;
 mod fallback;
+mod joint;
 mod kernel;
 mod lease;
 mod link;

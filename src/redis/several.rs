@@ -1,14 +1,13 @@
-//! Several limits of a key as one, all or nothing: one script for all of them.
+//! The way of a request to several limits of a key.
 //!
 //! Every limit has the key that it would have alone, and all of a caller's have a hash tag in common, so that they
-//! are in one slot. The scripts are those of one limit, each a function of its key and its numbers.
+//! are in one slot.
 
 use super::error::RedisError;
 use super::fallback::{Fallback, Local, Owed};
-use super::kernel::{self, Call, Kernel, State};
-use super::link::Lua;
+use super::joint;
+use super::kernel::{Call, Kernel, State};
 use super::path::{Path, figures, nanos};
-use super::place;
 use super::units::Ask;
 use crate::algorithm::{Source, Terms};
 use crate::combined::Combined;
@@ -24,25 +23,6 @@ use tokio::time::timeout;
 
 /// The most limits of one limiter.
 const MOST: usize = 8;
-
-/// A script for several keys: what is done to one, and what becomes of all.
-macro_rules! lua {
-    ($one:literal, $all:literal) => {{
-        const CODE: &str = concat!(
-            "local function one(KEYS, ARGV)\n",
-            include_str!("debt.lua"),
-            include_str!($one),
-            "end\n",
-            include_str!($all)
-        );
-        Lua { code: CODE, digest: std::sync::LazyLock::new(|| Lua::digest(CODE)) }
-    }};
-}
-
-static TAKE: Lua = lua!("fit.lua", "several.lua");
-static CHARGE: Lua = lua!("charge.lua", "all.lua");
-static REFUND: Lua = lua!("refund.lua", "all.lua");
-static RESET: Lua = lua!("reset.lua", "all.lua");
 
 /// A limit beside the first.
 pub(super) struct More {
@@ -93,6 +73,10 @@ impl Path {
         iter::once(first).chain(more)
     }
 
+    fn kernels(&self) -> Vec<Kernel> {
+        self.all().map(|limit| *limit.kernel).collect()
+    }
+
     fn locals(&self) -> impl Iterator<Item = &Local> {
         self.all().filter_map(|limit| limit.local)
     }
@@ -120,7 +104,7 @@ impl Path {
         asked: u64,
     ) -> Result<Grant, RedisError> {
         match self.ask_all(key, ask).await {
-            Ok(states) => Ok(self.answer_all(states, ask, asked)?),
+            Ok(states) => Ok(self.answer_all(&states, ask, asked)?),
             Err(error) if error.is_degraded() && self.fallback != Fallback::Error => {
                 self.counters.fallbacks.add(1);
                 consume_budget().await;
@@ -138,7 +122,7 @@ impl Path {
     ) -> Result<Duration, RedisError> {
         match self.ask_all(key, Ask::Charge(n)).await {
             Ok(states) => {
-                let (_, states) = self.settle_all(states, Ask::Charge(n));
+                let (_, states) = joint::settle(&self.kernels(), &states, Ask::Charge(n));
                 let until = |(limit, state): (Limit<'_>, State)| limit.kernel.until(state, 0);
                 let longest = self.all().zip(states).filter_map(until).max();
                 Ok(Duration::from_micros(longest.unwrap_or(0)))
@@ -180,12 +164,7 @@ impl Path {
         self.locals().for_each(|local| local.reset(key));
         let _pending = self.enter()?;
         let names = self.names(key);
-        let reset = |limit: Limit<'_>| {
-            let units = limit.kernel.places();
-            units.map_or_else(Vec::new, |units| place::call_reset(units, units.limit()).1)
-        };
-        let numbers = self.each_with_its_size(reset, None);
-        let answer = self.exchange_all(&names, (&RESET, numbers)).await;
+        let answer = self.exchange_all(&names, joint::call_reset(&self.kernels())).await;
         self.heard(&names[0], answer).map(|_| ())
     }
 
@@ -193,7 +172,7 @@ impl Path {
     async fn ask_all(self: &Arc<Self>, key: &[u8], ask: Ask) -> Result<Vec<State>, RedisError> {
         let _pending = self.enter()?;
         let names = self.names(key);
-        let call = self.exchange_all(&names, self.call_all(ask));
+        let call = self.exchange_all(&names, joint::call(&self.kernels(), ask));
         let owed = self.all().zip(&names).filter_map(|(limit, name)| {
             let owed = limit.local.and_then(|local| Owed::of(local, key))?;
             Some((limit, name, owed))
@@ -213,7 +192,7 @@ impl Path {
         };
         let states = self.heard(&names[0], answer)?;
         if !self.breaker.is_open() {
-            let (_, after) = self.settle_all(states.clone(), ask);
+            let (_, after) = joint::settle(&self.kernels(), &states, ask);
             for (limit, state) in self.all().zip(after) {
                 if let Some(local) = limit.local {
                     local.learn(key, limit.kernel, state);
@@ -231,74 +210,12 @@ impl Path {
         self.counters.calls.add(1);
         let keys: Vec<_> = names.iter().map(Vec::as_slice).collect();
         let answer: Vec<u64> = self.link.run(script, &keys, &numbers).await?;
-        let (states, rest) = answer.as_chunks::<2>();
-        let states = self.all().zip(states).map(|(limit, state)| limit.kernel.state(state));
-        let states: Option<Vec<_>> = states.collect();
-        let states = states.filter(|states| rest.is_empty() && states.len() == names.len());
-        states.ok_or_else(RedisError::odd_answer)
-    }
-
-    fn call_all(&self, ask: Ask) -> Call {
-        let unit = |n| {
-            move |limit: Limit<'_>| {
-                let units = limit.kernel.places();
-                units.map_or_else(Vec::new, |units| kernel::fit(units, n))
-            }
-        };
-        let verb = |limit: Limit<'_>| limit.kernel.call(ask).1;
-        match ask {
-            Ask::Take(0) | Ask::UpTo(0) | Ask::Charge(0) | Ask::Refund(0) | Ask::Look(_) => {
-                (&TAKE, self.each_with_its_size(unit(0), Some(0)))
-            }
-            Ask::Take(n) => (&TAKE, self.each_with_its_size(unit(n), Some(1))),
-            Ask::UpTo(n) => {
-                let most = n.min(self.least().2);
-                (&TAKE, self.each_with_its_size(unit(1), Some(most)))
-            }
-            Ask::Charge(_) => (&CHARGE, self.each_with_its_size(verb, None)),
-            Ask::Refund(_) => (&REFUND, self.each_with_its_size(verb, None)),
-        }
-    }
-
-    /// How many numbers each limit has, what is told before them, and all of them.
-    fn each_with_its_size(
-        &self,
-        numbers: impl Fn(Limit<'_>) -> Vec<u64>,
-        before: Option<u64>,
-    ) -> Vec<u64> {
-        let of_each: Vec<_> = self.all().map(numbers).collect();
-        let size = of_each.first().map_or(0, Vec::len) as u64;
-        iter::once(size).chain(before).chain(of_each.into_iter().flatten()).collect()
-    }
-
-    /// As the scripts do: the tokens granted, if any, and what becomes of the keys.
-    fn settle_all(&self, states: Vec<State>, ask: Ask) -> (Option<u64>, Vec<State>) {
-        let each = |ask| {
-            let settle =
-                move |(limit, state): (Limit<'_>, &State)| limit.kernel.settle(*state, ask);
-            self.all().zip(&states).map(settle)
-        };
-        let granted = match ask {
-            // Of the least that all can give, each gives it.
-            Ask::UpTo(n) => {
-                let least = each(ask).map(|(granted, _)| granted.unwrap_or(0)).min();
-                least.filter(|&least| least > 0 || n == 0)
-            }
-            Ask::Take(n) | Ask::Look(n) | Ask::Charge(n) | Ask::Refund(n) => {
-                each(ask).all(|(granted, _)| granted.is_some()).then_some(n)
-            }
-        };
-        let after = match (granted, ask) {
-            (None, _) => states.clone(),
-            (Some(least), Ask::UpTo(_)) => each(Ask::Take(least)).map(|(_, state)| state).collect(),
-            (Some(_), ask) => each(ask).map(|(_, state)| state).collect(),
-        };
-        (granted, after)
+        joint::states(&self.kernels(), &answer).ok_or_else(RedisError::odd_answer)
     }
 
     /// The grant of the limit with the least left, or the denial of all that deny.
-    fn answer_all(&self, states: Vec<State>, ask: Ask, asked: u64) -> Result<Grant, Denied> {
-        let (granted, after) = self.settle_all(states, ask);
+    fn answer_all(&self, states: &[State], ask: Ask, asked: u64) -> Result<Grant, Denied> {
+        let (granted, after) = joint::settle(&self.kernels(), states, ask);
         let limits = self.all().zip(after);
         let told = |limit: &Limit<'_>, state, retry_after| {
             let (balance, until_full) =

@@ -11,6 +11,7 @@ pub(super) mod server;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod joint;
 mod kept;
 mod oracle;
 mod places;

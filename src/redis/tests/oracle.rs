@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use num_traits::Signed;
 
 /// How the scripts of buckets let a key expire.
-const EXPIRY: &[&str] = &[
+pub(super) const EXPIRY: &[&str] = &[
     ", 'PXAT', math.ceil((till + math.min(till_part, 1)) / 1000)",
     ", 'PXAT', math.ceil(full / 1000)",
 ];
@@ -65,7 +65,7 @@ fn any_op(random: &mut Random, units: &Units, places: &mut Places) -> Op {
 }
 
 /// How much later it is asked next, in microseconds: not at all, a little, until about full, or longer than that.
-fn any_pause(random: &mut Random, units: &Units) -> u64 {
+pub(super) fn any_pause(random: &mut Random, units: &Units) -> u64 {
     let burst = units.until_full(units.burst());
     match random.below(6) {
         0 | 1 => 0,
@@ -271,7 +271,7 @@ impl Rational {
 }
 
 /// Runs calls in a pipeline, and says what they answer: of one part it may be but the one number.
-fn run(client: &mut ::redis::Connection, pipeline: &Pipeline) -> Vec<Vec<u64>> {
+pub(super) fn run(client: &mut ::redis::Connection, pipeline: &Pipeline) -> Vec<Vec<u64>> {
     let answers: Result<Vec<::redis::Value>, _> = pipeline.query(client);
     let answers = answers.map_err(|error| error.to_string().chars().take(200).collect::<String>());
     let numbers = |answer| match answer {
