@@ -51,7 +51,7 @@ impl Path {
         if !denied.is_never() || denied.asked() > most {
             return denied;
         }
-        let terms = self.quotas().nth(denied.which()).unwrap_or(&self.terms);
+        let terms = self.all_terms().nth(denied.which()).unwrap_or(&self.terms);
         let left = denied.remaining() as i64;
         let told = figures(terms, Source::Fallback, left, 0, self.pause());
         // There are at most 8.

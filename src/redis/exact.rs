@@ -41,7 +41,8 @@ use core::time::Duration;
 /// | --- | --- |
 /// | `check`, `check_n`, `check_up_to`, granted; `charge`; `refund` | 1 `EVALSHA`: a `TIME`, a `GET`, a `SET` |
 /// | the same, denied; `peek`, `available`, `level` | 1 `EVALSHA`: a `TIME`, a `GET` |
-/// | `reset` | 1 `EVALSHA`: a `TIME`, a `GET`, a `DEL` |
+/// | `reset` | 1 `EVALSHA`: a `TIME`, a `GET`, a `DEL`; of a window, 1 `DEL` |
+| `reserve`, `acquire`; a place that is given up | as `check` |
 ///
 /// A dropped future may have been sent, and is then charged.
 ///
@@ -140,7 +141,8 @@ impl RedisLimiter {
         self.path.level(key.as_ref()).await
     }
 
-    /// Makes the key's bucket full again, as if nothing had ever been taken.
+    /// Makes the key's bucket full again, as if nothing had ever been taken. Who holds a place in its line keeps his moment, but
+    /// nothing comes back of it any more.
     ///
     /// # Errors
     ///
@@ -158,7 +160,7 @@ impl RedisLimiter {
     /// All quotas of each key, as they were given.
     #[must_use]
     pub fn quotas(&self) -> Vec<Quota> {
-        self.path.quotas().map(|terms| terms.quota).collect()
+        self.path.all_terms().map(|terms| terms.quota).collect()
     }
 
     /// The algorithm.

@@ -1,7 +1,7 @@
 //! Several limits of a key as one, all or nothing: the decision, and the scripts that make it.
 //!
-//! They are the scripts of one limit, as functions of its key and its numbers: one takes of all what fits all, or nothing, the others do the same to
-//! each.
+//! They are the scripts of one limit, as functions of its key and its numbers: one takes of all what fits all, or
+//! nothing, the others do the same to each.
 
 use super::kernel::{self, Call, Kernel, State};
 use super::link::Lua;

@@ -81,7 +81,7 @@ impl Path {
         self.all().filter_map(|limit| limit.local)
     }
 
-    pub(super) fn quotas(&self) -> impl Iterator<Item = &Terms> {
+    pub(super) fn all_terms(&self) -> impl Iterator<Item = &Terms> {
         self.all().map(|limit| limit.terms)
     }
 
