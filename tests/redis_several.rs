@@ -209,6 +209,8 @@ async fn what_cannot_be_several_is_refused_and_what_waits_asks_again() {
         let error = builder.connect(&server.url()).await.unwrap_err();
         assert!(error.is_configuration(), "{error}");
     }
+    let leased = patient(&[SLOW.burst(1_000), SLOW]).leased().connect(&server.url()).await;
+    assert!(leased.unwrap_err().is_configuration());
     assert!(patient(&nine[..8]).connect(&server.url()).await.is_ok());
 
     let quotas = [Quota::per_second(50).burst(1), Quota::per_second(1_000)];

@@ -42,7 +42,7 @@ use core::time::Duration;
 /// | `check`, `check_n`, `check_up_to`, granted; `charge`; `refund` | 1 `EVALSHA`: a `TIME`, a `GET`, a `SET` |
 /// | the same, denied; `peek`, `available`, `level` | 1 `EVALSHA`: a `TIME`, a `GET` |
 /// | `reset` | 1 `EVALSHA`: a `TIME`, a `GET`, a `DEL`; of a window, 1 `DEL` |
-| `reserve`, `acquire`; a place that is given up | as `check` |
+/// | `reserve`, `acquire`; a place that is given up | as `check` |
 ///
 /// A dropped future may have been sent, and is then charged.
 ///
