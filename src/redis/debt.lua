@@ -13,7 +13,7 @@ local stepped = false
 local held = call('GET', key)
 if held then
     local full, part, noted = tonumber(held), 0, nil
-    if not full then
+    if not full or full < 0 then
         local far, far_part
         full, part, noted, far, far_part = string.match(held, '^(%d+):(%d+):?(%d*):?(%d*):?(%d*)$')
         if not full then
