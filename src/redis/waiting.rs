@@ -162,8 +162,7 @@ impl Path {
             return Ok(held(grant, Duration::ZERO, Held::Nothing));
         }
         match self.place(key, &units, n, within).await {
-            Ok(Ok((grant, wait, end))) => Ok(held(grant, wait, Held::There(end))),
-            Ok(Err(denied)) => Err(denied.into()),
+            Ok((grant, wait, end)) => Ok(held(grant, wait, Held::There(end))),
             Err(error) if error.is_degraded() && self.fallback != Fallback::Error => {
                 self.counters.fallbacks.add(1);
                 consume_budget().await;
@@ -189,7 +188,7 @@ impl Path {
         units: &Units,
         n: u64,
         within: Option<Duration>,
-    ) -> Result<Result<(Grant, Duration, End), Denied>, RedisError> {
+    ) -> Result<(Grant, Duration, End), RedisError> {
         let reach = units.reach(self.waiting.most, within);
         let _pending = self.enter()?;
         let name = self.name(key);
@@ -207,18 +206,14 @@ impl Path {
             let (balance, until_full) = (units.balance(debt), units.until_full(debt));
             self.figures(Source::Redis, balance, until_full, retry_after)
         };
-        Ok(match after {
-            Some(after) => {
-                let wait = units.until_due(after);
-                let when_due = after.saturating_sub(units.in_parts(Flow { us: wait, part: 0 }));
-                let wait = Duration::from_micros(wait);
-                Ok((Grant::new(n, figures(when_due, 0)), wait, units.end(after, now)))
-            }
-            None => {
-                let retry_after = nanos(units.until_place(debt, n, reach));
-                Err(Denied::new(n, figures(debt, retry_after)))
-            }
-        })
+        let Some(after) = after else {
+            let retry_after = nanos(units.until_place(debt, n, reach));
+            return Err(Denied::new(n, figures(debt, retry_after)).into());
+        };
+        let wait = units.until_due(after);
+        let when_due = after.saturating_sub(units.in_parts(Flow { us: wait, part: 0 }));
+        let grant = Grant::new(n, figures(when_due, 0));
+        Ok((grant, Duration::from_micros(wait), units.end(after, now)))
     }
 
     /// Gives up `n` tokens of a place: how many come back; `None` if it is due.
