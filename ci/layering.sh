@@ -23,7 +23,7 @@ may_import() {
         keyed) echo "algorithm cell clock error figures line live quota sync time word" ;;
         combined) echo "error figures keyed limiter line wait" ;;
         wait) echo "error figures keyed limiter line" ;;
-        redis) echo "algorithm clock error figures keyed quota sync" ;;
+        redis) echo "algorithm clock combined error figures keyed line quota sync" ;;
         any) echo "algorithm error figures keyed quota redis wait" ;;
         tiers) echo "error keyed quota" ;;
         model) echo "algorithm cell clock keyed limiter line live quota striped sync" ;;

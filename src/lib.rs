@@ -84,7 +84,7 @@ pub use quota::Quota;
 #[cfg(feature = "redis")]
 pub use redis::{
     Fallback, LeaseStats, LeasedBuilder, LeasedLimiter, RedisBuilder, RedisError, RedisLimiter,
-    RedisMetrics,
+    RedisMetrics, RedisReservation,
 };
 pub use tiers::{Tiers, TiersBuilder};
 pub use wait::Reservation;

@@ -11,12 +11,13 @@ use super::lease::LeasedBuilder;
 use super::link::Link;
 use super::metrics::Counters;
 use super::path::Path;
+use super::several::{self, More};
 use crate::algorithm::{Algorithm, Mark, Terms};
+use crate::line::{Queue, Waiting};
 use crate::quota::Quota;
 use crate::sync::plain::AtomicU64;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
-#[cfg(feature = "redis-tls")]
 use alloc::vec::Vec;
 use core::time::Duration;
 use std::sync::Mutex;
@@ -46,6 +47,9 @@ pub struct RedisBuilder {
     failures: u32,
     most_pending: u64,
     combine: bool,
+    waiting: Waiting,
+    queue: Queue,
+    more: Vec<Quota>,
 }
 
 impl RedisBuilder {
@@ -62,7 +66,34 @@ impl RedisBuilder {
             failures: 5,
             most_pending: MOST_PENDING,
             combine: true,
+            waiting: Waiting::default(),
+            queue: Queue::default(),
+            more: Vec::new(),
         }
+    }
+
+    /// Another limit of the same keys, up to 8 in all: a request is admitted if all of them admit it, and otherwise costs
+    /// nothing of any, whatever others ask meanwhile. All are asked by one script, in one round trip.
+    ///
+    /// A grant has the figures of the limit with the least left, a denial those of the one to wait longest for, and
+    /// `which` tells which that is, as with [`Combined`](crate::Combined). `available` is the least there is,
+    /// `level` the most. Each limit has the buckets that it would have alone.
+    ///
+    /// ```no_run
+    /// use sluicegate::{Quota, RedisError, RedisLimiter};
+    ///
+    /// # async fn example() -> Result<(), RedisError> {
+    /// let builder = RedisLimiter::builder(Quota::per_second(10)).and(Quota::per_hour(1_000));
+    /// let users = builder.connect("redis://localhost").await?;
+    /// if let Err(RedisError::Denied(denied)) = users.check("alice").await {
+    ///     println!("{} denies: {denied}", users.quotas()[denied.which()]);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn and(mut self, quota: Quota) -> Self {
+        self.more.push(quota);
+        self
     }
 
     /// The algorithm, chosen at run time.
@@ -178,6 +209,26 @@ impl RedisBuilder {
         self
     }
 
+    /// Bounds how many tokens all who wait for a key may be in debt for: a reservation that would take it further is
+    /// denied. Unless set, debt ends at 142 years of flow. While Redis is away, each node has its part of it.
+    pub fn max_waiting(mut self, tokens: u64) -> Self {
+        self.waiting.most = tokens;
+        self
+    }
+
+    /// Makes each key's leaky bucket a queue (a shaper) of all machines: up to `capacity` tokens wait, and depart
+    /// evenly spaced at the rate. See [`Builder::queue`](crate::Builder::queue).
+    pub fn queue(mut self, capacity: u64) -> Self {
+        self.queue.capacity = Some(capacity);
+        self
+    }
+
+    /// Of a [queue](Self::queue): so many of its capacity pass without delay, as with the `delay` of nginx.
+    pub fn delay_free(mut self, requests: u64) -> Self {
+        self.queue.delay_free = requests;
+        self
+    }
+
     /// Leases tokens instead of asking for each, and otherwise as chosen so far.
     pub fn leased(self) -> LeasedBuilder {
         LeasedBuilder::new(self)
@@ -190,36 +241,47 @@ impl RedisBuilder {
     ///
     /// # Errors
     ///
-    /// - [`RedisError::Quota`]: the burst takes over 71 years to flow;
-    /// - [`RedisError::Configuration`]: the URL, the login, the certificates, another service at that address, braces in the prefix;
+    /// - [`RedisError::Quota`]: the burst takes over 71 years to flow; a queue of anything but a leaky bucket, or of a
+    ///   capacity less than what is free of delay;
+    /// - [`RedisError::Configuration`]: the URL, the login, the certificates, another service at that address, braces in the prefix,
+    ///   [several](Self::and) limits that are windows or a queue, over 8, or two of them the same;
     /// - [`RedisError::Connection`]: nobody answers there, or not in time.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime with its time and I/O enabled.
     pub async fn connect(self, url: &str) -> Result<RedisLimiter, RedisError> {
-        let kernel = Kernel::new(&self.quota, self.algorithm)?;
+        let (quota, waiting) = self.queue.shape(self.algorithm, self.quota, self.waiting)?;
         if self.prefix.contains(['{', '}']) {
             let text = "a prefix must have no braces: they choose the slot of a key in a cluster";
             return Err(RedisError::Configuration(text.to_string()));
         }
-        let local = match self.fallback {
-            Fallback::Local => Some(Local::new(&self.quota, self.nodes, self.capacity)?),
-            _ => None,
+        let limit = |quota: Quota| -> Result<More, RedisError> {
+            let kernel = Kernel::new(&quota, self.algorithm)?;
+            let local = match self.fallback {
+                Fallback::Local => Some(Local::new(&quota, waiting, self.nodes, self.capacity)?),
+                _ => None,
+            };
+            let terms = Terms::bucket(quota, self.algorithm, 56).marked(Mark::Told);
+            let fingerprint = fingerprint(&quota, self.algorithm);
+            let head = alloc::format!("{}:{fingerprint}{{:", self.prefix).into_bytes();
+            Ok(More { terms, kernel, head, local })
         };
-        let terms = Terms::bucket(self.quota, self.algorithm, 56).marked(Mark::Told);
-        let fingerprint = fingerprint(&self.quota, self.algorithm);
-        let head = alloc::format!("{}:{fingerprint}{{:", self.prefix).into_bytes();
+        let More { terms, kernel, head, local } = limit(quota)?;
+        let more: Vec<_> = self.more.iter().map(|&quota| limit(quota)).collect::<Result<_, _>>()?;
+        several::can_be(&kernel, &head, &more, waiting.queue.is_some())?;
         let link = Link::connect(url, &self.way, self.deadline).await?;
         Ok(RedisLimiter::over(Path {
             terms,
             kernel,
+            waiting,
             head,
             prefix: self.prefix,
             link,
             breaker: Breaker::new(self.failures),
             fallback: self.fallback,
             local,
+            more,
             combine: self.combine.then(|| Arc::new(Combine::new())),
             pending: AtomicU64::new(0),
             most_pending: self.most_pending,

@@ -6,13 +6,17 @@
 
 use super::error::RedisError;
 use super::kernel::State;
+use super::path::Path;
+use super::units::Ask;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use std::collections::HashMap;
 use std::hash::RandomState;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 /// Locks, so that keys seldom wait for each other.
 const SHARDS: usize = 16;
@@ -80,5 +84,80 @@ impl Combine {
         // Under 16.
         let shard = self.hasher.hash_one(key) as usize % SHARDS;
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Path {
+    pub(super) async fn take_together(
+        self: &Arc<Self>,
+        combine: &Arc<Combine>,
+        name: &[u8],
+        n: u64,
+    ) -> Answer {
+        match combine.enter(name, n) {
+            Turn::Mine => {
+                // Given on also if this future is dropped.
+                let _turn = GiveOn { path: self, combine, name };
+                self.send(name, self.kernel.call(Ask::Take(n))).await
+            }
+            Turn::Later(answer) => {
+                self.counters.combined.add(1);
+                match timeout(self.link.patience(), answer).await {
+                    Ok(Ok(answer)) => answer,
+                    // The runtime of the connection is gone.
+                    Ok(Err(_)) => Err(RedisError::no_runtime()),
+                    Err(_) => Err(RedisError::Timeout(self.link.deadline())),
+                }
+            }
+        }
+    }
+
+    /// Asks for all who wait, until nobody does.
+    async fn take_for(
+        self: Arc<Self>,
+        combine: Arc<Combine>,
+        name: Vec<u8>,
+        mut waiters: Vec<Waiter>,
+    ) {
+        loop {
+            // Who has given up meanwhile is not charged.
+            waiters.retain(|waiter| !waiter.answer.is_closed());
+            if !waiters.is_empty() {
+                self.take_each(&name, waiters).await;
+            }
+            match combine.next(&name) {
+                Some(next) => waiters = next,
+                None => return,
+            }
+        }
+    }
+
+    async fn take_each(&self, name: &[u8], waiters: Vec<Waiter>) {
+        let asked: Vec<_> = waiters.iter().map(|waiter| waiter.n).collect();
+        let mut answer = self.send(name, self.kernel.call_each(&asked)).await;
+        for waiter in waiters {
+            let told = answer.clone();
+            if let Ok(state) = &mut answer {
+                (_, *state) = self.kernel.settle(*state, Ask::Take(waiter.n));
+            }
+            // Who gave up after it was sent is charged.
+            let _ = waiter.answer.send(told);
+        }
+    }
+}
+
+/// Lets those who wait for a call have their turn when it is over.
+struct GiveOn<'a> {
+    path: &'a Arc<Path>,
+    combine: &'a Arc<Combine>,
+    name: &'a [u8],
+}
+
+impl Drop for GiveOn<'_> {
+    fn drop(&mut self) {
+        if let Some(waiters) = self.combine.next(self.name) {
+            let (path, combine) = (Arc::clone(self.path), Arc::clone(self.combine));
+            self.path.runtime.spawn(path.take_for(combine, self.name.to_vec(), waiters));
+        }
     }
 }

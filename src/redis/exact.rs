@@ -41,7 +41,8 @@ use core::time::Duration;
 /// | --- | --- |
 /// | `check`, `check_n`, `check_up_to`, granted; `charge`; `refund` | 1 `EVALSHA`: a `TIME`, a `GET`, a `SET` |
 /// | the same, denied; `peek`, `available`, `level` | 1 `EVALSHA`: a `TIME`, a `GET` |
-/// | `reset` | 1 `DEL` |
+/// | `reset` | 1 `EVALSHA`: a `TIME`, a `GET`, a `DEL`; of a window, 1 `DEL` |
+/// | `reserve`, `acquire`; a place that is given up | as `check` |
 ///
 /// A dropped future may have been sent, and is then charged.
 ///
@@ -52,7 +53,7 @@ use core::time::Duration;
 /// **Calls for one key** that come while another is on its way go together, as one script, first come, first served.
 #[derive(Clone)]
 pub struct RedisLimiter {
-    path: Arc<Path>,
+    pub(super) path: Arc<Path>,
 }
 
 impl RedisLimiter {
@@ -137,12 +138,11 @@ impl RedisLimiter {
     ///
     /// If there is no answer. It is never denied.
     pub async fn level(&self, key: impl AsRef<[u8]>) -> Result<u64, RedisError> {
-        let balance = self.available(key).await?;
-        // The burst is at most 2^48.
-        Ok((self.path.limit() as i64).saturating_sub(balance).max(0) as u64)
+        self.path.level(key.as_ref()).await
     }
 
-    /// Makes the key's bucket full again, as if nothing had ever been taken.
+    /// Makes the key's bucket full again, as if nothing had ever been taken. Who holds a place in its line keeps his moment, but
+    /// nothing comes back of it any more.
     ///
     /// # Errors
     ///
@@ -151,10 +151,16 @@ impl RedisLimiter {
         self.path.reset(key.as_ref()).await
     }
 
-    /// The quota of each key.
+    /// The quota of each key; of [several](RedisBuilder::and), the first.
     #[must_use]
     pub fn quota(&self) -> Quota {
         self.path.terms.quota
+    }
+
+    /// All quotas of each key, as they were given.
+    #[must_use]
+    pub fn quotas(&self) -> Vec<Quota> {
+        self.path.all_terms().map(|terms| terms.quota).collect()
     }
 
     /// The algorithm.
@@ -166,7 +172,8 @@ impl RedisLimiter {
     /// Under which name a key's bucket is in Redis: `prefix:fingerprint{:key}`.
     ///
     /// The fingerprint is of the quota: another quota begins with other buckets, since it counts in other units.
-    /// In a cluster all that is kept of a key is in one slot, which the braces choose.
+    /// In a cluster all that is kept of a key is in one slot, which the braces choose. Of [several](RedisBuilder::and)
+    /// limits this is the first's.
     #[must_use]
     pub fn key(&self, key: impl AsRef<[u8]>) -> Vec<u8> {
         self.path.name(key.as_ref())

@@ -2,9 +2,11 @@
 
 use super::kernel::{Kernel, State};
 use crate::algorithm::Source;
+use crate::combined::Limit;
 use crate::error::{Denied, QuotaError};
 use crate::figures::Grant;
 use crate::keyed::KeyedLimiter;
+use crate::line::{Line, Place, Waiting};
 use crate::quota::Quota;
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::Relaxed;
@@ -45,14 +47,23 @@ pub(super) struct Local {
 }
 
 impl Local {
-    pub(super) fn new(quota: &Quota, nodes: u64, capacity: usize) -> Result<Self, QuotaError> {
+    pub(super) fn new(
+        quota: &Quota,
+        waiting: Waiting,
+        nodes: u64,
+        capacity: usize,
+    ) -> Result<Self, QuotaError> {
         let nodes = nodes.max(1);
         let period = u128::from(quota.period_ns()) * u128::from(nodes);
         let period = Duration::from_nanos(u64::try_from(period).map_err(|_| QuotaError::SHARE)?);
         let burst = (quota.burst_size() / nodes).max(1);
         let quota = Quota::new(quota.count(), period)?.try_burst(burst)?;
-        let table = || KeyedLimiter::builder(quota, capacity).build();
-        let (share, owed) = (table()?, table()?);
+        let table = || KeyedLimiter::builder(quota, capacity);
+        let mut share = table().max_waiting(waiting.most / nodes);
+        if waiting.instalments {
+            share = share.instalments();
+        }
+        let (share, owed) = (share.build()?, table().build()?);
         Ok(Self { share, owed, owes: AtomicU64::new(0), paying: Mutex::new(()) })
     }
 
@@ -106,6 +117,32 @@ impl Local {
         self.share.reset(key);
     }
 
+    /// The share as one of several.
+    pub(super) fn limit(&self, key: &[u8]) -> Limit<'_> {
+        self.share.limit(key)
+    }
+
+    /// A place in the line of the share.
+    pub(super) fn place(
+        &self,
+        key: &[u8],
+        n: u64,
+        within: Option<Duration>,
+    ) -> Result<Place, Denied> {
+        let whose = self.share.whose(key);
+        let place =
+            self.share.place(whose, n, within).map_err(|denied| denied.by(Source::Fallback))?;
+        self.owe(key, n);
+        Ok(place)
+    }
+
+    /// Gives up `n` tokens of a place: how many come back.
+    pub(super) fn give_up(&self, key: &[u8], place: &Place, n: u64) -> u64 {
+        let back = self.share.give_up(place, n);
+        self.owed.refund(key, back);
+        back
+    }
+
     /// What is owed for the key, which the caller now pays.
     pub(super) fn debt(&self, key: &[u8]) -> u64 {
         if self.owes.load(Relaxed) == 0 || self.owed.level(key) == 0 {
@@ -129,6 +166,29 @@ impl Local {
             self.owe(key, grant.granted());
         }
         by(answer)
+    }
+}
+
+/// What a key owes. It does until it has been paid: if that cannot be known it is owed still, and, charged twice, less
+/// is admitted, not more.
+pub(super) struct Owed<'a> {
+    local: &'a Local,
+    key: &'a [u8],
+    pub(super) n: u64,
+}
+
+impl<'a> Owed<'a> {
+    pub(super) fn of(local: &'a Local, key: &'a [u8]) -> Option<Self> {
+        let n = local.debt(key);
+        (n > 0).then_some(Self { local, key, n })
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        if self.n > 0 {
+            self.local.owe(self.key, self.n);
+        }
     }
 }
 

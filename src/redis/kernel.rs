@@ -14,7 +14,7 @@ pub(super) static WHOLE: Lua = lua!("whole.lua", "debt.lua", "put.lua", "take.lu
 pub(super) static EACH: Lua = lua!("debt.lua", "put.lua", "each.lua");
 pub(super) static UP_TO: Lua = lua!("debt.lua", "put.lua", "up_to.lua");
 pub(super) static CHARGE: Lua = lua!("debt.lua", "put.lua", "charge.lua");
-pub(super) static REFUND: Lua = lua!("debt.lua", "put.lua", "refund.lua");
+pub(super) static REFUND: Lua = lua!("debt.lua", "put.lua", "back.lua", "refund.lua");
 pub(super) static LOOK: Lua = lua!("debt.lua", "put.lua", "look.lua");
 
 /// The decisions of one quota.
@@ -52,6 +52,14 @@ impl Kernel {
         match self {
             Self::Bucket(units) => units.limit(),
             Self::Window(window) => window.limit(),
+        }
+    }
+
+    /// Of a bucket, which has places in line.
+    pub(super) fn places(&self) -> Option<&Units> {
+        match self {
+            Self::Bucket(units) => Some(units),
+            Self::Window(_) => None,
         }
     }
 
@@ -131,14 +139,14 @@ impl Kernel {
 }
 
 /// What every script of a bucket is told.
-fn head(units: &Units, more: usize) -> Vec<u64> {
+pub(super) fn head(units: &Units, more: usize) -> Vec<u64> {
     let burst = units.flow(units.burst());
     let mut numbers = Vec::with_capacity(3 + more);
     numbers.extend([units.parts(), burst.us, burst.part]);
     numbers
 }
 
-fn cost(units: &Units, n: u64) -> [u64; 2] {
+pub(super) fn cost(units: &Units, n: u64) -> [u64; 2] {
     let cost = units.flow(units.cost(n));
     [cost.us, cost.part]
 }
@@ -175,6 +183,13 @@ pub(super) fn call(units: &Units, ask: Ask) -> Call {
         }
     };
     (script, numbers)
+}
+
+/// What `fit.lua` is told: a bucket, and the cost of `n` tokens.
+pub(super) fn fit(units: &Units, n: u64) -> Vec<u64> {
+    let mut numbers = head(units, 2);
+    numbers.extend(cost(units, n));
+    numbers
 }
 
 pub(super) fn call_each(units: &Units, asked: &[u64]) -> Call {

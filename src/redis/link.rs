@@ -101,17 +101,17 @@ impl Link {
         self.deadline - self.deadline.min(Duration::from_millis(4)) / 4
     }
 
-    /// Runs a script, within the deadline. A server that does not know it has not run it, and is then sent all
-    /// of it, once. Whatever else went wrong may have been applied, and is not sent again.
+    /// Runs a script on keys of one slot, within the deadline. A server that does not know it has not run it, and is then
+    /// sent all of it, once. Whatever else went wrong may have been applied, and is not sent again.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
         script: &Lua,
-        key: &[u8],
+        keys: &[&[u8]],
         numbers: &[u64],
     ) -> Result<T, RedisError> {
         let (mut connection, replaced) = self.current();
         let answer =
-            timeout(self.patience(), evaluate(&mut connection, script, key, numbers)).await;
+            timeout(self.patience(), evaluate(&mut connection, script, keys, numbers)).await;
         self.judge(&answer, replaced);
         self.in_time(answer)
     }
@@ -126,8 +126,9 @@ impl Link {
         numbers: &[u64],
     ) -> Result<Fresh, RedisError> {
         let mut connection = self.source.open().await?;
+        let keys = [key];
         for _ in 0..2 {
-            let asking = evaluate::<Value>(&mut connection, script, key, numbers);
+            let asking = evaluate::<Value>(&mut connection, script, &keys, numbers);
             self.in_time(timeout(self.patience(), asking).await)?;
         }
         Ok(Fresh(connection))
@@ -195,14 +196,15 @@ type InTime<T> = Result<Result<T, ::redis::RedisError>, Elapsed>;
 async fn evaluate<T: FromRedisValue>(
     connection: &mut Connection,
     script: &Lua,
-    key: &[u8],
+    keys: &[&[u8]],
     numbers: &[u64],
 ) -> Result<T, ::redis::RedisError> {
     let command = |name: &str, script: &str| {
         // At most 20 digits each.
-        let size = name.len() + script.len() + 1 + key.len() + 20 * numbers.len();
-        let mut command = Cmd::with_capacity(4 + numbers.len(), size);
-        command.arg(name).arg(script).arg(1).arg(key).arg(numbers);
+        let key = keys.iter().map(|key| key.len()).sum::<usize>();
+        let size = name.len() + script.len() + 1 + key + 20 * numbers.len();
+        let mut command = Cmd::with_capacity(3 + keys.len() + numbers.len(), size);
+        command.arg(name).arg(script).arg(keys.len()).arg(keys).arg(numbers);
         command
     };
     match send(connection, &command("EVALSHA", &script.digest)).await {

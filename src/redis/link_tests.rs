@@ -44,7 +44,7 @@ async fn a_probe_goes_over_a_connection_of_its_own_which_may_be_adopted() {
     let mut asking = server.client();
     let link = Link::connect(&server.url(), &Way::new(PATIENT), PATIENT).await.unwrap();
     let clone = link.clone();
-    assert_eq!(link.run::<u64>(&COUNT, b"a", &[1]).await.unwrap(), 1);
+    assert_eq!(link.run::<u64>(&COUNT, &[b"a"], &[1]).await.unwrap(), 1);
     let first = clients(&mut asking)[0];
     assert_eq!(clients(&mut asking), [first]);
 
@@ -52,7 +52,7 @@ async fn a_probe_goes_over_a_connection_of_its_own_which_may_be_adopted() {
     assert_eq!(clients(&mut asking).len(), 2);
     drop(dropped);
     remain(&mut asking, &[first]).await;
-    assert_eq!(link.run::<u64>(&COUNT, b"a", &[1]).await.unwrap(), 22);
+    assert_eq!(link.run::<u64>(&COUNT, &[b"a"], &[1]).await.unwrap(), 22);
 
     let fresh = link.probe(&COUNT, b"a", &[10]).await.unwrap();
     let second = clients(&mut asking)[1];
@@ -60,7 +60,7 @@ async fn a_probe_goes_over_a_connection_of_its_own_which_may_be_adopted() {
     remain(&mut asking, &[second]).await;
     // All that share it, and without connecting anew.
     for (link, sum) in [(&link, 43), (&clone, 44)] {
-        assert_eq!(link.run::<u64>(&COUNT, b"a", &[1]).await.unwrap(), sum);
+        assert_eq!(link.run::<u64>(&COUNT, &[b"a"], &[1]).await.unwrap(), sum);
     }
     assert_eq!(clients(&mut asking), [second]);
 }

@@ -3,8 +3,11 @@
 //! Exact mode: a decision is a script in the server. `units.rs` has the numbers and the pure decisions, the `*.lua` the
 //! same for the server, `window.rs` and `window*.lua` those of windows, `kernel.rs` how one is asked and answers; `link.rs`
 //! is the connection (`connection.rs`: how it is made), and `path.rs` the way of a request: combined with others
-//! (`combine.rs`), or decided here (`fallback.rs`) while Redis is away (`breaker.rs`, `probe.rs`).
+//! (`combine.rs`), or decided here (`away.rs`, `fallback.rs`) while Redis is away (`breaker.rs`, `probe.rs`). `waiting.rs`
+//! reserves places in line (`place.rs`), which are held by a `reservation.rs`, and `several.rs` asks several limits as
+//! one (`joint.rs`).
 
+mod away;
 mod breaker;
 mod builder;
 mod combine;
@@ -12,12 +15,16 @@ mod connection;
 mod error;
 mod exact;
 mod fallback;
+mod joint;
 mod kernel;
 mod lease;
 mod link;
 mod metrics;
 mod path;
+mod place;
 mod probe;
+mod reservation;
+mod several;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -28,6 +35,7 @@ mod tests_window_laws;
 mod tls;
 mod units;
 mod url;
+mod waiting;
 mod window;
 
 pub use builder::RedisBuilder;
@@ -36,3 +44,4 @@ pub use exact::RedisLimiter;
 pub use fallback::Fallback;
 pub use lease::{LeaseStats, LeasedBuilder, LeasedLimiter};
 pub use metrics::RedisMetrics;
+pub use reservation::RedisReservation;

@@ -1,17 +1,19 @@
 //! The way of a request: to Redis, together with others for its key, or to the policy while that is away.
 
 use super::breaker::Breaker;
-use super::combine::{Answer, Combine, Turn, Waiter};
+use super::combine::{Answer, Combine};
 use super::error::RedisError;
-use super::fallback::{Fallback, Local};
+use super::fallback::{Fallback, Local, Owed};
 use super::kernel::{Call, Kernel, State};
 use super::link::{Link, Reply};
 use super::metrics::{Counters, RedisMetrics};
-use super::probe;
+use super::several::More;
 use super::units::Ask;
+use super::{place, probe};
 use crate::algorithm::{Source, Terms};
 use crate::error::Denied;
 use crate::figures::{Figures, Grant};
+use crate::line::Waiting;
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::Relaxed;
 use alloc::boxed::Box;
@@ -28,6 +30,8 @@ use tokio::time::timeout;
 pub(super) struct Path {
     pub(super) terms: Terms,
     pub(super) kernel: Kernel,
+    /// Who may wait.
+    pub(super) waiting: Waiting,
     /// Of every key's name, up to the caller's key.
     pub(super) head: Vec<u8>,
     pub(super) prefix: String,
@@ -36,6 +40,8 @@ pub(super) struct Path {
     pub(super) fallback: Fallback,
     /// Of [`Fallback::Local`].
     pub(super) local: Option<Local>,
+    /// Limits beside this one; with any, all decide together.
+    pub(super) more: Vec<More>,
     /// Unless calls are not combined.
     pub(super) combine: Option<Arc<Combine>>,
     /// Requests on their way, and the most that may be.
@@ -49,7 +55,7 @@ pub(super) struct Path {
 }
 
 /// A request on its way.
-struct Pending<'a>(&'a AtomicU64);
+pub(super) struct Pending<'a>(&'a AtomicU64);
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
@@ -81,6 +87,9 @@ impl Path {
         ask: Ask,
         asked: u64,
     ) -> Result<Grant, RedisError> {
+        if !self.more.is_empty() {
+            return self.decide_all(key, ask, asked).await;
+        }
         match self.ask(key, ask).await {
             Ok(state) => Ok(self.answer(state, ask, asked)?),
             Err(error) if error.is_degraded() && self.fallback != Fallback::Error => {
@@ -98,6 +107,9 @@ impl Path {
         key: &[u8],
         n: u64,
     ) -> Result<Duration, RedisError> {
+        if !self.more.is_empty() {
+            return self.charge_all(key, n).await;
+        }
         match self.ask(key, Ask::Charge(n)).await {
             Ok(state) => {
                 let (_, state) = self.kernel.settle(state, Ask::Charge(n));
@@ -108,6 +120,9 @@ impl Path {
     }
 
     pub(super) async fn refund(self: &Arc<Self>, key: &[u8], n: u64) -> Result<(), RedisError> {
+        if !self.more.is_empty() {
+            return self.refund_all(key, n).await;
+        }
         match self.ask(key, Ask::Refund(n)).await {
             Ok(_) => Ok(()),
             Err(error) => self.instead(error, |local| local.refund(key, n)),
@@ -115,24 +130,50 @@ impl Path {
     }
 
     pub(super) async fn available(self: &Arc<Self>, key: &[u8]) -> Result<i64, RedisError> {
+        if !self.more.is_empty() {
+            let least = self.balances(key).await?.into_iter().map(|(balance, _)| balance).min();
+            return Ok(least.unwrap_or(0));
+        }
         match self.ask(key, Ask::Look(0)).await {
             Ok(state) => Ok(self.kernel.balance(state)),
             Err(error) => self.instead(error, |local| local.available(key)),
         }
     }
 
+    pub(super) async fn level(self: &Arc<Self>, key: &[u8]) -> Result<u64, RedisError> {
+        // A limit is at most 2^48.
+        let level = |balance, limit| (limit as i64).saturating_sub(balance).max(0) as u64;
+        if !self.more.is_empty() {
+            let levels = self.balances(key).await?.into_iter();
+            return Ok(levels.map(|(balance, limit)| level(balance, limit)).max().unwrap_or(0));
+        }
+        Ok(level(self.available(key).await?, self.limit()))
+    }
+
     pub(super) async fn reset(self: &Arc<Self>, key: &[u8]) -> Result<(), RedisError> {
+        if !self.more.is_empty() {
+            return self.reset_all(key).await;
+        }
         if let Some(local) = &self.local {
             local.reset(key);
         }
         let _pending = self.enter()?;
         let name = self.name(key);
-        self.counters.calls.add(1);
-        self.heard(&name, self.link.delete(&name).await)
+        let answer = match self.kernel.places() {
+            Some(units) => {
+                let call = place::call_reset(units, self.most_of_a_place());
+                self.send(&name, call).await.map(|_| ())
+            }
+            None => {
+                self.counters.calls.add(1);
+                self.link.delete(&name).await
+            }
+        };
+        self.heard(&name, answer)
     }
 
     /// What the local limiter says instead of Redis, if there is one.
-    fn instead<T>(
+    pub(super) fn instead<T>(
         &self,
         error: RedisError,
         say: impl FnOnce(&Local) -> T,
@@ -153,21 +194,43 @@ impl Path {
         let owed = self.local.as_ref().and_then(|local| Owed::of(local, key));
         let answer = match owed {
             // Rare, and so not a part of every call's future.
-            Some(owed) => Box::pin(self.pay(owed, &name, ask)).await,
+            Some(owed) => Box::pin(self.pay(owed, &name, self.ask_now(&name, ask))).await,
             None => self.ask_now(&name, ask).await,
         };
         let answer = self.heard(&name, answer);
-        if let (Ok(state), Some(local)) = (&answer, &self.local)
-            && !self.breaker.is_open()
-        {
-            let (_, state) = self.kernel.settle(*state, ask);
-            local.learn(key, &self.kernel, state);
+        if let Ok(state) = answer {
+            let (_, state) = self.kernel.settle(state, ask);
+            self.learn(key, state);
         }
         answer
     }
 
+    /// A call, and before it what is owed for the key.
+    pub(super) async fn with_debts<T>(
+        self: &Arc<Self>,
+        key: &[u8],
+        name: &[u8],
+        call: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, RedisError> {
+        let owed = self.local.as_ref().and_then(|local| Owed::of(local, key));
+        let answer = match owed {
+            Some(owed) => self.pay(owed, name, call).await,
+            None => call.await,
+        };
+        self.heard(name, answer)
+    }
+
+    /// What has become of a key.
+    pub(super) fn learn(&self, key: &[u8], state: State) {
+        if let Some(local) = &self.local
+            && !self.breaker.is_open()
+        {
+            local.learn(key, &self.kernel, state);
+        }
+    }
+
     /// Lets a request on its way.
-    fn enter(&self) -> Result<Pending<'_>, RedisError> {
+    pub(super) fn enter(&self) -> Result<Pending<'_>, RedisError> {
         if self.breaker.is_open() {
             return Err(RedisError::Away);
         }
@@ -181,11 +244,16 @@ impl Path {
     }
 
     /// Charges what was granted while Redis was away, and then asks; within one deadline.
-    async fn pay(self: &Arc<Self>, mut owed: Owed<'_>, name: &[u8], ask: Ask) -> Answer {
+    async fn pay<T>(
+        &self,
+        mut owed: Owed<'_>,
+        name: &[u8],
+        call: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, RedisError> {
         let answer = timeout(self.link.patience(), async {
             self.send(name, self.kernel.call(Ask::Charge(owed.n))).await?;
             owed.n = 0;
-            self.ask_now(name, ask).await
+            call.await
         });
         answer.await.unwrap_or(Err(RedisError::Timeout(self.link.deadline())))
     }
@@ -199,72 +267,25 @@ impl Path {
         }
     }
 
-    async fn take_together(
-        self: &Arc<Self>,
-        combine: &Arc<Combine>,
-        name: &[u8],
-        n: u64,
-    ) -> Answer {
-        match combine.enter(name, n) {
-            Turn::Mine => {
-                // Given on also if this future is dropped.
-                let _turn = GiveOn { path: self, combine, name };
-                self.send(name, self.kernel.call(Ask::Take(n))).await
-            }
-            Turn::Later(answer) => {
-                self.counters.combined.add(1);
-                match timeout(self.link.patience(), answer).await {
-                    Ok(Ok(answer)) => answer,
-                    // The runtime of the connection is gone.
-                    Ok(Err(_)) => Err(RedisError::no_runtime()),
-                    Err(_) => Err(RedisError::Timeout(self.link.deadline())),
-                }
-            }
-        }
-    }
-
-    /// Asks for all who wait, until nobody does.
-    async fn take_for(
-        self: Arc<Self>,
-        combine: Arc<Combine>,
-        name: Vec<u8>,
-        mut waiters: Vec<Waiter>,
-    ) {
-        loop {
-            // Who has given up meanwhile is not charged.
-            waiters.retain(|waiter| !waiter.answer.is_closed());
-            if !waiters.is_empty() {
-                self.take_each(&name, waiters).await;
-            }
-            match combine.next(&name) {
-                Some(next) => waiters = next,
-                None => return,
-            }
-        }
-    }
-
-    async fn take_each(&self, name: &[u8], waiters: Vec<Waiter>) {
-        let asked: Vec<_> = waiters.iter().map(|waiter| waiter.n).collect();
-        let mut answer = self.send(name, self.kernel.call_each(&asked)).await;
-        for waiter in waiters {
-            let told = answer.clone();
-            if let Ok(state) = &mut answer {
-                (_, *state) = self.kernel.settle(*state, Ask::Take(waiter.n));
-            }
-            // Who gave up after it was sent is charged.
-            let _ = waiter.answer.send(told);
-        }
-    }
-
     /// One round trip.
-    async fn send(&self, name: &[u8], (script, numbers): Call) -> Answer {
+    pub(super) async fn send(&self, name: &[u8], (script, numbers): Call) -> Answer {
         self.counters.calls.add(1);
-        let Reply(answer, length) = self.link.run(script, name, &numbers).await?;
+        let Reply(answer, length) = self.link.run(script, &[name], &numbers).await?;
         self.kernel.state(&answer[..length]).ok_or_else(RedisError::odd_answer)
     }
 
+    /// One that answers more than the state of the key.
+    pub(super) async fn exchange(
+        &self,
+        name: &[u8],
+        (script, numbers): Call,
+    ) -> Result<Vec<u64>, RedisError> {
+        self.counters.calls.add(1);
+        self.link.run(script, &[name], &numbers).await
+    }
+
     /// Tells the breaker, and whoever counts.
-    fn heard<T>(
+    pub(super) fn heard<T>(
         self: &Arc<Self>,
         name: &[u8],
         answer: Result<T, RedisError>,
@@ -305,93 +326,34 @@ impl Path {
         }
     }
 
-    /// The policy's decision.
-    fn stand_in(&self, key: &[u8], ask: Ask, asked: u64) -> Result<Grant, Denied> {
-        let limit = self.limit();
-        let told = |source, remaining: u64, retry_after| {
-            self.figures(source, remaining as i64, 0, retry_after)
-        };
-        // The next probe may find it back.
-        let pause = nanos(self.breaker.pause().as_micros() as u64);
-        if let Some(local) = &self.local {
-            let answer = match ask {
-                Ask::Take(n) => local.take(key, n),
-                Ask::UpTo(n) => local.take_up_to(key, n),
-                _ => local.look(key, asked),
-            };
-            return answer.map_err(|denied| match denied.is_never() && asked <= limit {
-                // It exceeds the share alone.
-                true => {
-                    Denied::new(asked, told(Source::Fallback, denied.remaining(), pause.max(1)))
-                }
-                false => denied,
-            });
-        }
-        let open = self.fallback == Fallback::Open;
-        let source = if open { Source::FailOpen } else { Source::FailClosed };
-        let granted = match ask {
-            Ask::UpTo(n) => n.min(limit),
-            _ => asked,
-        };
-        if granted > limit {
-            return Err(Denied::new(asked, told(source, 0, u64::MAX)));
-        }
-        if open || granted == 0 {
-            return Ok(Grant::new(granted, told(source, limit - granted, 0)));
-        }
-        Err(Denied::new(asked, told(source, 0, pause.max(1))))
-    }
-
-    fn figures(&self, source: Source, balance: i64, until_full: u64, retry_after: u64) -> Figures {
-        Figures {
-            state: balance.max(0) as u64,
-            now: nanos(until_full),
-            nanos: retry_after,
-            terms: self.terms.from(source),
-        }
+    pub(super) fn figures(
+        &self,
+        source: Source,
+        balance: i64,
+        until_full: u64,
+        retry_after: u64,
+    ) -> Figures {
+        figures(&self.terms, source, balance, until_full, retry_after)
     }
 }
 
-/// What a key owes. It does until it has been paid: if that cannot be known it is owed still, and, charged twice, less
-/// is admitted, not more.
-struct Owed<'a> {
-    local: &'a Local,
-    key: &'a [u8],
-    n: u64,
-}
-
-impl<'a> Owed<'a> {
-    fn of(local: &'a Local, key: &'a [u8]) -> Option<Self> {
-        let n = local.debt(key);
-        (n > 0).then_some(Self { local, key, n })
-    }
-}
-
-impl Drop for Owed<'_> {
-    fn drop(&mut self) {
-        if self.n > 0 {
-            self.local.owe(self.key, self.n);
-        }
-    }
-}
-
-/// Lets those who wait for a call have their turn when it is over.
-struct GiveOn<'a> {
-    path: &'a Arc<Path>,
-    combine: &'a Arc<Combine>,
-    name: &'a [u8],
-}
-
-impl Drop for GiveOn<'_> {
-    fn drop(&mut self) {
-        if let Some(waiters) = self.combine.next(self.name) {
-            let (path, combine) = (Arc::clone(self.path), Arc::clone(self.combine));
-            self.path.runtime.spawn(path.take_for(combine, self.name.to_vec(), waiters));
-        }
+/// What is told of a limit. Times are in microseconds, but the last in nanoseconds.
+pub(super) fn figures(
+    terms: &Terms,
+    source: Source,
+    balance: i64,
+    until_full: u64,
+    retry_after: u64,
+) -> Figures {
+    Figures {
+        state: balance.max(0) as u64,
+        now: nanos(until_full),
+        nanos: retry_after,
+        terms: terms.from(source),
     }
 }
 
 /// Of microseconds under 2^53, which is what a debt and a burst add up to.
-fn nanos(us: u64) -> u64 {
+pub(super) fn nanos(us: u64) -> u64 {
     us.saturating_mul(1_000)
 }

@@ -14,13 +14,18 @@ end
 -- A debt over the burst is noted: a clock set back makes no debt larger than it was.
 local function put(us, part)
     local full = now + us
-    local value = full
-    if is_over(us, part, burst, burst_part) then
+    local value, till, till_part = full, full, part
+    if promised > 0 and is_over(promised, promised_part, now, 0) then
+        value = string.format('%.0f:%.0f:%.0f:%.0f:%.0f', full, part, us, promised, promised_part)
+        if is_over(promised, promised_part, full, part) then
+            till, till_part = promised, promised_part
+        end
+    elseif is_over(us, part, burst, burst_part) then
         value = string.format('%.0f:%.0f:%.0f', full, part, us)
     elseif part > 0 then
         value = string.format('%.0f:%.0f', full, part)
     end
-    call('SET', key, value, 'PXAT', math.ceil((full + math.min(part, 1)) / 1000))
+    call('SET', key, value, 'PXAT', math.ceil((till + math.min(till_part, 1)) / 1000))
 end
 
 -- It is put right, or it would stay so until the clock is again where it was.

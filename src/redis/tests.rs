@@ -11,19 +11,20 @@ pub(super) mod server;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod joint;
+mod kept;
+mod oracle;
+mod places;
+
 use super::builder::fingerprint;
-use super::kernel;
-use super::link::{Lua, Reply};
-use super::units::{Ask, Flow, LONGEST_DEBT, Units};
+use super::units::{Ask, Units};
 use crate::error::QuotaError;
 use crate::quota::Quota;
-use ::redis::Pipeline;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
-use server::Server;
-use support::{Model, exact as whole, floor, quota};
+use support::quota;
 
 /// 2026-01-01, in microseconds.
 pub(super) const START: u64 = 1_767_225_600_000_000;
@@ -61,71 +62,21 @@ impl Random {
     }
 }
 
-/// How the scripts of buckets let a key expire.
-const EXPIRY: &[&str] =
-    &[", 'PXAT', math.ceil((full + math.min(part, 1)) / 1000)", ", 'PXAT', math.ceil(full / 1000)"];
-
-/// The script with a time of the test's own, and with keys that do not expire by the server's clock.
-pub(super) fn timed(code: &str, expiry: &[&str]) -> String {
-    let time = "call('TIME')";
-    assert!(code.contains(time), "{code}");
-    let code = code.replace(&format!("redis.{time}"), time);
-    let code = code.replace(time, "{ARGV[#ARGV - 1], ARGV[#ARGV]}");
-    let code = expiry.iter().fold(code, |code, expiry| code.replace(expiry, ""));
-    assert!(!code.contains("PXAT"), "{code}");
-    code
-}
-
-/// A key as the scripts keep it: the time to full, its parts, and a debt over the burst.
-#[derive(Clone, Copy, Debug, Default)]
-struct Kept(Option<(u64, u64, Option<u64>)>);
-
-impl Kept {
-    /// What is missing at a time.
-    fn debt(&self, units: &Units, now: u64) -> u128 {
-        let Some((full, part, noted)) = self.0 else { return 0 };
-        let Some(us) = full.checked_sub(now) else { return 0 };
-        match noted {
-            Some(noted) => units.in_parts(Flow { us: us.min(noted), part }),
-            None => units.in_parts(Flow { us, part }).min(units.burst()),
-        }
-    }
-
-    /// What a clock that was set back has made more than can be missing is put right.
-    fn heal(&mut self, units: &Units, now: u64) {
-        let debt = self.debt(units, now);
-        if self.0.is_some_and(|(full, part, _)| {
-            full.checked_sub(now).is_some_and(|us| units.in_parts(Flow { us, part }) > debt)
-        }) {
-            self.keep(units, now, debt);
-        }
-    }
-
-    /// What is kept of a debt; a full bucket is not.
-    fn keep(&mut self, units: &Units, now: u64, debt: u128) {
-        let Flow { us, part } = units.flow(debt);
-        self.0 = (debt > 0).then(|| (now + us, part, (debt > units.burst()).then_some(us)));
-    }
-
-    fn text(&self) -> Option<String> {
-        self.0.map(|kept| match kept {
-            (full, part, Some(noted)) => format!("{full}:{part}:{noted}"),
-            (full, 0, None) => format!("{full}"),
-            (full, part, None) => format!("{full}:{part}"),
-        })
-    }
-}
-
-/// What a bucket is asked by chance.
-pub(super) fn any_ask(random: &mut Random, limit: u64) -> Ask {
-    let n = match random.below(8) {
+/// One at, below or over the limit, or anything.
+fn any_count(random: &mut Random, limit: u64) -> u64 {
+    match random.below(8) {
         0 => 0,
         1 => limit,
         2 => limit.saturating_add(1),
         3 => random.next() >> random.below(64),
         4 | 5 => 1,
         _ => random.below(limit) + 1,
-    };
+    }
+}
+
+/// What a limiter is asked by chance.
+pub(super) fn any_ask(random: &mut Random, limit: u64) -> Ask {
+    let n = any_count(random, limit);
     match random.below(12) {
         0 => Ask::Charge(n),
         1 => Ask::Refund(n),
@@ -135,164 +86,23 @@ pub(super) fn any_ask(random: &mut Random, limit: u64) -> Ask {
     }
 }
 
-/// How much later it is asked next, in microseconds: not at all, a little, until about full, or longer than that.
-fn any_pause(random: &mut Random, units: &Units) -> u64 {
-    let burst = units.until_full(units.burst());
-    match random.below(6) {
-        0 | 1 => 0,
-        2 => random.below(3),
-        3 => random.below(burst / 3 + 2),
-        4 => units.until_full(units.cost(1)),
-        _ => random.below(burst + 2),
-    }
+/// How many times as long a test by chance shall take: 1 unless `SLUICEGATE_REDIS_LONG` says otherwise.
+fn long() -> u64 {
+    let long = std::env::var("SLUICEGATE_REDIS_LONG");
+    long.map_or(1, |long| long.parse().expect("SLUICEGATE_REDIS_LONG is a number"))
 }
 
-/// Runs calls in a pipeline, and says what was missing before each.
-fn run(client: &mut ::redis::Connection, pipeline: &Pipeline) -> Vec<Flow> {
-    let answers: Result<Vec<Reply>, _> = pipeline.query(client);
-    let answers = answers.map_err(|error| error.to_string().chars().take(200).collect::<String>());
-    // Of one part there is but the one number.
-    answers.unwrap().into_iter().map(|Reply([us, part, ..], _)| Flow { us, part }).collect()
-}
-
-fn add_call(
-    pipeline: &mut Pipeline,
-    digests: &Digests,
-    units: &Units,
-    key: &str,
-    ask: Ask,
-    now: u64,
-) {
-    let (script, numbers) = kernel::call(units, ask);
-    let digest = digests.of(script);
-    let call = pipeline.cmd("EVALSHA").arg(digest).arg(1).arg(key).arg(numbers);
-    call.arg(now / 1_000_000).arg(now % 1_000_000);
-}
-
-/// The digests of the timed scripts, which the server has loaded.
-struct Digests(Vec<(&'static str, String)>);
-
-impl Digests {
-    fn load(client: &mut ::redis::Connection) -> Self {
-        let all = [
-            &kernel::TAKE,
-            &kernel::WHOLE,
-            &kernel::EACH,
-            &kernel::UP_TO,
-            &kernel::CHARGE,
-            &kernel::REFUND,
-            &kernel::LOOK,
-        ];
-        let load = |script: &&'static Lua| {
-            let timed = timed(script.code, EXPIRY);
-            let digest = ::redis::cmd("SCRIPT").arg("LOAD").arg(timed).query(client).unwrap();
-            (script.code, digest)
-        };
-        Self(all.iter().map(load).collect())
-    }
-
-    fn of(&self, script: &Lua) -> &str {
-        &self.0.iter().find(|(code, _)| *code == script.code).unwrap().1
-    }
-}
-
-/// The model's decision, held against that in Rust; what is missing from the model then.
-fn hold_against(model: &mut Model, units: &Units, debt: u128, ask: Ask, about: &str) {
-    let settled = units.settle(debt, ask);
-    let balance = i64::try_from(floor(&model.tokens)).unwrap_or(i64::MIN);
-    assert_eq!(units.balance(debt), balance, "{about}");
-    let wait = |asked: u64| {
-        let wait = model.wait(asked).map(|nanos| (nanos + 999) / 1_000);
-        assert_eq!(units.until(debt, asked).map(i128::from), wait, "{about}");
-    };
-    match ask {
-        Ask::Take(n) | Ask::Look(n) => {
-            wait(n);
-            assert_eq!(settled.granted.is_some(), model.peek(n), "{about}");
-            if settled.granted.is_some() && ask == Ask::Take(n) {
-                assert!(model.take(n), "{about}");
-            }
-        }
-        Ask::UpTo(n) => {
-            wait(n.min(1));
-            assert_eq!(settled.granted.unwrap_or(0), model.take_up_to(n), "{about}");
-        }
-        Ask::Charge(n) => model.charge(n),
-        Ask::Refund(n) => model.refund(n),
-    }
-    if matches!(ask, Ask::Look(_)) {
-        return;
-    }
-    // A charge beyond the longest debt is not recorded.
-    let longest = units.in_parts(Flow { us: LONGEST_DEBT, part: 0 });
-    if settled.debt == longest {
-        let rest = whole(longest) / whole(units.cost(1));
-        model.tokens = &model.burst - rest;
-    }
-    let full = (model.until_full() + 999) / 1_000;
-    assert_eq!(i128::from(units.until_full(settled.debt)), full, "{about}");
-}
-
-/// Asks buckets by chance, each of `keys` so many times, of every quota; and what the scripts answer and keep is what
-/// the decisions in Rust say. If `exactly`, those are held against the rational model.
-fn ask_by_chance(seed: u64, keys: u64, times: u64, exactly: bool) {
-    let server = Server::start(&[]);
-    let mut client = server.client();
-    let digests = Digests::load(&mut client);
-    let mut random = Random(seed);
-    for quota in quotas() {
-        let units = Units::new(&quota).unwrap();
-        let mut pipeline = Pipeline::new();
-        let (mut expected, mut kept) = (Vec::new(), Vec::new());
-        for key in 0..keys {
-            let name = format!("{quota}:{key}");
-            let (mut now, mut bucket, mut model) = (START, Kept::default(), Model::new(&quota));
-            for _ in 0..times {
-                // Within the years that the numbers are made for.
-                now += any_pause(&mut random, &units).min(((1 << 52) - START) / times);
-                // The model knows no clock that is set back.
-                if !exactly && random.below(16) == 0 {
-                    now = now.saturating_sub(any_pause(&mut random, &units)).max(START);
-                }
-                let ask = any_ask(&mut random, units.limit());
-                add_call(&mut pipeline, &digests, &units, &name, ask, now);
-                bucket.heal(&units, now);
-                let debt = bucket.debt(&units, now);
-                let settled = units.settle(debt, ask);
-                if exactly {
-                    let about = format!("{quota:?} {ask:?} at {now}, {debt} missing");
-                    hold_against(model.flow((now - START) * 1_000), &units, debt, ask, &about);
-                }
-                let writes = !matches!(ask, Ask::Look(_) | Ask::Charge(0) | Ask::Refund(0));
-                if writes && settled.granted.is_some_and(|n| n > 0) {
-                    bucket.keep(&units, now, settled.debt);
-                }
-                expected.push((units.flow(debt), ask, now));
-            }
-            kept.push((name, bucket.text()));
-        }
-        for (answer, (expected, ask, now)) in run(&mut client, &pipeline).into_iter().zip(expected)
-        {
-            assert_eq!(answer, expected, "{quota:?} {ask:?} at {now}");
-        }
-        for (name, text) in kept {
-            let in_server: Option<String> =
-                ::redis::cmd("GET").arg(&name).query(&mut client).unwrap();
-            assert_eq!(in_server, text, "{name}");
-        }
-    }
-}
-
-/// 66,000 operations.
-#[test]
-fn scripts_decide_as_the_kernel_and_the_rational_model() {
-    ask_by_chance(0x9E37_79B9_7F4A_7C15, 20, 300, true);
-}
-
-/// 220,000 operations.
-#[test]
-fn scripts_decide_as_the_kernel_also_on_a_clock_that_is_set_back() {
-    ask_by_chance(0xD1B5_4A32_D192_ED03, 50, 400, false);
+/// The script with a time of the test's own, and with keys that do not expire by the server's clock.
+pub(super) fn timed(code: &str, expiry: &[&str]) -> String {
+    let time = "call('TIME')";
+    assert!(code.contains(time), "{code}");
+    let code = code.replace(&format!("redis.{time}"), time);
+    // The last two numbers are the time.
+    let code = code.replace(time, "{ARGV[#ARGV - 1], ARGV[#ARGV]}");
+    let code = code.replace("i = 4, #ARGV,", "i = 4, #ARGV - 2,");
+    let code = expiry.iter().fold(code, |code, expiry| code.replace(expiry, ""));
+    assert!(!code.contains("PXAT"), "{code}");
+    code
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Units {
         self.token.saturating_mul(n.into()).min(self.longest_debt())
     }
 
-    fn longest_debt(&self) -> u128 {
+    pub(super) fn longest_debt(&self) -> u128 {
         u128::from(LONGEST_DEBT) * u128::from(self.parts)
     }
 

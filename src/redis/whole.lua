@@ -6,7 +6,7 @@ local time, held = call('TIME'), call('GET', key)
 local now = time[1] * 1000000 + time[2]
 local full, burst = held and tonumber(held), ARGV[1] + 0
 -- A bucket that has nothing noted, and not more missing than there can be.
-if not held or (full and full - now <= burst) then
+if not held or (full and full >= 0 and full - now <= burst) then
     local debt = 0
     if held and full > now then
         debt = full - now

@@ -122,7 +122,7 @@ impl LeasedBuilder {
     ///
     /// - [`RedisError::Quota`]: the burst is less than 4 tokens for each node, which is too few to lease (take a larger
     ///   one, or a [`RedisLimiter`] alone); a capacity of 0 or over 2^40;
-    /// - [`RedisError::Configuration`]: no nodes, or a lease shorter than 10 ms or longer than 4 minutes.
+    /// - [`RedisError::Configuration`]: no nodes, several limits at once, or a lease shorter than 10 ms or longer than 4 minutes.
     ///
     /// # Panics
     ///
@@ -136,6 +136,9 @@ impl LeasedBuilder {
             return wrong(
                 "leases are of token and leaky buckets: what a window has left ends with it",
             );
+        }
+        if redis.quotas().len() > 1 {
+            return wrong("leases are of one limit, not of several at once");
         }
         if self.lease_for < SHORTEST || nanos(self.lease_for) >> TICK_BITS >= LONGEST {
             return wrong("a lease must hold for 10 ms to 4 minutes");

@@ -1,0 +1,119 @@
+//! Places in the line of a bucket: the decisions, and how a server is asked for them.
+//!
+//! A place is a charge into the future, as in the local limiters: whoever asks later stands behind. It is known by
+//! the time at which the bucket would be full after it, its *end*; it is due a burst before that.
+//!
+//! ```text
+//!   reserve n:   debt -> debt + n        if that is at most the reach: the burst, and as long as somebody waits
+//!   give up n:   debt -> debt - back     back = n - behind, behind = the line's end - the place's end
+//! ```
+//!
+//! Where the line ends is not the debt's to say once a place with others behind it was given up: they keep their
+//! moments, while the debt is less. So the furthest end that is still promised is kept beside it. Without it (as in Go's
+//! x/time/rate) a window may admit more than a burst and what has flowed.
+
+use super::kernel::{Call, cost, head};
+use super::link::{Lua, lua};
+use super::units::{Flow, Units};
+use core::time::Duration;
+
+pub(super) static RESERVE: Lua = lua!("debt.lua", "put.lua", "reserve.lua");
+pub(super) static UNDO: Lua = lua!("debt.lua", "put.lua", "back.lua", "undo.lua");
+pub(super) static RESET: Lua = lua!("debt.lua", "put.lua", "back.lua", "reset.lua");
+
+/// Where a place is in its line: the time at which the bucket would be full after it, since 1970.
+pub(super) type End = Flow;
+
+/// A line as a server saw it before a place was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// What is missing, in parts.
+    pub(super) debt: u128,
+    /// In microseconds since 1970.
+    pub(super) now: u64,
+    /// Where the last place is that somebody may hold.
+    pub(super) last: End,
+}
+
+impl Line {
+    pub(super) fn of(units: &Units, answer: &[u64]) -> Option<Self> {
+        let &[us, part, now, last_us, last_part] = answer else { return None };
+        let last = End { us: last_us, part: last_part };
+        Some(Self { debt: units.in_parts(Flow { us, part }), now, last })
+    }
+}
+
+impl Units {
+    /// How far a bucket may go into debt for one who waits for at most so many tokens, and within that time: in parts.
+    pub(super) fn reach(&self, tokens: u64, within: Option<Duration>) -> u128 {
+        let longest = self.cost(tokens);
+        let within = within.map(|within| within.as_micros().saturating_mul(self.parts().into()));
+        let longest = within.map_or(longest, |within| within.min(longest));
+        (self.burst() + longest).min(self.longest_debt())
+    }
+
+    /// What is missing with a place for `n`; `None` if there is none.
+    pub(super) fn reserve(&self, debt: u128, n: u64, reach: u128) -> Option<u128> {
+        let after = debt + self.cost(n);
+        (after <= reach).then_some(after)
+    }
+
+    /// Microseconds until there is a place for `n`.
+    pub(super) fn until_place(&self, debt: u128, n: u64, reach: u128) -> u64 {
+        self.until_full((debt + self.cost(n)).saturating_sub(reach))
+    }
+
+    /// Microseconds until a place is due which left so much missing.
+    pub(super) fn until_due(&self, debt: u128) -> u64 {
+        self.until_full(debt.saturating_sub(self.burst()))
+    }
+
+    /// Where the place is that left so much missing.
+    pub(super) fn end(&self, debt: u128, now: u64) -> End {
+        let Flow { us, part } = self.flow(debt);
+        End { us: now.saturating_add(us), part }
+    }
+
+    pub(super) fn is_due(&self, end: End, now: u64) -> bool {
+        self.in_parts(end) <= self.in_parts(End { us: now, part: 0 }) + self.burst()
+    }
+
+    /// What comes back, in parts, if `n` tokens of a place are given up.
+    ///
+    /// Nothing if the line ends before the place: it has lost it, to a reset or a refund, or the server its data.
+    pub(super) fn give_up(&self, line: Line, end: End, n: u64) -> u128 {
+        if self.is_due(end, line.now) || line.last < end {
+            return 0;
+        }
+        let behind = self.in_parts(line.last) - self.in_parts(end);
+        self.cost(n).saturating_sub(behind).min(line.debt)
+    }
+
+    /// Whole tokens in so many parts, rounded down.
+    pub(super) fn whole(&self, parts: u128) -> u64 {
+        // No more than a request had, all of which costs less than 2^105.
+        (parts / self.cost(1)) as u64
+    }
+}
+
+pub(super) fn call_reserve(units: &Units, n: u64, reach: u128) -> Call {
+    let mut numbers = head(units, 4);
+    numbers.extend(cost(units, n));
+    let Flow { us, part } = units.flow(reach);
+    numbers.extend([us, part]);
+    (&RESERVE, numbers)
+}
+
+pub(super) fn call_undo(units: &Units, end: End, n: u64) -> Call {
+    let mut numbers = head(units, 4);
+    numbers.extend([end.us, end.part]);
+    numbers.extend(cost(units, n));
+    (&UNDO, numbers)
+}
+
+/// `most` is the most tokens that one place can have.
+pub(super) fn call_reset(units: &Units, most: u64) -> Call {
+    let mut numbers = head(units, 2);
+    numbers.extend(cost(units, most));
+    (&RESET, numbers)
+}
