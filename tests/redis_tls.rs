@@ -70,6 +70,36 @@ async fn a_trusted_server_is_asked_over_tls_and_found_again() {
     }
 }
 
+#[cfg(feature = "redis-cluster")]
+#[tokio::test]
+async fn the_nodes_of_a_cluster_are_asked_over_tls() {
+    let authority = Authority::new();
+    let bus = server::free_port().to_string();
+    let options = [
+        "--cluster-enabled",
+        "yes",
+        "--cluster-port",
+        &bus,
+        "--tls-cluster",
+        "yes",
+        "--tls-auth-clients",
+        "no",
+    ];
+    let there = TlsServer::start(&authority, &["127.0.0.1"], &options);
+    let mut client = there.server.client();
+    redis::cmd("CLUSTER").arg("ADDSLOTSRANGE").arg(0).arg(16_383).exec(&mut client).unwrap();
+    let url = format!("rediss-cluster://127.0.0.1:{}", there.port);
+    let limiter = trusting(&authority).connect(&url).await.unwrap();
+    let began = Instant::now();
+    while let Err(error) = limiter.check("a").await {
+        // It takes a moment to know that it has them.
+        assert!(error.to_string().contains("CLUSTERDOWN") && began.elapsed() < PATIENT, "{error}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (_, text) = refused(builder(), &url).await;
+    assert!(text.contains("`root_certificates`"), "{text}");
+}
+
 #[tokio::test]
 async fn who_asks_may_have_to_show_a_certificate() {
     let authority = Authority::new();

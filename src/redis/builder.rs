@@ -98,6 +98,9 @@ impl RedisBuilder {
     /// A connection that is lost later is made anew without being asked for; calls fail meanwhile. `rediss://` asks over TLS,
     /// in a build with the feature `redis-tls`; with `#insecure` at its end whoever answers there is trusted.
     ///
+    /// A cluster is `redis-cluster://[[user]:password@]host[:port][,host[:port]...]`, some of its nodes, or `rediss-cluster://`, in
+    /// a build with the feature `redis-cluster`.
+    ///
     /// # Errors
     ///
     /// - [`RedisError::Quota`]: the burst takes over 71 years to flow;

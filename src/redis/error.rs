@@ -83,9 +83,30 @@ impl RedisError {
             ErrorKind::Parse => Self::Connection(text),
             ErrorKind::AuthenticationFailed => Self::Configuration(LOGIN_REFUSED.to_string()),
             ErrorKind::Server(ServerErrorKind::BusyLoading) => Self::Unavailable(text),
+            // Nobody has run it.
+            ErrorKind::ClusterConnectionNotFound => {
+                Self::Unavailable(error.detail().unwrap_or_default().to_string())
+            }
+            ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => {
+                Self::Configuration(ONE_NODE.to_string())
+            }
             _ if is_passing(&text) => Self::Unavailable(text),
             _ => Self::Configuration(text),
         }
+    }
+
+    /// What a server at this address says to who takes it for a node of a cluster.
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn of_cluster(
+        error: &::redis::RedisError,
+        server: &::redis::ConnectionAddr,
+    ) -> Self {
+        if text(error).contains("cluster support disabled") {
+            return Self::Configuration(alloc::format!(
+                "{server} is no node of a cluster: its URL must begin with redis:// or rediss://"
+            ));
+        }
+        Self::of_connecting(error, &server.to_string())
     }
 
     /// The failure to connect to a server at this address.
@@ -136,6 +157,8 @@ const LOGIN: [&str; 3] = ["WRONGPASS", "NOAUTH", "NOPERM"];
 const LOGIN_REFUSED: &str =
     "the server refuses the login: the user or the password in the URL is wrong or missing";
 
+const ONE_NODE: &str = "the server is one node of a cluster: the URL must begin with redis-cluster:// or rediss-cluster://";
+
 fn is_passing(text: &str) -> bool {
     has_word(text, &PASSING) || text.contains("max number of clients")
 }
@@ -144,6 +167,12 @@ fn is_passing(text: &str) -> bool {
 pub(super) fn may_be_of_handshake(error: &::redis::RedisError) -> bool {
     let text = text(error);
     error.kind() != ErrorKind::Io && !has_word(&text, &PASSING) && !has_word(&text, &OF_SCRIPTS)
+}
+
+/// Whether it is of a script that has run, or is not there.
+#[cfg(feature = "redis-cluster")]
+pub(super) fn is_of_script(error: &::redis::RedisError) -> bool {
+    error.code().is_some() && has_word(&text(error), &OF_SCRIPTS)
 }
 
 /// What a script fails with that is not passing.

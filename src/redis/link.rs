@@ -32,8 +32,8 @@ pub(super) struct Link {
     deadline: Duration,
 }
 
-/// The manager makes a lost connection anew. But a handshake that the server refuses it takes for its last, and answers
-/// with that for ever: then it is replaced.
+/// A lost connection is made anew by itself. But one whose handshake the server refuses takes that for its last word, and
+/// answers with it for ever: then it is replaced.
 struct Managed {
     connection: Connection,
     /// How many there were before.
@@ -105,7 +105,7 @@ impl Link {
         command.arg("DEL").arg(key);
         self.within_deadline(async {
             let (mut connection, replaced) = self.current();
-            let answer = send(&mut connection, &command).await;
+            let answer = send(&mut connection, &command, key).await;
             self.judge(&answer, replaced);
             answer
         })
@@ -164,8 +164,10 @@ async fn evaluate<T: FromRedisValue>(
         command.arg(name).arg(script).arg(1).arg(key).arg(numbers);
         command
     };
-    match send(connection, &command("EVALSHA", &script.digest)).await {
-        Err(error) if is_no_script(&error) => send(connection, &command("EVAL", script.code)).await,
+    match send(connection, &command("EVALSHA", &script.digest), key).await {
+        Err(error) if is_no_script(&error) => {
+            send(connection, &command("EVAL", script.code), key).await
+        }
         answer => answer,
     }
 }
@@ -173,8 +175,9 @@ async fn evaluate<T: FromRedisValue>(
 async fn send<T: FromRedisValue>(
     connection: &mut Connection,
     command: &Cmd,
+    key: &[u8],
 ) -> Result<T, ::redis::RedisError> {
-    Ok(::redis::from_redis_value(connection.send(command).await?)?)
+    Ok(::redis::from_redis_value(connection.send(command, key).await?)?)
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Limits that all machines share, in Redis.
 //!
 //! Exact mode: a decision is a script in the server. `units.rs` has the numbers and the pure decisions, the `*.lua` the
-//! same for the server, `link.rs` the connection, `connection.rs` how it is made.
+//! same for the server, `link.rs` the connection, `connection.rs` how it is made, `cluster.rs` that to a cluster.
 
 mod builder;
+#[cfg(feature = "redis-cluster")]
+mod cluster;
 mod connection;
 mod error;
 mod exact;
