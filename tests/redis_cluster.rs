@@ -102,27 +102,24 @@ async fn decisions_stay_exact_while_slots_move() {
             }
         });
     }
-    let mut seen = 0;
-    let moving = tokio::task::spawn_blocking({
-        let slots: Vec<_> = keys.iter().map(|key| cluster.slot(&limiter.key(key))).collect();
-        let granted = Arc::clone(&granted);
-        move || {
-            for _ in 0..rounds() {
-                for &slot in &slots {
-                    let home = first_master(slot);
-                    for path in [[home, (home + 1) % 3], [(home + 1) % 3, more], [more, home]] {
-                        cluster.migrate(slot, path[0], path[1]);
-                        // The tasks have asked since.
-                        let now = granted.load(Ordering::Relaxed);
-                        seen = now.max(seen + 1);
-                        cluster::until("nobody is answered", || {
-                            granted.load(Ordering::Relaxed) >= seen + 16
-                        });
-                    }
+    let slots: Vec<_> = keys.iter().map(|key| cluster.slot(&limiter.key(key))).collect();
+    let answered = Arc::clone(&granted);
+    let moving = tokio::task::spawn_blocking(move || {
+        // So many that a task whose call would not end would be missed.
+        let until_more_are_answered = || {
+            let more = answered.load(Ordering::Relaxed) + 200;
+            cluster::until("nobody is answered", || answered.load(Ordering::Relaxed) >= more);
+        };
+        for _ in 0..rounds() {
+            for &slot in &slots {
+                let home = first_master(slot);
+                for path in [[home, (home + 1) % 3], [(home + 1) % 3, more], [more, home]] {
+                    cluster.migrate(slot, path[0], path[1], until_more_are_answered);
+                    until_more_are_answered();
                 }
             }
-            cluster
         }
+        cluster
     });
     let _cluster = moving.await.unwrap();
     stop.store(true, Ordering::Relaxed);

@@ -163,8 +163,9 @@ impl Cluster {
         redis::cmd("CLUSTER").arg("KEYSLOT").arg(key).query(&mut self.client(0)).unwrap()
     }
 
-    /// Gives a slot to another master, with all that is in it, as `redis-cli --cluster reshard` does.
-    pub fn migrate(&self, slot: u64, from: usize, to: usize) {
+    /// Gives a slot to another master, with all that is in it, as `redis-cli --cluster reshard` does; and does something
+    /// when the keys are there and the slot is not.
+    pub fn migrate(&self, slot: u64, from: usize, to: usize, midway: impl FnOnce()) {
         let (mut source, mut target) = (self.client(from), self.client(to));
         let (source_id, target_id) = (self.id(from), self.id(to));
         tell::<()>(&mut target, &format!("CLUSTER SETSLOT {slot} IMPORTING {source_id}"));
@@ -184,6 +185,7 @@ impl Cluster {
                 .arg("KEYS");
             migrate.arg(keys).query::<()>(&mut source).unwrap();
         }
+        midway();
         // The new master first, so that the slot always has one.
         for client in [&mut target, &mut source] {
             tell::<()>(client, &format!("CLUSTER SETSLOT {slot} NODE {target_id}"));
