@@ -9,20 +9,25 @@ mod cluster;
 mod fakes;
 #[path = "support/redis.rs"]
 mod server;
+#[path = "support/stalls.rs"]
+mod stalls;
 
 use cluster::{Cluster, SLOTS, first_master, tell};
 use fakes::cutting;
 use server::Server;
 use sluicegate::{Quota, RedisError, RedisLimiter};
+use stalls::Watch;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// On a machine that has much else to do a test's calls may take long.
-const PATIENT: Duration = Duration::from_secs(20);
+const PATIENT: Duration = Duration::from_secs(60);
 /// Of calls that are to miss it.
 const DEADLINE: Duration = Duration::from_millis(100);
+/// Of whom nobody answers; some others do, before.
+const SOON: Duration = Duration::from_secs(2);
 /// What a call may take longer than its deadline, on such a machine.
 const LATE: Duration = Duration::from_millis(700);
 
@@ -138,7 +143,8 @@ async fn decisions_stay_exact_while_slots_move() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_is_lost_is_a_burst_more_at_most_and_only_its_keys_notice() {
     for round in 0..rounds().max(2) {
-        let mut cluster = Cluster::start(&[]);
+        let mut cluster = Cluster::start(&["--cluster-node-timeout", "1000"]);
+        let elections = cluster.epoch();
         let impatient = connect(&cluster.url(), 50, DEADLINE).await;
         let patient = connect(&cluster.url(), 50, PATIENT).await;
         let keys: Vec<_> = (0..12).map(|n| format!("round {round}, user {n}")).collect();
@@ -152,15 +158,15 @@ async fn a_master_that_is_lost_is_a_burst_more_at_most_and_only_its_keys_notice(
             tasks.spawn(async move {
                 let (mut admitted, mut failed) = (0, 0);
                 while !stop.load(Ordering::Relaxed) {
-                    let began = Instant::now();
+                    let watch = Watch::start();
                     let answer = limiter.check(&key).await;
+                    assert!(!of_lost || watch.is_within(DEADLINE + LATE), "{answer:?}");
                     match answer {
                         Ok(_) => admitted += 1,
                         Err(RedisError::Denied(_)) => {}
                         Err(error) if of_lost && error.is_degraded() => failed += 1,
                         Err(error) => panic!("{key}: {error:?}"),
                     }
-                    assert!(!of_lost || began.elapsed() < DEADLINE + LATE, "{:?}", began.elapsed());
                     // So that the buckets are not empty when it happens.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
@@ -198,10 +204,13 @@ async fn a_master_that_is_lost_is_a_burst_more_at_most_and_only_its_keys_notice(
             assert!(began.elapsed() < PATIENT, "not found again");
         }
         stop.store(true, Ordering::Relaxed);
+        let elections = cluster.epoch() - elections;
         let mut any_failed = false;
         while let Some(task) = tasks.join_next().await {
             let (of_lost, admitted, failed) = task.unwrap();
-            assert!(admitted <= if of_lost { 100 } else { 50 }, "{admitted} of a burst of 50");
+            // A machine that stands still for a second looks like a dead master to the others.
+            let lost_sets = if elections > 1 { elections } else { u64::from(of_lost) };
+            assert!(admitted <= 50 * (1 + lost_sets), "{admitted} of a burst of 50");
             any_failed |= failed > 0;
         }
         assert!(any_failed, "nobody noticed");
@@ -281,7 +290,11 @@ async fn a_login_that_a_node_refuses_later_is_told_and_tried_again() {
 
 /// What connecting fails with, which never says what the URL does.
 async fn refused(url: &str) -> RedisError {
-    let builder = RedisLimiter::builder(SLOW).connect_timeout(Duration::from_secs(2));
+    refused_within(url, PATIENT).await
+}
+
+async fn refused_within(url: &str, within: Duration) -> RedisError {
+    let builder = RedisLimiter::builder(SLOW).connect_timeout(within);
     let error = builder.connect(url).await.unwrap_err();
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
     error
@@ -326,9 +339,11 @@ async fn mistakes_are_each_told_in_a_sentence() {
     let silent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = silent.local_addr().unwrap().port();
     tell::<()>(&mut login(&node), &format!("CONFIG SET cluster-announce-port {port}"));
-    let error = refused(&format!("redis-cluster://:hunter2@127.0.0.1:{}", node.port())).await;
+    let url = format!("redis-cluster://:hunter2@127.0.0.1:{}", node.port());
+    let error = refused_within(&url, SOON).await;
     says(&error, &format!("a node that the cluster names, 127.0.0.1:{port}"));
-    let error = refused(&format!("redis-cluster://:hunter2@127.0.0.1:{port}")).await;
+    let url = format!("redis-cluster://:hunter2@127.0.0.1:{port}");
+    let error = refused_within(&url, SOON).await;
     says(&error, &format!("cannot connect to 127.0.0.1:{port} within 2s"));
 
     for bad in ["", "a,,b", ":x", "hunter2@", "a/1", "a,redis-cluster://hunter2"] {

@@ -5,18 +5,19 @@
 //! reached, the calls to all others wait. Here a call is sent again only by a node's own word that it has not run it, `ASKING`
 //! goes in one pipeline with what it is for, and each node stands for itself.
 
+mod directory;
 mod learn;
 mod slots;
 
 use super::connection::Maker;
 use super::error::{RedisError, is_of_script, may_be_of_handshake};
-
 use ::redis::aio::ConnectionManager;
 use ::redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline, ServerErrorKind, Value};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
+pub(super) use directory::{Directory, Roster};
 use slots::{Address, Redirect, SLOTS, redirect, slot};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
@@ -26,13 +27,10 @@ use tokio::time::{sleep, timeout};
 /// on its way to, and as much again.
 const REDIRECTS: u32 = 5;
 
-/// The least time between two such questions.
+/// The least time between two questions of whose the slots are.
 const CALM: Duration = Duration::from_millis(50);
 
 const NOBODY: u16 = u16::MAX;
-
-/// Who it is that cannot be connected to.
-const NAMED: &str = "a node that the cluster names, ";
 
 /// Clones share it.
 #[derive(Clone)]
@@ -40,8 +38,7 @@ pub(super) struct Cluster(Arc<Shared>);
 
 struct Shared {
     maker: Maker,
-    /// Any of them may be of it no longer.
-    seeds: Vec<ConnectionInfo>,
+    roster: Roster,
     map: Mutex<Map>,
     /// For whoever drops a call outside of one.
     runtime: Handle,
@@ -71,10 +68,7 @@ struct Node {
 
 impl Cluster {
     /// Asks those that are named in the URL, and connects to all that they name.
-    pub(super) async fn connect(
-        seeds: &[ConnectionInfo],
-        maker: &Maker,
-    ) -> Result<Self, RedisError> {
+    pub(super) async fn connect(roster: &Roster, maker: &Maker) -> Result<Self, RedisError> {
         let map = Map {
             nodes: Vec::new(),
             owners: alloc::vec![NOBODY; SLOTS],
@@ -84,7 +78,7 @@ impl Cluster {
         };
         let cluster = Self(Arc::new(Shared {
             maker: maker.clone(),
-            seeds: seeds.to_vec(),
+            roster: roster.clone(),
             map: Mutex::new(map),
             runtime: Handle::current(),
         }));
@@ -103,12 +97,12 @@ impl Cluster {
 
     /// Nobody has answered: neither those of the URL, or else none that they name.
     fn silent(&self) -> RedisError {
-        let Shared { maker, seeds, .. } = &*self.0;
-        let node = self.map().nodes.first().and_then(|node| self.info(&node.address));
-        match (node, seeds.first()) {
-            (Some(node), _) => maker.silent(node.addr(), NAMED),
+        let Shared { maker, roster, .. } = &*self.0;
+        let node = self.map().nodes.first().map(|node| self.info(&node.address));
+        match (node, roster.seeds.first()) {
+            (Some(node), _) => maker.silent(node.addr(), roster.directory.named()),
             (None, Some(seed)) => maker.silent(seed.addr(), ""),
-            (None, None) => nowhere(),
+            (None, None) => roster.directory.nowhere(),
         }
     }
 
@@ -202,21 +196,20 @@ impl Cluster {
     }
 
     fn lazy(&self, address: &Address) -> Result<ConnectionManager, ::redis::RedisError> {
-        let made = self.info(address).and_then(|info| self.0.maker.lazy(info));
+        let made = self.0.maker.lazy(self.info(address));
         made.ok_or_else(|| lost("the cluster names a node that cannot be connected to"))
     }
 
-    /// A node is asked as those of the URL are: by the same login, and over TLS or not.
-    fn info(&self, address: &Address) -> Option<ConnectionInfo> {
-        let seed = self.0.seeds.first()?;
+    fn info(&self, address: &Address) -> ConnectionInfo {
+        let node = &self.0.roster.node;
         let Address { host, port } = address.clone();
-        let address = match seed.addr() {
+        let address = match node.addr() {
             ConnectionAddr::TcpTls { insecure, .. } => {
                 ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: None }
             }
             _ => ConnectionAddr::Tcp(host, port),
         };
-        Some(seed.clone().set_addr(address))
+        node.clone().set_addr(address)
     }
 
     /// After a failure that no redirect explains.
@@ -245,8 +238,9 @@ impl Cluster {
         let cluster = self.clone();
         self.0.runtime.spawn(async move {
             let within = cluster.0.maker.within();
+            let by_nodes = matches!(cluster.0.roster.directory, Directory::Nodes);
             // Those that are known may all be gone.
-            if timeout(within / 2, cluster.ask_nodes()).await != Ok(true) {
+            if !by_nodes || timeout(within / 2, cluster.ask_nodes()).await != Ok(true) {
                 let _ = timeout(within, cluster.ask_seeds()).await;
             }
             sleep(CALM).await;
@@ -273,10 +267,6 @@ impl Drop for Unanswered<'_> {
 /// Nothing was sent, or a node has refused what was.
 fn lost(why: &str) -> ::redis::RedisError {
     (ErrorKind::ClusterConnectionNotFound, "not sent", why.to_string()).into()
-}
-
-fn nowhere() -> RedisError {
-    RedisError::Unavailable("the cluster has no slots".into())
 }
 
 async fn send(

@@ -133,8 +133,8 @@ impl Source {
         match &self.place {
             Place::Server(info) => self.maker.open((**info).clone()).await.map(Connection::Server),
             #[cfg(feature = "redis-cluster")]
-            Place::Cluster(seeds) => {
-                Cluster::connect(seeds, &self.maker).await.map(Connection::Cluster)
+            Place::Cluster(roster) => {
+                Cluster::connect(roster, &self.maker).await.map(Connection::Cluster)
             }
         }
     }

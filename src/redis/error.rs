@@ -95,20 +95,6 @@ impl RedisError {
         }
     }
 
-    /// What a server at this address says to who takes it for a node of a cluster.
-    #[cfg(feature = "redis-cluster")]
-    pub(super) fn of_cluster(
-        error: &::redis::RedisError,
-        server: &::redis::ConnectionAddr,
-    ) -> Self {
-        if text(error).contains("cluster support disabled") {
-            return Self::Configuration(alloc::format!(
-                "{server} is no node of a cluster: its URL must begin with redis:// or rediss://"
-            ));
-        }
-        Self::of_connecting(error, &server.to_string())
-    }
-
     /// The failure to connect to a server at this address.
     pub(super) fn of_connecting(error: &::redis::RedisError, server: &str) -> Self {
         let said = text(error);

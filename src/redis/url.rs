@@ -1,5 +1,7 @@
 //! URLs of servers.
 
+#[cfg(feature = "redis-cluster")]
+use super::cluster::{Directory, Roster};
 use super::error::RedisError;
 use ::redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 use alloc::boxed::Box;
@@ -16,36 +18,78 @@ const DEAD_PEER: Duration = Duration::from_secs(5);
 /// What is at a URL.
 pub(super) enum Place {
     Server(Box<ConnectionInfo>),
-    /// Those of its nodes that are named.
     #[cfg(feature = "redis-cluster")]
-    Cluster(Vec<ConnectionInfo>),
+    Cluster(Box<Roster>),
 }
 
 pub(super) fn place(url: &str) -> Result<Place, RedisError> {
     match url.split_once("://") {
         #[cfg(feature = "redis-cluster")]
         Some((scheme @ ("redis-cluster" | "rediss-cluster"), rest)) => {
-            let scheme = scheme.trim_end_matches("-cluster");
-            let seeds = hosts(rest).map(|(before, host, after)| {
-                server(&alloc::format!("{scheme}://{before}{host}{after}"), url)
-            });
-            let seeds = seeds.collect::<Result<Vec<_>, _>>()?;
-            // A cluster has one database.
-            if seeds.iter().any(|seed| seed.redis_settings().db() != 0) {
-                return Err(bad(url));
-            }
-            Ok(Place::Cluster(seeds))
+            cluster(scheme.trim_end_matches("-cluster"), &List::of(rest), url)
+        }
+        #[cfg(feature = "redis-sentinel")]
+        Some((scheme @ ("redis-sentinel" | "rediss-sentinel"), rest)) => {
+            sentinels(scheme.trim_end_matches("-sentinel"), &List::of(rest), url)
         }
         _ => Ok(Place::Server(Box::new(server(url, url)?))),
     }
 }
 
-/// What is before the hosts of a list, each of them, and what is after.
+/// Several hosts, what is before them, and what is after.
 #[cfg(feature = "redis-cluster")]
-fn hosts(rest: &str) -> impl Iterator<Item = (&str, &str, &str)> {
-    let (list, after) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let (login, hosts) = list.split_at(list.rfind('@').map_or(0, |at| at + 1));
-    hosts.split(',').map(move |host| (login, host, after))
+struct List<'a> {
+    login: &'a str,
+    hosts: Vec<&'a str>,
+    path: &'a str,
+    /// Options.
+    tail: &'a str,
+}
+
+#[cfg(feature = "redis-cluster")]
+impl<'a> List<'a> {
+    fn of(rest: &'a str) -> Self {
+        let (list, after) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (login, hosts) = list.split_at(list.rfind('@').map_or(0, |at| at + 1));
+        let (path, tail) = after.split_at(after.find(['?', '#']).unwrap_or(after.len()));
+        Self { login, hosts: hosts.split(',').collect(), path, tail }
+    }
+}
+
+#[cfg(feature = "redis-cluster")]
+fn cluster(scheme: &str, list: &List<'_>, given: &str) -> Result<Place, RedisError> {
+    let List { login, hosts, path, tail } = list;
+    let seeds = hosts
+        .iter()
+        .map(|host| server(&alloc::format!("{scheme}://{login}{host}{path}{tail}"), given));
+    let seeds = seeds.collect::<Result<Vec<_>, _>>()?;
+    // A cluster has one database.
+    let node = seeds.first().filter(|seed| seed.redis_settings().db() == 0);
+    let node = node.cloned().ok_or_else(|| bad(given))?;
+    Ok(Place::Cluster(Box::new(Roster { directory: Directory::Nodes, seeds, node })))
+}
+
+/// The login and the database are the server's. Sentinels are asked without one.
+#[cfg(feature = "redis-sentinel")]
+fn sentinels(scheme: &str, list: &List<'_>, given: &str) -> Result<Place, RedisError> {
+    const PORT: u16 = 26_379;
+    let List { login, hosts, path, tail } = list;
+    let path = path.strip_prefix('/').unwrap_or_default();
+    let (service, database) = path.split_once('/').unwrap_or((path, ""));
+    if service.is_empty() {
+        return Err(bad(given));
+    }
+    let seeds = hosts.iter().map(|host| {
+        // The colons of an address of IPv6 are in brackets.
+        let port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
+        let port = if port { "".to_string() } else { alloc::format!(":{PORT}") };
+        server(&alloc::format!("{scheme}://{host}{port}{tail}"), given)
+    });
+    let seeds = seeds.collect::<Result<Vec<_>, _>>()?;
+    let host = hosts.first().copied().unwrap_or_default();
+    let node = server(&alloc::format!("{scheme}://{login}{host}/{database}{tail}"), given)?;
+    let directory = Directory::Sentinels(service.to_string());
+    Ok(Place::Cluster(Box::new(Roster { directory, seeds, node })))
 }
 
 /// A server at a URL, and the settings of the socket. RESP3, so that a lost connection is noticed, and made anew,
@@ -66,13 +110,7 @@ impl fmt::Display for Place {
         match self {
             Self::Server(info) => info.addr().fmt(f),
             #[cfg(feature = "redis-cluster")]
-            Self::Cluster(seeds) => {
-                for (n, seed) in seeds.iter().enumerate() {
-                    f.write_str(if n == 0 { "the cluster of " } else { ", " })?;
-                    seed.addr().fmt(f)?;
-                }
-                Ok(())
-            }
+            Self::Cluster(roster) => roster.fmt(f),
         }
     }
 }
@@ -81,11 +119,20 @@ impl fmt::Display for Place {
 pub(super) fn bad(url: &str) -> RedisError {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     let text = match scheme {
-        "rediss" | "valkeys" | "rediss-cluster" if cfg!(not(feature = "redis-tls")) => {
+        "rediss" | "valkeys" | "rediss-cluster" | "rediss-sentinel"
+            if cfg!(not(feature = "redis-tls")) =>
+        {
             "a rediss URL needs TLS, which this build has not: enable the feature `redis-tls` of sluicegate"
         }
         "redis-cluster" | "rediss-cluster" if cfg!(not(feature = "redis-cluster")) => {
             "a redis-cluster URL needs what this build has not: enable the feature `redis-cluster` of sluicegate"
+        }
+        "redis-sentinel" | "rediss-sentinel" if cfg!(not(feature = "redis-sentinel")) => {
+            "a redis-sentinel URL needs what this build has not: enable the feature `redis-sentinel` of sluicegate"
+        }
+        "redis-sentinel" | "rediss-sentinel" => {
+            "the URL cannot be read: it must be redis-sentinel://[[user]:password@]host[:port][,host[:port]...]/service\
+             [/database], or the same with rediss-sentinel:// for TLS"
         }
         "redis-cluster" | "rediss-cluster" => {
             "the URL cannot be read: it must be redis-cluster://[[user]:password@]host[:port][,host[:port]...], or the same \

@@ -7,7 +7,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
 /// Some other server, which answers this to whatever it is told first.
@@ -77,6 +77,36 @@ pub fn behind_a_proxy() -> (u16, Receiver<String>) {
         }
     });
     (port, told)
+}
+
+/// A sentinel that takes whatever port this holds for the master's.
+pub fn sentinel(master: Arc<AtomicU16>) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = |stream: TcpStream, master: &AtomicU16| -> std::io::Result<()> {
+        let mut answers = stream.try_clone()?;
+        let mut lines = BufReader::new(stream);
+        while let Some(command) = command(&mut lines) {
+            let port = master.load(Ordering::Relaxed).to_string();
+            let answer = match command.as_str() {
+                "HELLO" => "%1\r\n+proto\r\n:3\r\n".to_owned(),
+                "SENTINEL" => {
+                    format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len())
+                }
+                _ => "+OK\r\n".to_owned(),
+            };
+            answers.write_all(answer.as_bytes())?;
+        }
+        Ok(())
+    };
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let master = Arc::clone(&master);
+            // Who has gone has gone.
+            std::thread::spawn(move || serve(client, &master).ok());
+        }
+    });
+    port
 }
 
 /// The name of the next command: an array of strings, each after its length.

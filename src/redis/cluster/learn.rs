@@ -1,7 +1,7 @@
-//! Whose the slots are: asked of the nodes, or of those that are named in the URL.
+//! Whose the slots are, as those say who are asked for it.
 
-use super::slots::{Address, owners};
-use super::{Cluster, NAMED, NOBODY, Node, nowhere, send};
+use super::slots::Address;
+use super::{Cluster, NOBODY, Node, send};
 use crate::redis::error::RedisError;
 use ::redis::{Cmd, ConnectionAddr, Value};
 use alloc::vec::Vec;
@@ -18,8 +18,9 @@ impl Cluster {
     pub(super) async fn ask_nodes(&self) -> bool {
         let mut asked = JoinSet::new();
         for mut node in self.some() {
+            let question = self.0.roster.directory.question();
             asked.spawn(async move {
-                let answer = send(&mut node.connection, &cluster_slots()).await;
+                let answer = send(&mut node.connection, &question).await;
                 (node.address, answer)
             });
         }
@@ -41,35 +42,41 @@ impl Cluster {
         map.nodes.iter().cycle().skip(start).take(ASKED.min(map.nodes.len())).cloned().collect()
     }
 
-    /// The last failure, if all fail.
+    /// The most telling failure, if all fail.
     pub(super) async fn ask_seeds(&self) -> Result<(), RedisError> {
         let mut asked = JoinSet::new();
-        for seed in self.0.seeds.clone() {
-            let maker = self.0.maker.clone();
+        for seed in self.0.roster.seeds.clone() {
+            let (maker, directory) = (self.0.maker.clone(), self.0.roster.directory.clone());
             asked.spawn(async move {
                 let mut connection = maker.open(seed.clone()).await?;
-                let answer = send(&mut connection, &cluster_slots()).await;
+                let answer = send(&mut connection, &directory.question()).await;
                 match (answer, address(seed.addr())) {
                     (Ok(answer), Some(address)) => Ok((address, answer)),
-                    (Ok(_), None) => Err(nowhere()),
-                    (Err(error), _) => Err(RedisError::of_cluster(&error, seed.addr())),
+                    (Ok(_), None) => Err(directory.nowhere()),
+                    (Err(error), _) => Err(directory.refused(&error, seed.addr())),
                 }
             });
         }
-        let mut failure = nowhere();
+        let mut failure = None;
         while let Some(done) = asked.join_next().await {
             match done {
                 Ok(Ok((address, answer))) if self.take(&answer, &address) => return Ok(()),
-                Ok(Err(error)) => failure = error,
+                // Who answers tells more than who does not.
+                Ok(Ok(_)) if !failure.as_ref().is_some_and(RedisError::is_configuration) => {
+                    failure = Some(self.0.roster.directory.nowhere());
+                }
+                Ok(Err(error)) if error.is_configuration() || failure.is_none() => {
+                    failure = Some(error);
+                }
                 _ => {}
             }
         }
-        Err(failure)
+        Err(failure.unwrap_or_else(|| self.0.roster.directory.nowhere()))
     }
 
     /// Takes what a node says for true, if it says anything.
     fn take(&self, answer: &Value, from: &Address) -> bool {
-        let ranges = owners(answer, from);
+        let ranges = self.0.roster.directory.read(answer, from);
         if ranges.is_empty() {
             return false;
         }
@@ -113,7 +120,8 @@ impl Cluster {
         }
         match failure {
             Some((Address { host, port }, error)) if !*any => {
-                Err(RedisError::of_connecting(&error, &alloc::format!("{NAMED}{host}:{port}")))
+                let named = self.0.roster.directory.named();
+                Err(RedisError::of_connecting(&error, &alloc::format!("{named}{host}:{port}")))
             }
             _ => Ok(()),
         }
@@ -127,10 +135,4 @@ fn address(address: &ConnectionAddr) -> Option<Address> {
         }
         _ => None,
     }
-}
-
-fn cluster_slots() -> Cmd {
-    let mut command = Cmd::new();
-    command.arg("CLUSTER").arg("SLOTS");
-    command
 }
