@@ -188,7 +188,7 @@ async fn a_newcomers_mistakes_are_each_told_in_a_sentence() {
     }
     let url = format!("rediss://:hunter2@127.0.0.1:{}", fakes::another(b""));
     let (_, text) = refused(soon(), &url).await;
-    assert!(text.contains("another service"), "{text}");
+    assert!(text.contains("another service") && text.contains("(redis://)"), "{text}");
 
     let certificates = "certificates are for TLS";
     let (error, text) = refused(soon(), &format!("redis://:hunter2@127.0.0.1:{clear}")).await;

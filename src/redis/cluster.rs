@@ -59,7 +59,7 @@ struct Map {
 
 #[derive(Clone)]
 struct Node {
-    address: Address,
+    address: Arc<Address>,
     connection: ConnectionManager,
     /// Which of all connections it is.
     id: u64,
@@ -163,36 +163,36 @@ impl Cluster {
     /// From now on the slot is there.
     fn moved(&self, slot: usize, address: Address) -> Result<Node, ::redis::RedisError> {
         let mut map = self.map();
-        let index = self.node(&mut map, address, false)?;
+        let (index, node) = self.node(&mut map, address, false)?;
         if let Some(owner) = map.owners.get_mut(slot) {
             *owner = index;
         }
-        Ok(map.nodes[usize::from(index)].clone())
+        Ok(node)
     }
 
     fn guest(&self, address: Address) -> Result<Node, ::redis::RedisError> {
-        let mut map = self.map();
-        let index = self.node(&mut map, address, true)?;
-        Ok(map.nodes[usize::from(index)].clone())
+        Ok(self.node(&mut self.map(), address, true)?.1)
     }
 
-    /// The index of a node, which connects when it is first asked.
+    /// A node and its index. A new one connects when it is first asked.
     fn node(
         &self,
         map: &mut Map,
         address: Address,
         guest: bool,
-    ) -> Result<u16, ::redis::RedisError> {
-        if let Some(index) = map.nodes.iter().position(|node| node.address == address) {
-            return Ok(index as u16);
+    ) -> Result<(u16, Node), ::redis::RedisError> {
+        let known = map.nodes.iter().enumerate().find(|(_, node)| *node.address == address);
+        if let Some((index, node)) = known {
+            return Ok((index as u16, node.clone()));
         }
         if map.nodes.len() >= usize::from(NOBODY) {
             return Err(lost("the cluster names too many nodes"));
         }
         map.made += 1;
         let connection = self.lazy(&address)?;
-        map.nodes.push(Node { address, connection, id: map.made, guest });
-        Ok((map.nodes.len() - 1) as u16)
+        let node = Node { address: Arc::new(address), connection, id: map.made, guest };
+        map.nodes.push(node.clone());
+        Ok(((map.nodes.len() - 1) as u16, node))
     }
 
     fn lazy(&self, address: &Address) -> Result<ConnectionManager, ::redis::RedisError> {

@@ -111,9 +111,16 @@ impl RedisError {
                 "{server} does not speak the protocol of Redis in the clear: is it another service, or does it want \
                  TLS (rediss://)?"
             )),
-            ErrorKind::Io if eof => Self::Connection(alloc::format!(
-                "{server} closed the connection at once: is it another service, or does it want TLS (rediss://)?"
-            )),
+            ErrorKind::Io if eof => {
+                let other = if said.contains("tls handshake") {
+                    "is it in the clear (redis://)"
+                } else {
+                    "does it want TLS (rediss://)"
+                };
+                Self::Connection(alloc::format!(
+                    "{server} closed the connection at once: is it another service, or {other}?"
+                ))
+            }
             ErrorKind::Io => Self::Connection(alloc::format!("cannot connect to {server}: {said}")),
             _ if is_passing(&said) => {
                 Self::Unavailable(alloc::format!("{server} cannot serve now: {said}"))

@@ -84,11 +84,11 @@ impl Cluster {
         let mut known = mem::take(&mut map.nodes);
         map.owners.fill(NOBODY);
         for (slots, address) in ranges {
-            if let Some(at) = known.iter().position(|node| node.address == address) {
+            if let Some(at) = known.iter().position(|node| *node.address == address) {
                 let node = known.swap_remove(at);
                 map.nodes.push(Node { guest: false, ..node });
             }
-            if let Ok(index) = self.node(&mut map, address, false)
+            if let Ok((index, _)) = self.node(&mut map, address, false)
                 && let Some(owners) = map.owners.get_mut(slots)
             {
                 owners.fill(index);
@@ -119,7 +119,8 @@ impl Cluster {
             }
         }
         match failure {
-            Some((Address { host, port }, error)) if !*any => {
+            Some((address, error)) if !*any => {
+                let Address { host, port } = &*address;
                 let named = self.0.roster.directory.named();
                 Err(RedisError::of_connecting(&error, &alloc::format!("{named}{host}:{port}")))
             }
