@@ -128,18 +128,23 @@ async fn the_new_master_is_found_and_a_burst_more_is_admitted_at_most() {
 /// A master that lives on as a replica says so, and the sentinels are asked who is the master now.
 #[tokio::test]
 async fn a_master_that_is_demoted_is_left() {
-    let servers = [Server::start(&[]), Server::start(&[])];
+    let login = ["--requirepass", PASSWORD, "--masterauth", PASSWORD];
+    let servers = [Server::start(&login), Server::start(&login)];
+    let client = |server: usize| {
+        let url = format!("redis://:{PASSWORD}@127.0.0.1:{}", servers[server].port());
+        redis::Client::open(url).unwrap().get_connection().unwrap()
+    };
     let master = Arc::new(AtomicU16::new(servers[0].port()));
-    let url = format!("redis-sentinel://127.0.0.1:{}/main", fakes::sentinel(Arc::clone(&master)));
+    let sentinel = fakes::sentinel(Arc::clone(&master));
+    let url = format!("redis-sentinel://:{PASSWORD}@127.0.0.1:{sentinel}/main");
     let limiter = connect(&url, DEADLINE).await;
     for (now, was) in [(1, 0), (0, 1), (1, 0)] {
         recovers(&limiter).await;
         master.store(servers[now].port(), Ordering::Relaxed);
-        let mut client = servers[now].client();
-        redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec(&mut client).unwrap();
+        redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec(&mut client(now)).unwrap();
         let mut replicate = redis::cmd("REPLICAOF");
         replicate.arg("127.0.0.1").arg(servers[now].port());
-        replicate.exec(&mut servers[was].client()).unwrap();
+        replicate.exec(&mut client(was)).unwrap();
         let error = limiter.charge("b", 1).await.unwrap_err();
         assert!(error.to_string().contains("READONLY"), "{error}");
     }

@@ -66,6 +66,7 @@ pub fn behind_a_proxy() -> (u16, Receiver<String>) {
         let mut answers = stream.try_clone().unwrap();
         let mut lines = BufReader::new(stream);
         while let Some(command) = command(&mut lines) {
+            let command = command.into_iter().next().unwrap_or_default();
             let answer: &[u8] = match command.as_str() {
                 "HELLO" => b"%1\r\n+proto\r\n:3\r\n",
                 "EVALSHA" => b"-ERR proxy: NOSCRIPT No matching script. Please use EVAL.\r\n",
@@ -88,7 +89,9 @@ pub fn sentinel(master: Arc<AtomicU16>) -> u16 {
         let mut lines = BufReader::new(stream);
         while let Some(command) = command(&mut lines) {
             let port = master.load(Ordering::Relaxed).to_string();
-            let answer = match command.as_str() {
+            let answer = match command.first().map_or("", String::as_str) {
+                // It has no users, and is not to be told of any.
+                "HELLO" if command.iter().any(|word| word == "AUTH") => "-ERR AUTH\r\n".to_owned(),
                 "HELLO" => "%1\r\n+proto\r\n:3\r\n".to_owned(),
                 "SENTINEL" => {
                     format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len())
@@ -109,8 +112,8 @@ pub fn sentinel(master: Arc<AtomicU16>) -> u16 {
     port
 }
 
-/// The name of the next command: an array of strings, each after its length.
-fn command(lines: &mut impl BufRead) -> Option<String> {
+/// The next command, its name first: an array of strings, each after its length.
+fn command(lines: &mut impl BufRead) -> Option<Vec<String>> {
     let parts = length(lines, '*')?;
     let mut strings = Vec::new();
     for _ in 0..parts {
@@ -118,7 +121,7 @@ fn command(lines: &mut impl BufRead) -> Option<String> {
         lines.read_exact(&mut string).ok()?;
         strings.push(String::from_utf8_lossy(&string).trim_end().to_owned());
     }
-    strings.into_iter().next()
+    Some(strings)
 }
 
 fn length(lines: &mut impl BufRead, mark: char) -> Option<usize> {

@@ -59,17 +59,12 @@ impl Cluster {
         }
         let mut failure = None;
         while let Some(done) = asked.join_next().await {
-            match done {
+            let failed = match done {
                 Ok(Ok((address, answer))) if self.take(&answer, &address) => return Ok(()),
-                // Who answers tells more than who does not.
-                Ok(Ok(_)) if !failure.as_ref().is_some_and(RedisError::is_configuration) => {
-                    failure = Some(self.0.roster.directory.nowhere());
-                }
-                Ok(Err(error)) if error.is_configuration() || failure.is_none() => {
-                    failure = Some(error);
-                }
-                _ => {}
-            }
+                Ok(Err(failed)) => failed,
+                _ => self.0.roster.directory.nowhere(),
+            };
+            failure = Some(more_telling(failure, failed));
         }
         Err(failure.unwrap_or_else(|| self.0.roster.directory.nowhere()))
     }
@@ -129,11 +124,45 @@ impl Cluster {
     }
 }
 
+/// Who answers tells more than who does not.
+fn more_telling(known: Option<RedisError>, other: RedisError) -> RedisError {
+    let tells = |error: &RedisError| match error {
+        RedisError::Configuration(_) => 2,
+        RedisError::Unavailable(_) => 1,
+        _ => 0,
+    };
+    known
+        .into_iter()
+        .fold(other, |other, known| if tells(&known) < tells(&other) { other } else { known })
+}
+
 fn address(address: &ConnectionAddr) -> Option<Address> {
     match address {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
             Some(Address { host: host.clone(), port: *port })
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn of_several_failures_the_most_telling_is_told() {
+        let wrong = RedisError::Configuration("the login".to_string());
+        let without = RedisError::Unavailable("no slots".to_string());
+        let silent = RedisError::Connection("refused".to_string());
+        let told = |failures: [&RedisError; 3]| {
+            failures.into_iter().fold(None, |known, other| Some(more_telling(known, other.clone())))
+        };
+        for failures in [[&wrong, &without, &silent], [&silent, &without, &wrong]] {
+            assert_eq!(told(failures), Some(wrong.clone()));
+        }
+        for failures in [[&without, &silent, &silent], [&silent, &silent, &without]] {
+            assert_eq!(told(failures), Some(without.clone()));
+        }
     }
 }
