@@ -16,6 +16,8 @@ cargo clippy --locked --quiet --no-default-features -- -D warnings
 cargo clippy --locked --quiet --no-default-features --features std -- -D warnings
 cargo clippy --locked --quiet --no-default-features --features redis -- -D warnings
 cargo clippy --locked --quiet --no-default-features --features redis-tls -- -D warnings
+cargo clippy --locked --quiet --no-default-features --features redis-cluster -- -D warnings
+cargo clippy --locked --quiet --no-default-features --features redis-sentinel -- -D warnings
 
 echo "== documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --all-features

@@ -239,6 +239,11 @@ impl RedisBuilder {
     /// A connection that is lost later is made anew without being asked for; calls fail meanwhile. `rediss://` asks over TLS,
     /// in a build with the feature `redis-tls`; with `#insecure` at its end whoever answers there is trusted.
     ///
+    /// A cluster is `redis-cluster://[[user]:password@]host[:port][,host[:port]...]`, some of its nodes, or `rediss-cluster://`, in
+    /// a build with the feature `redis-cluster`. A server that sentinels watch is
+    /// `redis-sentinel://[[user]:password@]host[:port][,host[:port]...]/service[/database]`, with the hosts of the sentinels and the
+    /// login of the server, or `rediss-sentinel://`, in a build with the feature `redis-sentinel`.
+    ///
     /// # Errors
     ///
     /// - [`RedisError::Quota`]: the burst takes over 71 years to flow; a queue of anything but a leaky bucket, or of a

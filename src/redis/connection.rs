@@ -1,11 +1,13 @@
 //! A connection, and how it is made.
 
+#[cfg(feature = "redis-cluster")]
+use super::cluster::Cluster;
 use super::error::RedisError;
 #[cfg(feature = "redis-tls")]
 use super::tls::{Trust, is_tls};
-use super::url;
+use super::url::{self, Place};
 use ::redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
-use ::redis::{Client, Cmd, ConnectionInfo, Value};
+use ::redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, Value};
 use alloc::string::{String, ToString};
 use core::time::Duration;
 use tokio::time::timeout;
@@ -31,27 +33,95 @@ impl Way {
     }
 }
 
-/// What makes connections.
-pub(super) struct Source {
-    client: Client,
+/// Makes connections to servers.
+#[derive(Clone)]
+pub(super) struct Maker {
     config: ConnectionManagerConfig,
+    way: Way,
+}
+
+impl Maker {
+    fn new(way: &Way) -> Self {
+        // Who waits for a new connection waits for no second attempt: his deadline is nearer.
+        let config = ConnectionManagerConfig::new()
+            .set_number_of_retries(0)
+            .set_connection_timeout(Some(way.within))
+            // Within the deadline, which is around everything.
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(PIPELINE);
+        Self { config, way: way.clone() }
+    }
+
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn within(&self) -> Duration {
+        self.way.within
+    }
+
+    pub(super) async fn open(&self, info: ConnectionInfo) -> Result<ConnectionManager, RedisError> {
+        let address = info.addr().clone();
+        let connecting =
+            ConnectionManager::new_with_config(self.client(info)?, self.config.clone());
+        match timeout(self.way.within, connecting).await {
+            Ok(Ok(manager)) => Ok(manager),
+            Ok(Err(error)) if !error.is_timeout() => {
+                Err(RedisError::of_connecting(&error, &address.to_string()))
+            }
+            _ => Err(self.silent(&address, "")),
+        }
+    }
+
+    /// One that connects when it is first asked.
+    pub(super) fn lazy(&self, info: ConnectionInfo) -> Option<ConnectionManager> {
+        let client = self.client(info).ok()?;
+        ConnectionManager::new_lazy_with_config(client, self.config.clone()).ok()
+    }
+
+    #[cfg(feature = "redis-tls")]
+    fn client(&self, info: ConnectionInfo) -> Result<Client, RedisError> {
+        if is_tls(info.addr()) {
+            return self.way.trust.client(info);
+        }
+        if self.way.trust.is_given() {
+            let text = "certificates are for TLS, and the URL is of a server in the clear: it must begin with rediss";
+            return Err(RedisError::Configuration(text.to_string()));
+        }
+        Client::open(info).map_err(|_| url::bad(""))
+    }
+
+    #[cfg(not(feature = "redis-tls"))]
+    fn client(&self, info: ConnectionInfo) -> Result<Client, RedisError> {
+        Client::open(info).map_err(|_| url::bad(""))
+    }
+
+    /// Nobody has answered.
+    pub(super) fn silent(&self, server: &ConnectionAddr, who: &str) -> RedisError {
+        let within = self.way.within;
+        // A server in the clear waits for the end of the line that a handshake of TLS is to it.
+        #[cfg(feature = "redis-tls")]
+        if is_tls(server) {
+            return RedisError::Connection(alloc::format!(
+                "cannot connect to {who}{server} within {within:?}: nobody answers, or it is a port without TLS (redis://)"
+            ));
+        }
+        RedisError::Connection(alloc::format!(
+            "cannot connect to {who}{server} within {within:?}: nobody answers there"
+        ))
+    }
+}
+
+/// What a URL is of, and how to connect to it.
+pub(super) struct Source {
+    place: Place,
+    maker: Maker,
+    /// In words.
     server: String,
-    within: Duration,
 }
 
 impl Source {
     pub(super) fn new(url: &str, way: &Way) -> Result<Self, RedisError> {
-        let info = url::server(url)?;
-        let server = info.addr().to_string();
-        let within = way.within;
-        // Who waits for a new connection waits for no second attempt: his deadline is nearer.
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(0)
-            .set_connection_timeout(Some(within))
-            // Within the deadline, which is around everything.
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(PIPELINE);
-        Ok(Self { client: client(url, info, way)?, config, server, within })
+        let place = url::place(url)?;
+        let server = place.to_string();
+        Ok(Self { place, maker: Maker::new(way), server })
     }
 
     /// Whom it connects to.
@@ -60,64 +130,49 @@ impl Source {
     }
 
     pub(super) async fn open(&self) -> Result<Connection, RedisError> {
-        let connecting =
-            ConnectionManager::new_with_config(self.client.clone(), self.config.clone());
-        match timeout(self.within, connecting).await {
-            Ok(Ok(manager)) => Ok(Connection(manager)),
-            Ok(Err(error)) if !error.is_timeout() => {
-                Err(RedisError::of_connecting(&error, &self.server))
+        match &self.place {
+            Place::Server(info) => self.maker.open((**info).clone()).await.map(Connection::Server),
+            #[cfg(feature = "redis-cluster")]
+            Place::Cluster(roster) => {
+                Cluster::connect(roster, &self.maker).await.map(Connection::Cluster)
             }
-            _ => Err(self.silent()),
         }
     }
 
-    /// One that connects when it is first asked.
+    /// One that connects when it is first asked, in place of one whose handshake was refused. A cluster's nodes are replaced each by
+    /// itself.
     pub(super) fn lazy(&self) -> Option<Connection> {
-        let manager =
-            ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone());
-        manager.ok().map(Connection)
-    }
-
-    fn silent(&self) -> RedisError {
-        let Self { server, within, .. } = self;
-        // A server in the clear waits for the end of the line that a handshake of TLS is to it.
-        #[cfg(feature = "redis-tls")]
-        if is_tls(self.client.get_connection_info()) {
-            return RedisError::Connection(alloc::format!(
-                "cannot connect to {server} within {within:?}: nobody answers, or it is a port without TLS (redis://)"
-            ));
+        match &self.place {
+            Place::Server(info) => self.maker.lazy((**info).clone()).map(Connection::Server),
+            #[cfg(feature = "redis-cluster")]
+            Place::Cluster(_) => None,
         }
-        RedisError::Connection(alloc::format!(
-            "cannot connect to {server} within {within:?}: nobody answers there"
-        ))
     }
 }
 
-#[cfg(feature = "redis-tls")]
-fn client(url: &str, info: ConnectionInfo, way: &Way) -> Result<Client, RedisError> {
-    if is_tls(&info) {
-        return way.trust.client(info);
-    }
-    if way.trust.is_given() {
-        let text = "certificates are for TLS, and the URL is of a server in the clear: it must begin with rediss://";
-        return Err(RedisError::Configuration(text.to_string()));
-    }
-    Client::open(info).map_err(|_| url::bad(url))
-}
-
-#[cfg(not(feature = "redis-tls"))]
-fn client(url: &str, info: ConnectionInfo, _: &Way) -> Result<Client, RedisError> {
-    Client::open(info).map_err(|_| url::bad(url))
-}
-
-/// Clones share it. The manager makes a lost connection anew.
+/// Clones share it.
 #[derive(Clone)]
-pub(super) struct Connection(ConnectionManager);
+pub(super) enum Connection {
+    /// The manager makes a lost connection anew.
+    Server(ConnectionManager),
+    #[cfg(feature = "redis-cluster")]
+    Cluster(Cluster),
+}
 
 impl Connection {
-    /// What the server answers, errors of its own among it.
-    pub(super) async fn send(&mut self, command: &Cmd) -> Result<Value, ::redis::RedisError> {
-        // The boxed one: a future that holds all of the client's would be moved at each step of a call.
-        ConnectionLike::req_packed_command(&mut self.0, command).await?.extract_error()
+    /// What the server of this key answers, its own errors among the others.
+    pub(super) async fn send(
+        &mut self,
+        command: &Cmd,
+        #[cfg_attr(not(feature = "redis-cluster"), expect(unused_variables))] key: &[u8],
+    ) -> Result<Value, ::redis::RedisError> {
+        match self {
+            // The boxed one: a future that holds all of the client's would be moved at each step of a call.
+            Self::Server(manager) => {
+                ConnectionLike::req_packed_command(manager, command).await?.extract_error()
+            }
+            #[cfg(feature = "redis-cluster")]
+            Self::Cluster(cluster) => cluster.send(command, key).await,
+        }
     }
 }

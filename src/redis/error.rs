@@ -94,6 +94,13 @@ impl RedisError {
             ErrorKind::Parse => Self::Connection(text),
             ErrorKind::AuthenticationFailed => Self::Configuration(LOGIN_REFUSED.to_string()),
             ErrorKind::Server(ServerErrorKind::BusyLoading) => Self::Unavailable(text),
+            // Nobody has run it.
+            ErrorKind::ClusterConnectionNotFound => {
+                Self::Unavailable(error.detail().unwrap_or_default().to_string())
+            }
+            ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => {
+                Self::Configuration(ONE_NODE.to_string())
+            }
             _ if is_passing(&text) => Self::Unavailable(text),
             _ => Self::Configuration(text),
         }
@@ -124,9 +131,16 @@ impl RedisError {
                 "{server} does not speak the protocol of Redis in the clear: is it another service, or does it want \
                  TLS (rediss://)?"
             )),
-            ErrorKind::Io if eof => Self::Connection(alloc::format!(
-                "{server} closed the connection at once: is it another service, or does it want TLS (rediss://)?"
-            )),
+            ErrorKind::Io if eof => {
+                let other = if said.contains("tls handshake") {
+                    "is it in the clear (redis://)"
+                } else {
+                    "does it want TLS (rediss://)"
+                };
+                Self::Connection(alloc::format!(
+                    "{server} closed the connection at once: is it another service, or {other}?"
+                ))
+            }
             ErrorKind::Io => Self::Connection(alloc::format!("cannot connect to {server}: {said}")),
             _ if is_passing(&said) => {
                 Self::Unavailable(alloc::format!("{server} cannot serve now: {said}"))
@@ -156,6 +170,8 @@ const LOGIN: [&str; 3] = ["WRONGPASS", "NOAUTH", "NOPERM"];
 const LOGIN_REFUSED: &str =
     "the server refuses the login: the user or the password in the URL is wrong or missing";
 
+const ONE_NODE: &str = "the server is one node of a cluster: the URL must begin with redis-cluster:// or rediss-cluster://";
+
 fn is_passing(text: &str) -> bool {
     has_word(text, &PASSING) || text.contains("max number of clients")
 }
@@ -164,6 +180,12 @@ fn is_passing(text: &str) -> bool {
 pub(super) fn may_be_of_handshake(error: &::redis::RedisError) -> bool {
     let text = text(error);
     error.kind() != ErrorKind::Io && !has_word(&text, &PASSING) && !has_word(&text, &OF_SCRIPTS)
+}
+
+/// Whether it is of a script that has run, or is not there.
+#[cfg(feature = "redis-cluster")]
+pub(super) fn is_of_script(error: &::redis::RedisError) -> bool {
+    error.code().is_some() && has_word(&text(error), &OF_SCRIPTS)
 }
 
 /// What a script fails with that is not passing.

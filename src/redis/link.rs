@@ -68,8 +68,8 @@ pub(super) struct Link {
     deadline: Duration,
 }
 
-/// The manager makes a lost connection anew. But a handshake that the server refuses it takes for its last, and answers
-/// with that for ever: then it is replaced.
+/// A lost connection is made anew by itself. But one whose handshake the server refuses takes that for its last word, and
+/// answers with it for ever: then it is replaced.
 struct Managed {
     connection: Connection,
     /// How many there were before.
@@ -145,7 +145,7 @@ impl Link {
         let mut command = Cmd::new();
         command.arg("DEL").arg(key);
         let (mut connection, replaced) = self.current();
-        let answer = timeout(self.patience(), send(&mut connection, &command)).await;
+        let answer = timeout(self.patience(), send(&mut connection, &command, key)).await;
         self.judge(&answer, replaced);
         self.in_time(answer)
     }
@@ -201,16 +201,18 @@ async fn evaluate<T: FromRedisValue>(
 ) -> Result<T, ::redis::RedisError> {
     let command = |name: &str, script: &str| {
         // At most 20 digits each.
-        let key = keys.iter().map(|key| key.len()).sum::<usize>();
-        let size = name.len() + script.len() + 1 + key + 20 * numbers.len();
+        let names = keys.iter().map(|key| key.len()).sum::<usize>();
+        let size = name.len() + script.len() + 1 + names + 20 * numbers.len();
         let mut command = Cmd::with_capacity(3 + keys.len() + numbers.len(), size);
         command.arg(name).arg(script).arg(keys.len()).arg(keys).arg(numbers);
         command
     };
-    match send(connection, &command("EVALSHA", &script.digest)).await {
+    // All are of one slot. A script without keys goes to any server.
+    let key = keys.first().copied().unwrap_or_default();
+    match send(connection, &command("EVALSHA", &script.digest), key).await {
         // Rare, and so not a part of every call's future.
         Err(error) if is_no_script(&error) => {
-            Box::pin(async { send(connection, &command("EVAL", script.code)).await }).await
+            Box::pin(async { send(connection, &command("EVAL", script.code), key).await }).await
         }
         answer => answer,
     }
@@ -219,8 +221,9 @@ async fn evaluate<T: FromRedisValue>(
 async fn send<T: FromRedisValue>(
     connection: &mut Connection,
     command: &Cmd,
+    key: &[u8],
 ) -> Result<T, ::redis::RedisError> {
-    Ok(::redis::from_redis_value(connection.send(command).await?)?)
+    Ok(::redis::from_redis_value(connection.send(command, key).await?)?)
 }
 
 #[cfg(test)]

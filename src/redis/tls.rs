@@ -61,8 +61,8 @@ impl fmt::Debug for Trust {
     }
 }
 
-pub(super) fn is_tls(info: &ConnectionInfo) -> bool {
-    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+pub(super) fn is_tls(address: &ConnectionAddr) -> bool {
+    matches!(address, ConnectionAddr::TcpTls { .. })
 }
 
 /// What is wrong with a handshake that failed with these words.

@@ -1,18 +1,101 @@
 //! URLs of servers.
 
+#[cfg(feature = "redis-cluster")]
+use super::cluster::{Directory, Roster};
 use super::error::RedisError;
 use ::redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
+use alloc::boxed::Box;
 use alloc::string::ToString;
+#[cfg(feature = "redis-cluster")]
+use alloc::vec::Vec;
+use core::fmt;
 use core::time::Duration;
 
 /// After so long without a sign of a peer's machine the system gives the connection up. A process that
 /// stands still on a machine that does not is told by our own deadline.
 const DEAD_PEER: Duration = Duration::from_secs(5);
 
-/// The server at a URL, and the settings of the socket. RESP3, so that a lost connection is noticed, and made anew,
+/// What is at a URL.
+pub(super) enum Place {
+    Server(Box<ConnectionInfo>),
+    #[cfg(feature = "redis-cluster")]
+    Cluster(Box<Roster>),
+}
+
+pub(super) fn place(url: &str) -> Result<Place, RedisError> {
+    match url.split_once("://") {
+        #[cfg(feature = "redis-cluster")]
+        Some((scheme @ ("redis-cluster" | "rediss-cluster"), rest)) => {
+            cluster(scheme.trim_end_matches("-cluster"), &List::of(rest), url)
+        }
+        #[cfg(feature = "redis-sentinel")]
+        Some((scheme @ ("redis-sentinel" | "rediss-sentinel"), rest)) => {
+            sentinels(scheme.trim_end_matches("-sentinel"), &List::of(rest), url)
+        }
+        _ => Ok(Place::Server(Box::new(server(url, url)?))),
+    }
+}
+
+/// Several hosts, what is before them, and what is after.
+#[cfg(feature = "redis-cluster")]
+struct List<'a> {
+    login: &'a str,
+    hosts: Vec<&'a str>,
+    path: &'a str,
+    /// Options.
+    tail: &'a str,
+}
+
+#[cfg(feature = "redis-cluster")]
+impl<'a> List<'a> {
+    fn of(rest: &'a str) -> Self {
+        let (list, after) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (login, hosts) = list.split_at(list.rfind('@').map_or(0, |at| at + 1));
+        let (path, tail) = after.split_at(after.find(['?', '#']).unwrap_or(after.len()));
+        Self { login, hosts: hosts.split(',').collect(), path, tail }
+    }
+}
+
+#[cfg(feature = "redis-cluster")]
+fn cluster(scheme: &str, list: &List<'_>, given: &str) -> Result<Place, RedisError> {
+    let List { login, hosts, path, tail } = list;
+    let seeds = hosts
+        .iter()
+        .map(|host| server(&alloc::format!("{scheme}://{login}{host}{path}{tail}"), given));
+    let seeds = seeds.collect::<Result<Vec<_>, _>>()?;
+    // A cluster has one database.
+    let node = seeds.first().filter(|seed| seed.redis_settings().db() == 0);
+    let node = node.cloned().ok_or_else(|| bad(given))?;
+    Ok(Place::Cluster(Box::new(Roster { directory: Directory::Nodes, seeds, node })))
+}
+
+/// The login and the database are the server's. Sentinels are asked without one.
+#[cfg(feature = "redis-sentinel")]
+fn sentinels(scheme: &str, list: &List<'_>, given: &str) -> Result<Place, RedisError> {
+    const PORT: u16 = 26_379;
+    let List { login, hosts, path, tail } = list;
+    let path = path.strip_prefix('/').unwrap_or_default();
+    let (service, database) = path.split_once('/').unwrap_or((path, ""));
+    if service.is_empty() {
+        return Err(bad(given));
+    }
+    let seeds = hosts.iter().map(|host| {
+        // The colons of an address of IPv6 are in brackets.
+        let port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
+        let port = if port { "".to_string() } else { alloc::format!(":{PORT}") };
+        server(&alloc::format!("{scheme}://{host}{port}{tail}"), given)
+    });
+    let seeds = seeds.collect::<Result<Vec<_>, _>>()?;
+    let host = hosts.first().copied().unwrap_or_default();
+    let node = server(&alloc::format!("{scheme}://{login}{host}/{database}{tail}"), given)?;
+    let directory = Directory::Sentinels(service.to_string());
+    Ok(Place::Cluster(Box::new(Roster { directory, seeds, node })))
+}
+
+/// A server at a URL, and the settings of the socket. RESP3, so that a lost connection is noticed, and made anew,
 /// before the next call.
-pub(super) fn server(url: &str) -> Result<ConnectionInfo, RedisError> {
-    let info = url.into_connection_info().map_err(|_| bad(url))?;
+fn server(url: &str, given: &str) -> Result<ConnectionInfo, RedisError> {
+    let info = url.into_connection_info().map_err(|_| bad(given))?;
     let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     let keepalive = ::redis::io::tcp::socket2::TcpKeepalive::new().with_time(DEAD_PEER);
     let tcp = info.tcp_settings().clone().set_nodelay(true).set_keepalive(keepalive);
@@ -21,12 +104,39 @@ pub(super) fn server(url: &str) -> Result<ConnectionInfo, RedisError> {
     Ok(info.set_redis_settings(login).set_tcp_settings(tcp))
 }
 
+/// Without the login.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(info) => info.addr().fmt(f),
+            #[cfg(feature = "redis-cluster")]
+            Self::Cluster(roster) => roster.fmt(f),
+        }
+    }
+}
+
 /// Says nothing of what is in the URL, which may be a password.
 pub(super) fn bad(url: &str) -> RedisError {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     let text = match scheme {
-        "rediss" | "valkeys" if cfg!(not(feature = "redis-tls")) => {
-            "a rediss:// URL needs TLS, which this build has not: enable the feature `redis-tls` of sluicegate"
+        "rediss" | "valkeys" | "rediss-cluster" | "rediss-sentinel"
+            if cfg!(not(feature = "redis-tls")) =>
+        {
+            "a rediss URL needs TLS, which this build has not: enable the feature `redis-tls` of sluicegate"
+        }
+        "redis-cluster" | "rediss-cluster" if cfg!(not(feature = "redis-cluster")) => {
+            "a redis-cluster URL needs what this build has not: enable the feature `redis-cluster` of sluicegate"
+        }
+        "redis-sentinel" | "rediss-sentinel" if cfg!(not(feature = "redis-sentinel")) => {
+            "a redis-sentinel URL needs what this build has not: enable the feature `redis-sentinel` of sluicegate"
+        }
+        "redis-sentinel" | "rediss-sentinel" => {
+            "the URL cannot be read: it must be redis-sentinel://[[user]:password@]host[:port][,host[:port]...]/service\
+             [/database], or the same with rediss-sentinel:// for TLS"
+        }
+        "redis-cluster" | "rediss-cluster" => {
+            "the URL cannot be read: it must be redis-cluster://[[user]:password@]host[:port][,host[:port]...], or the same \
+             with rediss-cluster:// for TLS"
         }
         _ => {
             "the URL cannot be read: it must be redis://[[user]:password@]host[:port][/database], the same with rediss:// \

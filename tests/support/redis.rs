@@ -53,6 +53,14 @@ impl Server {
         self.port
     }
 
+    /// A server of a cluster: without a slot, and knowing nobody.
+    pub fn start_for_cluster(options: &[&str]) -> Self {
+        let bus = free_port().to_string();
+        let mut all = std::vec!["--cluster-enabled", "yes", "--cluster-port", bus.as_str()];
+        all.extend(options);
+        Self::start(&all)
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         stop(&mut self.child);

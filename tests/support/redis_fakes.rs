@@ -7,7 +7,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
 /// Some other server, which answers this to whatever it is told first.
@@ -66,6 +66,7 @@ pub fn behind_a_proxy() -> (u16, Receiver<String>) {
         let mut answers = stream.try_clone().unwrap();
         let mut lines = BufReader::new(stream);
         while let Some(command) = command(&mut lines) {
+            let command = command.into_iter().next().unwrap_or_default();
             let answer: &[u8] = match command.as_str() {
                 "HELLO" => b"%1\r\n+proto\r\n:3\r\n",
                 "EVALSHA" => b"-ERR proxy: NOSCRIPT No matching script. Please use EVAL.\r\n",
@@ -79,8 +80,40 @@ pub fn behind_a_proxy() -> (u16, Receiver<String>) {
     (port, told)
 }
 
-/// The name of the next command: an array of strings, each after its length.
-fn command(lines: &mut impl BufRead) -> Option<String> {
+/// A sentinel that takes whatever port this holds for the master's.
+pub fn sentinel(master: Arc<AtomicU16>) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = |stream: TcpStream, master: &AtomicU16| -> std::io::Result<()> {
+        let mut answers = stream.try_clone()?;
+        let mut lines = BufReader::new(stream);
+        while let Some(command) = command(&mut lines) {
+            let port = master.load(Ordering::Relaxed).to_string();
+            let answer = match command.first().map_or("", String::as_str) {
+                // It has no users, and is not to be told of any.
+                "HELLO" if command.iter().any(|word| word == "AUTH") => "-ERR AUTH\r\n".to_owned(),
+                "HELLO" => "%1\r\n+proto\r\n:3\r\n".to_owned(),
+                "SENTINEL" => {
+                    format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len())
+                }
+                _ => "+OK\r\n".to_owned(),
+            };
+            answers.write_all(answer.as_bytes())?;
+        }
+        Ok(())
+    };
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let master = Arc::clone(&master);
+            // Who has gone has gone.
+            std::thread::spawn(move || serve(client, &master).ok());
+        }
+    });
+    port
+}
+
+/// The next command, its name first: an array of strings, each after its length.
+fn command(lines: &mut impl BufRead) -> Option<Vec<String>> {
     let parts = length(lines, '*')?;
     let mut strings = Vec::new();
     for _ in 0..parts {
@@ -88,7 +121,7 @@ fn command(lines: &mut impl BufRead) -> Option<String> {
         lines.read_exact(&mut string).ok()?;
         strings.push(String::from_utf8_lossy(&string).trim_end().to_owned());
     }
-    strings.into_iter().next()
+    Some(strings)
 }
 
 fn length(lines: &mut impl BufRead, mark: char) -> Option<usize> {
