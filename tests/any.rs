@@ -8,7 +8,7 @@ mod server;
 
 use server::Server;
 use sluicegate::{Algorithm, AnyError, AnyLimiter, Grant, Quota, RedisError, Source};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// So slow that no test takes long enough for a token to flow.
 const SLOW: Quota = Quota::per_day(1);
@@ -36,7 +36,35 @@ async fn has_the_verbs(limiter: &AnyLimiter, source: Source) {
     limiter.reset("a").await.unwrap();
     assert_eq!(limiter.available("a").await.unwrap(), 10);
     assert_eq!(limiter.available("b").await.unwrap(), 10);
+    assert_eq!(limiter.acquire("c", 10).await.unwrap().remaining(), 0);
+    let no = denied(limiter.acquire_timeout("c", 1, Duration::from_secs(60)).await);
+    assert!(no.retry_after().unwrap() > Duration::from_secs(86_400 - 120));
+    assert!(denied(limiter.acquire("c", 11).await).is_never());
     assert_eq!(limiter.quota(), SLOW.burst(10));
+}
+
+/// Whoever waits waits as long as it takes.
+#[tokio::test]
+async fn every_store_can_be_waited_for() {
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("shm://{}/limits", folder.path().display());
+    let (redis, leased) = (server.url(), format!("{}?mode=lease", server.url()));
+    let quota = Quota::per_second(20).burst(4);
+    for url in [
+        "memory://",
+        &file,
+        &format!("{redis}?deadline=20s"),
+        &format!("{leased}&deadline=20s&prefix=l"),
+    ] {
+        let limiter = AnyLimiter::open(url, quota).await.unwrap();
+        let began = Instant::now();
+        for _ in 0..8 {
+            assert_eq!(limiter.acquire("a", 1).await.unwrap().granted(), 1);
+        }
+        // Four were there, and four flow in 200 ms; a little of that before this clock began.
+        assert!(began.elapsed() > Duration::from_millis(190), "{url}: {:?}", began.elapsed());
+    }
 }
 
 #[tokio::test]

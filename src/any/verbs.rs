@@ -125,4 +125,39 @@ impl AnyLimiter {
     pub async fn reset(&self, key: impl AsRef<[u8]>) -> Result<(), AnyError> {
         each!(self, local => local.reset(key.as_ref()), redis => redis.reset(key).await?)
     }
+
+    /// Waits until `n` tokens are there, and takes them: first come, first served, by a timer and not by asking again (a
+    /// window in Redis is asked again). Dropped, it gives its place up.
+    ///
+    /// # Errors
+    ///
+    /// [`AnyError::Denied`] if `n` exceeds the limit; any other if there is no answer.
+    #[cfg(feature = "tokio")]
+    pub async fn acquire(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, AnyError> {
+        each!(
+            self,
+            local => local.acquire(key.as_ref(), n).await?,
+            redis => redis.acquire(key, n).await?,
+        )
+    }
+
+    /// [`acquire`](Self::acquire), if the wait is not longer than `timeout`; otherwise it is denied at once, and nothing
+    /// is taken.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire), and [`AnyError::Denied`] if it would take longer.
+    #[cfg(feature = "tokio")]
+    pub async fn acquire_timeout(
+        &self,
+        key: impl AsRef<[u8]>,
+        n: u64,
+        timeout: Duration,
+    ) -> Result<Grant, AnyError> {
+        each!(
+            self,
+            local => local.acquire_timeout(key.as_ref(), n, timeout).await?,
+            redis => redis.acquire_timeout(key, n, timeout).await?,
+        )
+    }
 }
