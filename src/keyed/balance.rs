@@ -33,6 +33,25 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         self.put_back_to(self.whose(key), n);
     }
 
+    /// Makes so many tokens missing of the key's bucket, whatever was before: what somebody else knows.
+    #[cfg(feature = "redis")]
+    pub(crate) fn follow(&self, key: &K, missing: u64) {
+        let follow = |state, now: Moment| {
+            let rule = now.rule();
+            let full = rule.fresh(now.units);
+            let next = if missing == 0 { full } else { rule.charge(full, now.units, missing) };
+            if next > state && missing > 0 {
+                self.owing(next, now);
+                return Change::Grow(next, ());
+            }
+            // A full bucket may be older than now.
+            if next < state { Change::Shrink(next, ()) } else { Change::Keep(()) }
+        };
+        // A full one needs no slot; without one a key is not followed.
+        let room = if missing == 0 { None } else { self.room() };
+        let _ = self.table.update(self, self.seed.fingerprint(key), room, follow);
+    }
+
     pub(super) fn put_back_to(&self, whose: Whose, n: u64) {
         self.update_existing(whose.hash, |state, now| self.refunded(whose, state, now, n));
     }

@@ -12,14 +12,14 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
-use std::collections::HashMap;
 use std::hash::RandomState;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// Locks, so that keys seldom wait for each other.
-const SHARDS: usize = 16;
+/// Locks, so that keys seldom wait for each other, and so many that few of the keys that are on their way have one in
+/// common: those are looked through one by one.
+const SHARDS: usize = 256;
 
 /// The most requests that go as one, so that a script stays short.
 const MOST: usize = 512;
@@ -34,12 +34,17 @@ pub(super) struct Waiter {
     pub(super) answer: oneshot::Sender<Answer>,
 }
 
-/// A key is here while a call for it is on its way.
-type Keys = HashMap<Box<[u8]>, Vec<Waiter>>;
+/// A key that a call is on its way for.
+#[derive(Debug)]
+struct Key {
+    hash: u64,
+    name: Box<[u8]>,
+    waiting: Vec<Waiter>,
+}
 
 #[derive(Debug)]
 pub(super) struct Combine {
-    shards: [Mutex<Keys>; SHARDS],
+    shards: Box<[Mutex<Vec<Key>>]>,
     hasher: RandomState,
 }
 
@@ -54,37 +59,48 @@ pub(super) enum Turn {
 
 impl Combine {
     pub(super) fn new() -> Self {
-        Self { shards: core::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, hasher: RandomState::new() }
     }
 
-    pub(super) fn enter(&self, key: &[u8], n: u64) -> Turn {
-        let mut keys = self.shard(key);
-        if let Some(waiting) = keys.get_mut(key) {
+    /// Of a key's name.
+    pub(super) fn hash(&self, name: &[u8]) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    pub(super) fn enter(&self, hash: u64, name: &[u8], n: u64) -> Turn {
+        let mut keys = self.shard(hash);
+        if let Some(at) = place(&keys, hash, name) {
             let (answer, later) = oneshot::channel();
-            waiting.push(Waiter { n, answer });
+            keys[at].waiting.push(Waiter { n, answer });
             return Turn::Later(later);
         }
-        keys.insert(key.into(), Vec::new());
+        keys.push(Key { hash, name: name.into(), waiting: Vec::new() });
         Turn::Mine
     }
 
     /// Who comes next, now that a call is over. If nobody does, the next to come has his own turn.
-    pub(super) fn next(&self, key: &[u8]) -> Option<Vec<Waiter>> {
-        let mut keys = self.shard(key);
-        let waiting = keys.get_mut(key)?;
+    pub(super) fn next(&self, hash: u64, name: &[u8]) -> Option<Vec<Waiter>> {
+        let mut keys = self.shard(hash);
+        let at = place(&keys, hash, name)?;
+        let waiting = &mut keys[at].waiting;
         if waiting.is_empty() {
-            keys.remove(key);
+            keys.swap_remove(at);
             return None;
         }
         let later = waiting.split_off(waiting.len().min(MOST));
         Some(core::mem::replace(waiting, later))
     }
 
-    fn shard(&self, key: &[u8]) -> MutexGuard<'_, Keys> {
-        // Under 16.
-        let shard = self.hasher.hash_one(key) as usize % SHARDS;
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Vec<Key>> {
+        // Under 256.
+        let shard = hash as usize % SHARDS;
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn place(keys: &[Key], hash: u64, name: &[u8]) -> Option<usize> {
+    keys.iter().position(|key| key.hash == hash && *key.name == *name)
 }
 
 impl Path {
@@ -94,10 +110,11 @@ impl Path {
         name: &[u8],
         n: u64,
     ) -> Answer {
-        match combine.enter(name, n) {
+        let hash = combine.hash(name);
+        match combine.enter(hash, name, n) {
             Turn::Mine => {
                 // Given on also if this future is dropped.
-                let _turn = GiveOn { path: self, combine, name };
+                let _turn = GiveOn { path: self, combine, hash, name };
                 self.send(name, self.kernel.call(Ask::Take(n))).await
             }
             Turn::Later(answer) => {
@@ -116,6 +133,7 @@ impl Path {
     async fn take_for(
         self: Arc<Self>,
         combine: Arc<Combine>,
+        hash: u64,
         name: Vec<u8>,
         mut waiters: Vec<Waiter>,
     ) {
@@ -125,7 +143,7 @@ impl Path {
             if !waiters.is_empty() {
                 self.take_each(&name, waiters).await;
             }
-            match combine.next(&name) {
+            match combine.next(hash, &name) {
                 Some(next) => waiters = next,
                 None => return,
             }
@@ -150,14 +168,15 @@ impl Path {
 struct GiveOn<'a> {
     path: &'a Arc<Path>,
     combine: &'a Arc<Combine>,
+    hash: u64,
     name: &'a [u8],
 }
 
 impl Drop for GiveOn<'_> {
     fn drop(&mut self) {
-        if let Some(waiters) = self.combine.next(self.name) {
+        if let Some(waiters) = self.combine.next(self.hash, self.name) {
             let (path, combine) = (Arc::clone(self.path), Arc::clone(self.combine));
-            self.path.runtime.spawn(path.take_for(combine, self.name.to_vec(), waiters));
+            self.path.runtime.spawn(path.take_for(combine, self.hash, self.name.to_vec(), waiters));
         }
     }
 }

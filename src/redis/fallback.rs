@@ -38,6 +38,7 @@ pub enum Fallback {
 pub(super) struct Local {
     /// What is left of each key's share. While Redis answers it follows that.
     share: KeyedLimiter<[u8]>,
+    burst: u64,
     /// What was granted while Redis was away and has not flowed since: to be charged there.
     owed: KeyedLimiter<[u8]>,
     /// Whether anything is, or was: 0 or 1.
@@ -64,24 +65,19 @@ impl Local {
             share = share.instalments();
         }
         let (share, owed) = (share.build()?, table().build()?);
-        Ok(Self { share, owed, owes: AtomicU64::new(0), paying: Mutex::new(()) })
+        Ok(Self { share, burst, owed, owes: AtomicU64::new(0), paying: Mutex::new(()) })
     }
 
     /// Redis answered: the share is as full as the key's bucket there.
     pub(super) fn learn(&self, key: &[u8], kernel: &Kernel, state: State) {
-        let (limit, burst) = (kernel.limit(), self.share.quota().burst_size());
-        // Both are at most 2^48, but debt has no bound.
-        let missing = i128::from(limit) - i128::from(kernel.balance(state));
-        let missing = (missing * i128::from(burst)).div_euclid(i128::from(limit.max(1)));
-        let here = i128::from(burst) - i128::from(self.share.available(key));
-        let amount = |tokens: i128| u64::try_from(tokens).unwrap_or(u64::MAX);
-        match missing - here {
-            0 => {}
-            more @ 1.. => {
-                self.share.charge(key, amount(more));
-            }
-            less => self.share.refund(key, amount(-less)),
-        }
+        // The limit is at most 2^51, but debt has no bound.
+        let (limit, balance) = (kernel.limit().max(1), kernel.balance(state));
+        let missing = (i128::from(limit) - i128::from(balance)).clamp(0, u64::MAX.into()) as u64;
+        let missing = match missing.checked_mul(self.burst) {
+            Some(product) => product / limit,
+            None => (u128::from(missing) * u128::from(self.burst) / u128::from(limit)) as u64,
+        };
+        self.share.follow(key, missing);
     }
 
     pub(super) fn take(&self, key: &[u8], n: u64) -> Result<Grant, Denied> {
