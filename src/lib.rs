@@ -19,9 +19,10 @@
 //! - [`RateLimiter`]: one bucket. [`KeyedLimiter`]: one for each key.
 //! - [`Combined`]: several of them as one, all or nothing. [`Tiers`]: named quotas, chosen per call.
 //! - [`Grant`] and [`Denied`]: the answers, and their figures.
-//! - [`Reservation`]: a place in line, for those who wait. [`Combined`]: several limits, all or nothing. [`Tiers`]: by name.
+//! - [`Reservation`]: a place in line, for those who wait.
 //! - [`Algorithm`]: token bucket, leaky bucket, fixed window, sliding window.
-//! - `RedisLimiter` (feature `redis`): one for each key, shared by all machines.
+//! - `RedisLimiter` and `LeasedLimiter` (feature `redis`): one for each key, shared by all machines.
+//! - `AnyLimiter` (feature `url`): one for each key, wherever a URL says.
 //! - [`Clock`]: where time comes from; [`ManualClock`] for tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
