@@ -1,5 +1,5 @@
--- ARGV: the cost of a unit. How many units of at most so many fit, and what is missing with them: a division by
--- doubling, as in up_to.lua.
+-- ARGV: the cost of a unit. How many units of at most so many fit, and what is missing with them. A division by doubling:
+-- what fits is found without a product, which might be over 2^53.
 local unit, unit_part = tonumber(ARGV[4]), tonumber(ARGV[5])
 local function fit(most)
     local us, part, doubled, count = unit, unit_part, {}, 1
@@ -18,4 +18,3 @@ local function fit(most)
     end
     return fits, after, after_part
 end
-return {debt, debt_part, fit = fit, put = put}

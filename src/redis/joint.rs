@@ -24,7 +24,7 @@ macro_rules! lua {
     }};
 }
 
-pub(super) static TAKE: Lua = lua!("debt.lua", "put.lua", "fit.lua" => "several.lua");
+pub(super) static TAKE: Lua = lua!("debt.lua", "put.lua", "fit.lua", "one.lua" => "several.lua");
 pub(super) static CHARGE: Lua = lua!("debt.lua", "put.lua", "charge.lua" => "all.lua");
 pub(super) static REFUND: Lua = lua!("debt.lua", "put.lua", "back.lua", "refund.lua" => "all.lua");
 pub(super) static RESET: Lua = lua!("debt.lua", "put.lua", "back.lua", "reset.lua" => "all.lua");

@@ -12,7 +12,7 @@ pub(super) static TAKE: Lua = lua!("debt.lua", "put.lua", "take.lua");
 /// Of quotas with one part.
 pub(super) static WHOLE: Lua = lua!("whole.lua", "debt.lua", "put.lua", "take.lua");
 pub(super) static EACH: Lua = lua!("debt.lua", "put.lua", "each.lua");
-pub(super) static UP_TO: Lua = lua!("debt.lua", "put.lua", "up_to.lua");
+pub(super) static UP_TO: Lua = lua!("debt.lua", "put.lua", "fit.lua", "up_to.lua");
 pub(super) static CHARGE: Lua = lua!("debt.lua", "put.lua", "charge.lua");
 pub(super) static REFUND: Lua = lua!("debt.lua", "put.lua", "back.lua", "refund.lua");
 pub(super) static LOOK: Lua = lua!("debt.lua", "put.lua", "look.lua");

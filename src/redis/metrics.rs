@@ -47,11 +47,15 @@ impl Counter {
     pub(super) fn add(&self, n: u64) {
         self.0.fetch_add(n, Relaxed);
     }
+
+    pub(super) fn read(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
 }
 
 impl Counters {
     pub(super) fn read(&self, away: bool) -> RedisMetrics {
-        let read = |counter: &Counter| counter.0.load(Relaxed);
+        let read = Counter::read;
         RedisMetrics {
             calls: read(&self.calls),
             combined: read(&self.combined),

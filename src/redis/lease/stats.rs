@@ -1,7 +1,6 @@
 //! What a limiter's leases have come to.
 
-use crate::sync::plain::AtomicU64;
-use crate::sync::plain::Ordering::Relaxed;
+use crate::redis::metrics::Counter;
 
 /// What a [`LeasedLimiter`](crate::LeasedLimiter) has done since it was built, from
 /// [`stats`](crate::LeasedLimiter::stats). All figures only grow.
@@ -37,18 +36,9 @@ pub(super) struct Counters {
     pub(super) dropped: Counter,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(super) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
-    }
-}
-
 impl Counters {
     pub(super) fn read(&self, evicted: u64) -> LeaseStats {
-        let read = |counter: &Counter| counter.0.load(Relaxed);
+        let read = Counter::read;
         LeaseStats {
             fetches: read(&self.fetches),
             failed_fetches: read(&self.failed_fetches),
