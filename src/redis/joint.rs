@@ -16,9 +16,9 @@ macro_rules! lua {
     ($($one:literal),+ => $all:literal) => {{
         const CODE: &str = concat!(
             "local function one(KEYS, ARGV)\n",
-            $(include_str!($one)),+,
+            $(include_str!(concat!("lua/", $one))),+,
             "end\n",
-            include_str!($all)
+            include_str!(concat!("lua/", $all))
         );
         Lua { code: CODE, digest: LazyLock::new(|| Lua::digest(CODE)) }
     }};

@@ -25,7 +25,7 @@ impl Lua {
 /// A script of files: those that several have in common, and what is its own.
 macro_rules! lua {
     ($($file:literal),+) => {{
-        const CODE: &str = concat!($(include_str!($file)),+);
+        const CODE: &str = concat!($(include_str!(concat!("lua/", $file))),+);
         $crate::redis::link::Lua {
             code: CODE,
             digest: std::sync::LazyLock::new(|| $crate::redis::link::Lua::digest(CODE)),

@@ -277,7 +277,7 @@ fn window_scripts_decide_as_the_kernel_and_the_rational_model() {
 fn a_share_is_divided_exactly() {
     let server = Server::start(&[]);
     let mut client = server.client();
-    let head = include_str!("window.lua");
+    let head = include_str!("lua/window.lua");
     let code = format!("{}return {{share(tonumber(ARGV[3]))}}", timed(head, EXPIRY));
     let digest: String = ::redis::cmd("SCRIPT").arg("LOAD").arg(code).query(&mut client).unwrap();
     let mut random = Random(0xD1B5_4A32_D192_ED03);
