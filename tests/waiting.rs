@@ -305,11 +305,17 @@ fn threads_wait_in_turn() {
         // The counter of the limiter may be a few parts in a million off the system's clock.
         assert!(*end + MS / 100 >= MS * 5 * i, "{i} after {end:?}");
     }
-    let denied: Denied = limiter.acquire_blocking_timeout(1, Duration::ZERO).unwrap_err();
-    assert!(denied.retry_after().is_some());
     assert!(limiter.acquire_blocking(2).unwrap_err().is_never());
     let users = KeyedLimiter::<str>::new(Quota::per_second(100).burst(1), 10);
     assert!(users.acquire_blocking("a", 1).is_ok() && users.acquire_blocking("a", 1).is_ok());
+    // So slow that no token flows before the next line.
+    let slow = Quota::per_day(1).burst(1);
+    let limiter = RateLimiter::new(slow);
+    assert!(limiter.acquire_blocking_timeout(1, Duration::ZERO).is_ok());
+    let denied: Denied = limiter.acquire_blocking_timeout(1, Duration::ZERO).unwrap_err();
+    assert!(denied.retry_after().is_some());
+    let users = KeyedLimiter::<str>::new(slow, 10);
+    assert!(users.acquire_blocking_timeout("a", 1, Duration::ZERO).is_ok());
     assert!(users.acquire_blocking_timeout("a", 1, Duration::ZERO).is_err());
 }
 
