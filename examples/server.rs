@@ -86,7 +86,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         .method_not_allowed_fallback(|| async {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "Only GET is allowed here")
         })
-        .with_state(users);
+        .with_state(users.clone());
     let listener = tokio::net::TcpListener::bind(flags.listen);
     let listener =
         listener.await.map_err(|why| format!("cannot listen on {}: {why}", flags.listen))?;
@@ -113,6 +113,8 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         served = served.into_future() => served?,
         () = given_up => tracing::warn!("gave up on the connections that were still open"),
     }
+    // What was leased goes back to those who are still there.
+    users.shutdown().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -208,6 +210,8 @@ mod memory {
         pub(crate) async fn check(&self, user: &str) -> Result<Grant, No> {
             self.0.check(user).map_err(No)
         }
+
+        pub(crate) async fn shutdown(&self) {}
     }
 
     impl Builder {

@@ -37,6 +37,24 @@ fn servers_with_one_store_have_one_limit() {
     }
 }
 
+/// Leases of one are not the other's, until it ends and gives them back.
+#[cfg(unix)]
+#[test]
+fn servers_that_lease_admit_the_burst_together_and_not_more() {
+    let redis = redis::Server::start(&[]);
+    let store = format!("{}?mode=lease&nodes=2&deadline=20s", redis.url());
+    let flags = ["--limit", "1/hour burst 40", "--store", &store];
+    let [first, second] = [(); 2].map(|()| Server::start(&flags));
+    let allowed = |server: &Server, most: usize| {
+        (0..most).take_while(|_| server.get("/api?user=alice").status == 200).count()
+    };
+    let one = allowed(&first, 15);
+    assert_eq!(one, 15);
+    let (status, log) = first.stop("TERM");
+    assert!(status.success(), "{log:?}");
+    assert_eq!(one + allowed(&second, 100), 40);
+}
+
 /// With its share, and a line of log when it begins and when it ends.
 #[test]
 fn a_server_goes_on_without_redis() {
