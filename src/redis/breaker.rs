@@ -49,6 +49,11 @@ impl Breaker {
         self.state.load(Acquire) == OPEN
     }
 
+    /// Whether all is well: no failure that answers have not outweighed.
+    pub(super) fn is_calm(&self) -> bool {
+        self.state.load(Relaxed) == 0
+    }
+
     /// An answer came, of whatever kind.
     pub(super) fn good(&self) {
         let state = self.state.load(Relaxed);

@@ -187,11 +187,17 @@ impl Path {
         }
     }
 
+    /// What is to be paid for the key now. While calls fail nothing is: what has no answer may have been charged, and would
+    /// be once more by each that comes after it.
+    pub(super) fn owed<'a>(&self, local: Option<&'a Local>, key: &'a [u8]) -> Option<Owed<'a>> {
+        local.filter(|_| self.breaker.is_calm()).and_then(|local| Owed::of(local, key))
+    }
+
     /// The key as it was before it was asked.
     async fn ask(self: &Arc<Self>, key: &[u8], ask: Ask) -> Answer {
         let _pending = self.enter()?;
         let name = self.name(key);
-        let owed = self.local.as_ref().and_then(|local| Owed::of(local, key));
+        let owed = self.owed(self.local.as_ref(), key);
         let answer = match owed {
             // Rare, and so not a part of every call's future.
             Some(owed) => Box::pin(self.pay(owed, &name, self.ask_now(&name, ask))).await,
@@ -212,7 +218,7 @@ impl Path {
         name: &[u8],
         call: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, RedisError> {
-        let owed = self.local.as_ref().and_then(|local| Owed::of(local, key));
+        let owed = self.owed(self.local.as_ref(), key);
         let answer = match owed {
             Some(owed) => self.pay(owed, name, call).await,
             None => call.await,

@@ -4,7 +4,7 @@
 //! are in one slot.
 
 use super::error::RedisError;
-use super::fallback::{Fallback, Local, Owed};
+use super::fallback::{Fallback, Local};
 use super::joint;
 use super::kernel::{Call, Kernel, State};
 use super::path::{Path, figures, nanos};
@@ -174,7 +174,7 @@ impl Path {
         let names = self.names(key);
         let call = self.exchange_all(&names, joint::call(&self.kernels(), ask));
         let owed = self.all().zip(&names).filter_map(|(limit, name)| {
-            let owed = limit.local.and_then(|local| Owed::of(local, key))?;
+            let owed = self.owed(limit.local, key)?;
             Some((limit, name, owed))
         });
         let owed: Vec<_> = owed.collect();

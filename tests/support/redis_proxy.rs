@@ -3,7 +3,8 @@
 //! Of each connection and direction one thread reads, and another passes on what was read when it is due, if ever.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(unreachable_pub, reason = "a module of tests")]
+// Every test file uses its own part of this.
+#![allow(dead_code, unreachable_pub)]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -46,6 +47,9 @@ struct State {
     bytes_to_cut: Option<usize>,
     /// How often all connections were cut: those from before are dead.
     cuts: u64,
+    /// Connections so far, and how many of the first of them nobody hears of any more.
+    made: u64,
+    abandoned: u64,
     open: Vec<TcpStream>,
     ended: bool,
 }
@@ -97,6 +101,12 @@ impl Proxy {
         self.change(|state| state.swallowed[way as usize] = true);
     }
 
+    /// Loses everything of the connections that there are, for ever, and leaves their sockets open; new ones are sound. A
+    /// machine that has vanished, and another that has taken its address.
+    pub fn abandon(&self) {
+        self.change(|state| state.abandoned = state.made);
+    }
+
     /// Closes new connections at once.
     pub fn refuse(&self) {
         self.change(|state| state.refusing = true);
@@ -118,8 +128,9 @@ impl Proxy {
             if state.swallowed.contains(&true) {
                 state.cut();
             }
-            let (cuts, open) = (state.cuts, std::mem::take(&mut state.open));
-            *state = State { cuts, open, ..State::default() };
+            let State { cuts, made, abandoned, .. } = *state;
+            let open = std::mem::take(&mut state.open);
+            *state = State { cuts, made, abandoned, open, ..State::default() };
         });
     }
 
@@ -164,10 +175,11 @@ fn connect(shared: &Arc<Shared>, client: TcpStream, server: u16) -> std::io::Res
     for stream in [&client, &server] {
         stream.set_nodelay(true)?;
     }
-    let born = {
+    let (born, number) = {
         let mut state = shared.state();
         state.open.extend([client.try_clone()?, server.try_clone()?]);
-        state.cuts
+        state.made += 1;
+        (state.cuts, state.made)
     };
     let ways =
         [(Way::Requests, client.try_clone()?, server.try_clone()?), (Way::Replies, server, client)];
@@ -175,7 +187,7 @@ fn connect(shared: &Arc<Shared>, client: TcpStream, server: u16) -> std::io::Res
         let (send, reads) = sync_channel(READS);
         let (reading, writing) = (Arc::clone(shared), Arc::clone(shared));
         thread::spawn(move || read(&reading, way, from, &send));
-        thread::spawn(move || pass_on(&writing, way, to, &reads, born));
+        thread::spawn(move || pass_on(&writing, way, to, &reads, (born, number)));
     }
     Ok(())
 }
@@ -198,7 +210,7 @@ fn pass_on(
     way: Way,
     mut to: TcpStream,
     reads: &Receiver<(Instant, Vec<u8>)>,
-    born: u64,
+    (born, number): (u64, u64),
 ) {
     let mut dead = false;
     for (read, bytes) in reads {
@@ -217,7 +229,7 @@ fn pass_on(
                 break;
             }
         }
-        dead |= state.swallowed[way as usize];
+        dead |= state.swallowed[way as usize] || number <= state.abandoned;
         if dead {
             continue;
         }
