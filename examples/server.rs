@@ -225,7 +225,7 @@ mod memory {
 
         pub(crate) async fn open(self, store: &str) -> Result<AnyLimiter, Box<dyn Error>> {
             if store != "memory://" {
-                return Err("a store other than memory:// needs --features redis".into());
+                return Err("this build keeps limits in memory alone: shm:// needs --features url, redis:// --features redis".into());
             }
             let builder: KeyedBuilder<str> = KeyedLimiter::builder(self.0, self.2);
             Ok(AnyLimiter(Arc::new(builder.algorithm(self.1).build()?)))
