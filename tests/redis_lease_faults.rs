@@ -35,6 +35,26 @@ async fn a_lease_that_comes_too_late_is_given_back() {
     assert_eq!(limiter.redis().available("a").await.unwrap(), 99);
 }
 
+/// Guards that a process which stands still beyond a lease's end gives back what is left of it, and spends none: others may have
+/// been started in its place.
+#[tokio::test]
+async fn a_lease_that_ended_while_the_process_stood_still_is_given_back_unspent() {
+    let server = Server::start(&[]);
+    let limiter = connect(&server, SLOW.burst(100), 1).await;
+    for _ in 0..20 {
+        limiter.check_or_lease("a", 1).await.unwrap();
+    }
+    let before = limiter.stats();
+    let left = before.leased - before.returned - 20;
+    assert!(left > 0, "{before:?}");
+    // The only thread that there is; leases hold for a second.
+    std::thread::sleep(Duration::from_millis(1_050));
+    limiter.check_or_lease("a", 1).await.unwrap();
+    let after = limiter.stats();
+    assert_eq!(after.returned - before.returned, left, "{after:?}");
+    assert!(after.leased > before.leased, "{after:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_holds_nobody_up_and_is_found_again() {
     let mut server = Server::start(&[]);

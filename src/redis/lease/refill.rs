@@ -173,6 +173,10 @@ impl Refiller {
 
     /// Fetches a lease for those who want one by now.
     pub(super) fn fetch(&mut self, key: &Key, now: u64) {
+        // The process may have stood still since, and another have taken its place: that comes first, and this after it.
+        if self.end(key, now) {
+            return;
+        }
         let shared = self.shared.clone();
         let Some(record) = self.records.get(key) else { return };
         let left = shared.leases.left(record.hash);
@@ -189,7 +193,7 @@ impl Refiller {
         record.need = 0;
         record.waiting.append(&mut record.next);
         if want == 0 {
-            // There is enough, of a lease that has just ended: it goes on.
+            // There is enough, of a lease that is about to end: it goes on.
             let ends = now + shared.lease_for;
             if let Some(left) = shared.leases.deposit(record.hash, 0, record.size, ends) {
                 (record.left, record.at, record.ends) = (left, now, ends);
@@ -231,13 +235,21 @@ impl Refiller {
             }
             self.shared.leases.unask(record.hash);
         }
-        if record.ends > 0 && now >= record.ends {
-            record.ends = 0;
-            let tokens = self.shared.leases.withdraw(record.hash);
-            if tokens > 0 {
-                self.give_back(key, tokens);
-            }
+        self.end(key, now);
+    }
+
+    /// Gives back what is left of a lease that has ended. Whether there is anything.
+    fn end(&mut self, key: &Key, now: u64) -> bool {
+        let Some(record) = self.records.get(key) else { return false };
+        if record.ends == 0 || now < record.ends {
+            return false;
         }
+        record.ends = 0;
+        let tokens = self.shared.leases.withdraw(record.hash);
+        if tokens > 0 {
+            self.give_back(key, tokens);
+        }
+        tokens > 0
     }
 
     /// Gives tokens back to Redis that nobody can spend here.
