@@ -55,6 +55,26 @@ async fn a_lease_that_ended_while_the_process_stood_still_is_given_back_unspent(
     assert!(after.leased > before.leased, "{after:?}");
 }
 
+/// Guards that a call without an answer is counted as one also if the fallback leased in its place.
+#[tokio::test]
+async fn a_call_that_the_fallback_stands_in_for_is_counted_as_failed() {
+    let server = Server::start(&[]);
+    let builder = LeasedLimiter::builder(SLOW.burst(100)).deadline(Duration::from_millis(50));
+    let limiter = builder.connect_timeout(PATIENT).connect(&server.url()).await.unwrap();
+    let exact = RedisLimiter::builder(SLOW.burst(100)).deadline(PATIENT);
+    let exact = exact.connect(&server.url()).await.unwrap();
+    // The server knows the script from then on.
+    exact.check_up_to("b", 1).await.unwrap();
+    server.pause();
+    assert!(limiter.check("a").is_err());
+    until("it is leased", async || limiter.stats().leased == 1).await;
+    let stats = limiter.stats();
+    assert_eq!((stats.fetches, stats.failed_fetches, stats.lost), (1, 1, 1));
+    // It was right to fear for that one.
+    server.go_on();
+    until("it is debited", async || exact.available("a").await.unwrap() == 99).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_holds_nobody_up_and_is_found_again() {
     let mut server = Server::start(&[]);

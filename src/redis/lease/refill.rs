@@ -42,7 +42,7 @@ pub(super) enum Message {
 /// A call that has ended.
 #[derive(Debug)]
 pub(super) enum Done {
-    Fetched { key: Key, want: u64, began: u64, answer: Result<Grant, RedisError> },
+    Fetched { key: Key, want: u64, began: u64, asked: bool, answer: Result<Grant, RedisError> },
     Returned { key: Key, tokens: u64, answer: Result<(), RedisError> },
 }
 
@@ -207,8 +207,9 @@ impl Refiller {
         self.calls.spawn(async move {
             // The lease is shorter by as long as the call takes.
             let began = shared.leases.nanos();
+            let asked = !shared.redis.is_away();
             let answer = shared.redis.check_up_to(&*key, want).await;
-            Done::Fetched { key, want, began, answer }
+            Done::Fetched { key, want, began, asked, answer }
         });
     }
 
