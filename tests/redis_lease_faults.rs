@@ -75,6 +75,38 @@ async fn a_call_that_the_fallback_stands_in_for_is_counted_as_failed() {
     until("it is debited", async || exact.available("a").await.unwrap() == 99).await;
 }
 
+/// Guards that whoever shuts it down, and not only the first, knows afterwards that all has come back.
+#[tokio::test]
+async fn all_who_shut_it_down_wait_until_all_is_given_back() {
+    let server = Server::start(&[]);
+    let builder = LeasedLimiter::builder(SLOW.burst(100)).lease_for(Duration::from_secs(60));
+    let builder = builder.deadline(PATIENT).connect_timeout(PATIENT);
+    let limiter = builder.connect(&server.url()).await.unwrap();
+    for _ in 0..20 {
+        limiter.check_or_lease("a", 1).await.unwrap();
+    }
+    assert!(limiter.stats().leased > 20, "{:?}", limiter.stats());
+    server.pause();
+    let shut_down = || {
+        let limiter = limiter.clone();
+        tokio::spawn(async move { limiter.shutdown().await })
+    };
+    let first = shut_down();
+    until("it takes no more requests", async || {
+        limiter.check("b").is_err() && limiter.stats().dropped > 0
+    })
+    .await;
+    let second = shut_down();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!first.is_finished() && !second.is_finished());
+    server.go_on();
+    second.await.unwrap();
+    assert_eq!(limiter.redis().available("a").await.unwrap(), 80);
+    first.await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_holds_nobody_up_and_is_found_again() {
     let mut server = Server::start(&[]);

@@ -36,7 +36,7 @@ pub(super) struct Ask {
 pub(super) enum Message {
     Ask(Ask),
     /// Give all back, and end.
-    Stop(oneshot::Sender<()>),
+    Stop,
 }
 
 /// A call that has ended.
@@ -75,31 +75,18 @@ impl Refiller {
 
     /// Until it is told to stop, or nobody is left who could.
     pub(super) async fn run(mut self) {
-        let mut stopped = Vec::new();
         loop {
             match self.event().await {
                 Event::Done(done) => self.done(done),
                 Event::Message(Some(Message::Ask(ask))) => self.ask(ask),
-                Event::Message(Some(Message::Stop(told))) => {
-                    stopped.push(told);
-                    break;
-                }
-                Event::Message(None) => break,
+                Event::Message(Some(Message::Stop) | None) => break,
                 Event::Due => self.look_at_due(),
             }
         }
         self.asks.close();
-        while let Ok(message) = self.asks.try_recv() {
-            // Who has asked for a lease is told by the loss of its answer.
-            if let Message::Stop(told) = message {
-                stopped.push(told);
-            }
-        }
+        // Who has asked for a lease is told by the loss of its answer.
+        while self.asks.try_recv().is_ok() {}
         self.give_all_back().await;
-        for told in stopped {
-            // It may have lost patience.
-            let _ = told.send(());
-        }
     }
 
     async fn event(&mut self) -> Event {
@@ -295,6 +282,13 @@ impl Refiller {
         }
         let rest = left.iter().map(|(_, tokens)| tokens).sum::<u64>();
         self.shared.counters.lost.add(rest + self.returning);
+    }
+}
+
+/// Also where the runtime ends it.
+impl Drop for Refiller {
+    fn drop(&mut self) {
+        self.shared.ended.close();
     }
 }
 
