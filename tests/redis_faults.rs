@@ -337,6 +337,16 @@ async fn another_service_is_told_apart() {
     }
 }
 
+/// A server that does not know the handshake's command says what came after it: the login. Guards that no text has that.
+#[tokio::test]
+async fn a_server_that_repeats_the_login_has_it_left_out() {
+    let options = ["--rename-command", "HELLO", "", "--requirepass", "hunter2"];
+    let server = Server::start(&options);
+    let error = refused(&format!("redis://:hunter2@127.0.0.1:{}", server.port())).await;
+    let text = error.to_string();
+    assert!(error.is_configuration() && text.contains("unknown command 'HELLO'"), "{text}");
+}
+
 #[tokio::test]
 async fn a_proxys_words_do_not_hide_that_a_script_is_missing() {
     let (port, told) = behind_a_proxy();

@@ -35,6 +35,78 @@ async fn a_lease_that_comes_too_late_is_given_back() {
     assert_eq!(limiter.redis().available("a").await.unwrap(), 99);
 }
 
+/// Guards that a process which stands still beyond a lease's end gives back what is left of it, and spends none: others may have
+/// been started in its place.
+#[tokio::test]
+async fn a_lease_that_ended_while_the_process_stood_still_is_given_back_unspent() {
+    let server = Server::start(&[]);
+    let limiter = connect(&server, SLOW.burst(100), 1).await;
+    for _ in 0..20 {
+        limiter.check_or_lease("a", 1).await.unwrap();
+    }
+    let before = limiter.stats();
+    let left = before.leased - before.returned - 20;
+    assert!(left > 0, "{before:?}");
+    // The only thread that there is; leases hold for a second.
+    std::thread::sleep(Duration::from_millis(1_050));
+    limiter.check_or_lease("a", 1).await.unwrap();
+    let after = limiter.stats();
+    assert_eq!(after.returned - before.returned, left, "{after:?}");
+    assert!(after.leased > before.leased, "{after:?}");
+}
+
+/// Guards that a call without an answer is counted as one also if the fallback leased in its place.
+#[tokio::test]
+async fn a_call_that_the_fallback_stands_in_for_is_counted_as_failed() {
+    let server = Server::start(&[]);
+    let builder = LeasedLimiter::builder(SLOW.burst(100)).deadline(Duration::from_millis(50));
+    let limiter = builder.connect_timeout(PATIENT).connect(&server.url()).await.unwrap();
+    let exact = RedisLimiter::builder(SLOW.burst(100)).deadline(PATIENT);
+    let exact = exact.connect(&server.url()).await.unwrap();
+    // The server knows the script from then on.
+    exact.check_up_to("b", 1).await.unwrap();
+    server.pause();
+    assert!(limiter.check("a").is_err());
+    until("it is leased", async || limiter.stats().leased == 1).await;
+    let stats = limiter.stats();
+    assert_eq!((stats.fetches, stats.failed_fetches, stats.lost), (1, 1, 1));
+    // It was right to fear for that one.
+    server.go_on();
+    until("it is debited", async || exact.available("a").await.unwrap() == 99).await;
+}
+
+/// Guards that whoever shuts it down, and not only the first, knows afterwards that all has come back.
+#[tokio::test]
+async fn all_who_shut_it_down_wait_until_all_is_given_back() {
+    let server = Server::start(&[]);
+    let builder = LeasedLimiter::builder(SLOW.burst(100)).lease_for(Duration::from_secs(60));
+    let builder = builder.deadline(PATIENT).connect_timeout(PATIENT);
+    let limiter = builder.connect(&server.url()).await.unwrap();
+    for _ in 0..20 {
+        limiter.check_or_lease("a", 1).await.unwrap();
+    }
+    assert!(limiter.stats().leased > 20, "{:?}", limiter.stats());
+    server.pause();
+    let shut_down = || {
+        let limiter = limiter.clone();
+        tokio::spawn(async move { limiter.shutdown().await })
+    };
+    let first = shut_down();
+    until("it takes no more requests", async || {
+        limiter.check("b").is_err() && limiter.stats().dropped > 0
+    })
+    .await;
+    let second = shut_down();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!first.is_finished() && !second.is_finished());
+    server.go_on();
+    second.await.unwrap();
+    assert_eq!(limiter.redis().available("a").await.unwrap(), 80);
+    first.await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_server_holds_nobody_up_and_is_found_again() {
     let mut server = Server::start(&[]);

@@ -203,10 +203,14 @@ pub(super) fn is_no_script(error: &::redis::RedisError) -> bool {
         || (error.code().is_some() && text(error).contains("NOSCRIPT"))
 }
 
-/// The server's words, or the system's.
+/// The server's words, or the system's. One that does not know a command repeats what came with it, and with `HELLO`
+/// comes the login.
 fn text(error: &::redis::RedisError) -> String {
     match (error.code(), error.detail()) {
-        (Some(code), Some(detail)) => alloc::format!("{code} {detail}"),
+        (Some(code), Some(detail)) => {
+            let (said, _) = detail.split_once(", with args").unwrap_or((detail, ""));
+            alloc::format!("{code} {said}")
+        }
         (Some(code), None) => code.to_string(),
         (None, _) => error.to_string(),
     }

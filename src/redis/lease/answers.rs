@@ -4,6 +4,7 @@ use super::builder;
 use super::record::Key;
 use super::refill::{Done, Refiller, tell};
 use crate::error::Denied;
+use crate::figures::Grant;
 use crate::redis::RedisError;
 
 /// The least time between two calls for a key whose bucket is empty: it costs 200 a second at most.
@@ -19,13 +20,14 @@ impl Refiller {
     pub(super) fn done(&mut self, done: Option<Done>) {
         let now = self.shared.leases.nanos();
         let key = match done {
-            Some(Done::Fetched { key, want, began, answer }) => {
+            Some(Done::Fetched { key, want, began, asked, answer }) => {
+                self.count_failure(want, asked, &answer);
                 let Some(record) = self.records.get(&key) else { return };
                 record.calls = false;
                 match answer {
                     Ok(grant) => self.leased(&key, want, grant.granted(), began),
                     Err(RedisError::Denied(denied)) => self.denied(&key, &denied, now),
-                    Err(failure) => self.failed(&key, want, failure, now),
+                    Err(failure) => self.failed(&key, failure, now),
                 }
                 key
             }
@@ -44,6 +46,21 @@ impl Refiller {
             None => return,
         };
         self.go_on(&key, now);
+    }
+
+    /// A call without an answer is one whoever stands in. By what it failed the fallback does not tell.
+    fn count_failure(&self, want: u64, asked: bool, answer: &Result<Grant, RedisError>) {
+        let (failed, may_be_applied) = match answer {
+            Ok(grant) => (grant.source().is_degraded(), asked),
+            Err(RedisError::Denied(denied)) => (denied.source().is_degraded(), asked),
+            Err(failure) => (true, failure.may_be_applied()),
+        };
+        if failed {
+            self.shared.counters.failed_fetches.add(1);
+        }
+        if failed && may_be_applied {
+            self.shared.counters.lost.add(want);
+        }
     }
 
     /// After a call: the next one, if anybody wants it.
@@ -100,11 +117,7 @@ impl Refiller {
     }
 
     /// There is no answer.
-    fn failed(&mut self, key: &Key, want: u64, failure: RedisError, now: u64) {
-        self.shared.counters.failed_fetches.add(1);
-        if failure.may_be_applied() {
-            self.shared.counters.lost.add(want);
-        }
+    fn failed(&mut self, key: &Key, failure: RedisError, now: u64) {
         let chance = self.shared.leases.hash(&now.to_ne_bytes());
         let pause = PAUSE + chance % JITTER;
         self.hold(key, now + pause, None, failure);

@@ -9,6 +9,7 @@ use crate::keyed::leases::Leases;
 use crate::redis::{Fallback, RedisBuilder, RedisError, RedisLimiter};
 use alloc::string::{String, ToString};
 use core::time::Duration;
+use tokio::sync::Semaphore;
 
 const CAPACITY: usize = 65_536;
 const HORIZON: Duration = Duration::from_millis(100);
@@ -170,6 +171,7 @@ impl LeasedBuilder {
             lease_for: nanos(self.lease_for),
             reset_after: flow(&quota, burst),
             counters: super::stats::Counters::default(),
+            ended: Semaphore::new(0),
         }))
     }
 }

@@ -25,7 +25,7 @@ use core::fmt;
 use core::time::Duration;
 use refill::{Ask, Message};
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 /// Requests for leases that may wait for the task at once.
@@ -53,6 +53,8 @@ struct Shared {
     /// In which a whole burst flows.
     reset_after: u64,
     counters: stats::Counters,
+    /// Has no permits, and is closed when the task has ended, however it has.
+    ended: Semaphore,
 }
 
 /// A limit for each key that all machines share, kept in Redis, of which this process holds small leases: most
@@ -234,11 +236,9 @@ impl LeasedLimiter {
     /// Ends the background task, and gives back what is left of all leases. From then on everything is denied. Takes at most
     /// as long as a lease [holds](LeasedBuilder::lease_for): what has not been given back by then is lost.
     pub async fn shutdown(&self) {
-        let (done, told) = oneshot::channel();
-        // Otherwise it has been shut down already.
-        if self.asks.send(Message::Stop(done)).await.is_ok() {
-            let _ = told.await;
-        }
+        // Otherwise somebody else has told it so.
+        let _ = self.asks.send(Message::Stop).await;
+        let _ = self.shared.ended.acquire().await;
     }
 
     /// The most tokens of a key that this process holds at a time, and the most that one request can be granted: half a

@@ -36,13 +36,13 @@ pub(super) struct Ask {
 pub(super) enum Message {
     Ask(Ask),
     /// Give all back, and end.
-    Stop(oneshot::Sender<()>),
+    Stop,
 }
 
 /// A call that has ended.
 #[derive(Debug)]
 pub(super) enum Done {
-    Fetched { key: Key, want: u64, began: u64, answer: Result<Grant, RedisError> },
+    Fetched { key: Key, want: u64, began: u64, asked: bool, answer: Result<Grant, RedisError> },
     Returned { key: Key, tokens: u64, answer: Result<(), RedisError> },
 }
 
@@ -75,31 +75,18 @@ impl Refiller {
 
     /// Until it is told to stop, or nobody is left who could.
     pub(super) async fn run(mut self) {
-        let mut stopped = Vec::new();
         loop {
             match self.event().await {
                 Event::Done(done) => self.done(done),
                 Event::Message(Some(Message::Ask(ask))) => self.ask(ask),
-                Event::Message(Some(Message::Stop(told))) => {
-                    stopped.push(told);
-                    break;
-                }
-                Event::Message(None) => break,
+                Event::Message(Some(Message::Stop) | None) => break,
                 Event::Due => self.look_at_due(),
             }
         }
         self.asks.close();
-        while let Ok(message) = self.asks.try_recv() {
-            // Who has asked for a lease is told by the loss of its answer.
-            if let Message::Stop(told) = message {
-                stopped.push(told);
-            }
-        }
+        // Who has asked for a lease is told by the loss of its answer.
+        while self.asks.try_recv().is_ok() {}
         self.give_all_back().await;
-        for told in stopped {
-            // It may have lost patience.
-            let _ = told.send(());
-        }
     }
 
     async fn event(&mut self) -> Event {
@@ -173,6 +160,10 @@ impl Refiller {
 
     /// Fetches a lease for those who want one by now.
     pub(super) fn fetch(&mut self, key: &Key, now: u64) {
+        // The process may have stood still since, and another have taken its place: that comes first, and this after it.
+        if self.end(key, now) {
+            return;
+        }
         let shared = self.shared.clone();
         let Some(record) = self.records.get(key) else { return };
         let left = shared.leases.left(record.hash);
@@ -189,7 +180,7 @@ impl Refiller {
         record.need = 0;
         record.waiting.append(&mut record.next);
         if want == 0 {
-            // There is enough, of a lease that has just ended: it goes on.
+            // There is enough, of a lease that is about to end: it goes on.
             let ends = now + shared.lease_for;
             if let Some(left) = shared.leases.deposit(record.hash, 0, record.size, ends) {
                 (record.left, record.at, record.ends) = (left, now, ends);
@@ -203,8 +194,9 @@ impl Refiller {
         self.calls.spawn(async move {
             // The lease is shorter by as long as the call takes.
             let began = shared.leases.nanos();
+            let asked = !shared.redis.is_away();
             let answer = shared.redis.check_up_to(&*key, want).await;
-            Done::Fetched { key, want, began, answer }
+            Done::Fetched { key, want, began, asked, answer }
         });
     }
 
@@ -231,13 +223,21 @@ impl Refiller {
             }
             self.shared.leases.unask(record.hash);
         }
-        if record.ends > 0 && now >= record.ends {
-            record.ends = 0;
-            let tokens = self.shared.leases.withdraw(record.hash);
-            if tokens > 0 {
-                self.give_back(key, tokens);
-            }
+        self.end(key, now);
+    }
+
+    /// Gives back what is left of a lease that has ended. Whether there is anything.
+    fn end(&mut self, key: &Key, now: u64) -> bool {
+        let Some(record) = self.records.get(key) else { return false };
+        if record.ends == 0 || now < record.ends {
+            return false;
         }
+        record.ends = 0;
+        let tokens = self.shared.leases.withdraw(record.hash);
+        if tokens > 0 {
+            self.give_back(key, tokens);
+        }
+        tokens > 0
     }
 
     /// Gives tokens back to Redis that nobody can spend here.
@@ -282,6 +282,13 @@ impl Refiller {
         }
         let rest = left.iter().map(|(_, tokens)| tokens).sum::<u64>();
         self.shared.counters.lost.add(rest + self.returning);
+    }
+}
+
+/// Also where the runtime ends it.
+impl Drop for Refiller {
+    fn drop(&mut self) {
+        self.shared.ended.close();
     }
 }
 

@@ -7,13 +7,13 @@ use crate::redis::metrics::Counter;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeaseStats {
-    /// Calls to Redis for a lease.
+    /// Calls for a lease.
     pub fetches: u64,
-    /// Those of them that had no answer.
+    /// Those of them that Redis did not answer, whether the [`Fallback`](crate::Fallback) did or not.
     pub failed_fetches: u64,
-    /// Tokens leased.
+    /// Tokens leased, by Redis or the fallback.
     pub leased: u64,
-    /// Tokens given back to Redis, unspent.
+    /// Tokens given back, unspent: to Redis, or while it is away to the fallback.
     pub returned: u64,
     /// Tokens that were, or may have been, debited in Redis and are neither admitted nor given back: of calls without an
     /// answer.
