@@ -86,7 +86,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         .method_not_allowed_fallback(|| async {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "Only GET is allowed here")
         })
-        .with_state(users);
+        .with_state(users.clone());
     let listener = tokio::net::TcpListener::bind(flags.listen);
     let listener =
         listener.await.map_err(|why| format!("cannot listen on {}: {why}", flags.listen))?;
@@ -113,6 +113,8 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         served = served.into_future() => served?,
         () = given_up => tracing::warn!("gave up on the connections that were still open"),
     }
+    // What is leased and not spent is for others.
+    users.shutdown().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -204,6 +206,8 @@ mod memory {
         pub(crate) fn builder(quota: Quota) -> Builder {
             Builder(quota, Algorithm::TokenBucket, 1)
         }
+
+        pub(crate) async fn shutdown(&self) {}
 
         pub(crate) async fn check(&self, user: &str) -> Result<Grant, No> {
             self.0.check(user).map_err(No)
