@@ -207,6 +207,8 @@ mod memory {
             Builder(quota, Algorithm::TokenBucket, 1)
         }
 
+        pub(crate) async fn shutdown(&self) {}
+
         pub(crate) async fn check(&self, user: &str) -> Result<Grant, No> {
             self.0.check(user).map_err(No)
         }

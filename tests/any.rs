@@ -154,6 +154,13 @@ async fn what_is_wrong_with_a_url_is_said_in_a_sentence_without_the_url() {
         ("redis://:secret-word@localhost?nodes=-1", "nodes must be a number"),
         ("redis://:secret-word@localhost?pool=5", "an option \"pool\""),
         ("redis://:secret-word@local host:port", "URL cannot be read"),
+        // A password that ends the address before its time.
+        ("redis://:a?secret-word@localhost", "is written %3F"),
+        ("redis://:a?nodes=secret-word@localhost", "is written %3F"),
+        ("redis://:a?secret-word#b@localhost", "is written %3F"),
+        // What nobody would read.
+        ("shm:///dev/shm/secret-word#1", "is written %23"),
+        ("memory://#capacity=5", "is written %23"),
     ] {
         let error = AnyLimiter::open(url, SLOW).await.unwrap_err();
         let text = error.to_string();
@@ -163,6 +170,11 @@ async fn what_is_wrong_with_a_url_is_said_in_a_sentence_without_the_url() {
     }
     // Nobody there.
     let port = server::free_port();
+    for scheme in ["redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel"] {
+        let url = format!("{scheme}://:secret-word@127.0.0.1:{port}/0");
+        let error = AnyLimiter::open(&url, SLOW).await.unwrap_err();
+        assert!(matches!(error, AnyError::Redis(_)), "{scheme}: {error:?}");
+    }
     let url = format!("redis://:secret-word@127.0.0.1:{port}");
     let error = AnyLimiter::open(&url, SLOW).await.unwrap_err();
     assert!(matches!(error, AnyError::Redis(RedisError::Connection(_))), "{error:?}");

@@ -253,7 +253,7 @@ async fn while_redis_is_away_all_shares_decide_or_the_policy() {
     assert!(!over.is_never() && over.which() == 1, "{over:?}");
     assert!(denied(local.check_n("b", 9).await).is_never());
     assert_eq!(local.check_up_to("b", 100).await.unwrap().granted(), 4);
-    assert_eq!((local.available("b").await.unwrap(), local.level("a").await.unwrap()), (0, 14));
+    assert_eq!((local.available("b").await.unwrap(), local.level("a").await.unwrap()), (0, 4));
     about(local.charge("b", 1).await.unwrap(), SLOW.period() * 2);
     local.refund("b", 1).await.unwrap();
 

@@ -8,7 +8,8 @@ mod example;
 #[path = "support/redis.rs"]
 mod redis;
 
-use example::{EXCEEDED, Run, Server, until};
+use example::{EXCEEDED, PATIENCE, Run, Server, until};
+use sluicegate::{Quota, RedisLimiter};
 
 /// So slow that no token flows while a test runs.
 const LIMIT: [&str; 2] = ["--limit", "1/hour burst 6"];
@@ -73,6 +74,26 @@ fn a_server_goes_on_without_redis() {
     // What was granted meanwhile was charged.
     let allowed = (0..6).take_while(|_| server.get("/api?user=bob").status == 200).count();
     assert_eq!(allowed, 3);
+}
+
+/// What a server has leased and not spent is there for others when it has been told to stop.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_server_that_is_told_to_stop_gives_its_leases_back() {
+    let redis = redis::Server::start(&[]);
+    let store = format!("{}?mode=lease&deadline=20s", redis.url());
+    let server = Server::start(&["--limit", "1/hour burst 10000", "--store", &store]);
+    let witness = RedisLimiter::builder(Quota::per_hour(1).burst(10_000)).deadline(PATIENCE);
+    let witness = witness.connect(&redis.url()).await.unwrap();
+    // What it asks for follows what is asked of it.
+    let mut left = 10_000;
+    while witness.available("alice").await.unwrap() >= left {
+        assert_eq!(server.get("/api?user=alice").status, 200);
+        left -= 1;
+        assert!(left > 0, "it never holds more than it has spent");
+    }
+    assert!(server.stop("TERM").0.success());
+    assert_eq!(witness.available("alice").await.unwrap(), left);
 }
 
 #[test]

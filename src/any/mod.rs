@@ -115,11 +115,11 @@ impl AnyBuilder {
             "memory" => this.memory(&place)?,
             "shm" => this.shared(&place)?,
             "redis" | "rediss" | "unix" | "redis+unix" | "redis-cluster" | "rediss-cluster"
-            | "redis-sentinel" => this.redis(&place, options).await?,
+            | "redis-sentinel" | "rediss-sentinel" => this.redis(&place, options).await?,
             other => {
                 return Err(wrong(&alloc::format!(
                     "the URL's scheme {other:?} is none of memory, shm, redis, rediss, unix, redis-cluster, \
-                     rediss-cluster, redis-sentinel"
+                     rediss-cluster, redis-sentinel, rediss-sentinel"
                 )));
             }
         };

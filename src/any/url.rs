@@ -38,19 +38,41 @@ const OF_REDIS: &[&str] =
     &["algorithm", "capacity", "mode", "nodes", "prefix", "deadline", "fallback"];
 
 pub(super) fn parse(url: &str) -> Result<(Place<'_>, Options), AnyError> {
-    let Some((scheme, rest)) = url.split_once("://") else {
+    let Some((scheme, whole)) = url.split_once("://") else {
         return Err(wrong(
             "the URL has no scheme: it must begin with memory://, shm://, redis:// or the like",
         ));
     };
     // Of what a client is told by the fragment (`#insecure`) nothing is lost.
-    let (before, fragment) = match rest.split_once('#') {
+    let (before, fragment) = match whole.split_once('#') {
         Some((before, fragment)) => (before, Some(fragment)),
-        None => (rest, None),
+        None => (whole, None),
     };
     let (rest, query) = before.split_once('?').unwrap_or((before, ""));
-    let known =
-        if scheme.contains("redis") || scheme.contains("unix") { OF_REDIS } else { OF_MEMORY };
+    let of_redis = scheme.contains("redis") || scheme.contains("unix");
+    if !of_redis && fragment.is_some() {
+        return Err(wrong(
+            "the URL has a `#`, and nothing reads what is behind it: in a path it is written %23",
+        ));
+    }
+    let known = if of_redis { OF_REDIS } else { OF_MEMORY };
+    let options = read_options(scheme, query, known).map_err(|error| {
+        // Then they are perhaps none, but a part of a password.
+        let login = whole.strip_prefix(rest).is_some_and(|after| after.contains('@'));
+        if login {
+            return wrong("the URL has an odd option, or its login is cut off: a `?` in it is written %3F, and a `#` %23");
+        }
+        error
+    })?;
+    let url = match fragment {
+        None if query.is_empty() && !before.ends_with('?') => Cow::Borrowed(url),
+        None => Cow::Owned(alloc::format!("{scheme}://{rest}")),
+        Some(fragment) => Cow::Owned(alloc::format!("{scheme}://{rest}#{fragment}")),
+    };
+    Ok((Place { scheme, rest, url }, options))
+}
+
+fn read_options(scheme: &str, query: &str, known: &[&str]) -> Result<Options, AnyError> {
     let mut options = Options::default();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if !known.contains(&&*name) {
@@ -61,12 +83,7 @@ pub(super) fn parse(url: &str) -> Result<(Place<'_>, Options), AnyError> {
         }
         options.set(&name, &value)?;
     }
-    let url = match fragment {
-        None if query.is_empty() && !before.ends_with('?') => Cow::Borrowed(url),
-        None => Cow::Owned(alloc::format!("{scheme}://{rest}")),
-        Some(fragment) => Cow::Owned(alloc::format!("{scheme}://{rest}#{fragment}")),
-    };
-    Ok((Place { scheme, rest, url }, options))
+    Ok(options)
 }
 
 impl Options {

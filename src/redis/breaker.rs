@@ -74,12 +74,22 @@ impl Breaker {
 
     fn after_failure(&self, state: u64, pending: u64) -> u64 {
         // Far more than ever are, and few enough for the bits.
-        let pending = (state >> SCORE_BITS).max(pending.clamp(1, 1 << 20));
-        let score = (state & SCORE) + WEIGHT;
-        if score >= self.failures.saturating_mul(WEIGHT * pending) {
+        let pending = pending.clamp(1, 1 << 20);
+        let (mut most, mut score) = ((state >> SCORE_BITS).max(1), state & SCORE);
+        // Of more at once, as many in a row weigh as much more.
+        if pending > most {
+            (most, score) = (pending, score * pending / most);
+        }
+        score += WEIGHT;
+        if score >= self.failures.saturating_mul(WEIGHT * most) {
             return OPEN;
         }
-        pending << SCORE_BITS | score.min(SCORE)
+        // All that were on their way have failed: what fails next is one of as many as there are now.
+        let row = WEIGHT * most;
+        if score % row < WEIGHT && pending < most {
+            (most, score) = (pending, score / row * WEIGHT * pending);
+        }
+        most << SCORE_BITS | score.min(SCORE)
     }
 
     pub(super) fn close(&self) {
@@ -140,6 +150,16 @@ mod tests {
             (0..WEIGHT * tasks).for_each(|_| breaker.good());
             assert_eq!((0..4).filter(|_| breaker.bad(1)).count(), 0);
             assert!(breaker.bad(1));
+        }
+    }
+
+    /// What is over at once is over: the next call on its own that fails is one in a row.
+    #[test]
+    fn many_that_failed_at_once_do_not_keep_it_closed_for_few() {
+        for tasks in [2, 256, 4_096] {
+            let breaker = Breaker::new(5);
+            assert!((0..tasks).all(|failed| !breaker.bad(tasks - failed)));
+            assert_eq!((2..10 * tasks).find(|_| breaker.bad(1)), Some(5), "{tasks}");
         }
     }
 

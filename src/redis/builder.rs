@@ -176,7 +176,8 @@ impl RedisBuilder {
     }
 
     /// How many processes share the limit, each with a limiter like this: while Redis is away, each admits that part of
-    /// it. 1 unless set.
+    /// it, and a token at once at least: all together the burst, or as many tokens as there are nodes, if those are more.
+    /// 1 unless set.
     pub fn nodes(mut self, nodes: u64) -> Self {
         self.nodes = nodes.max(1);
         self

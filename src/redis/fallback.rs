@@ -99,13 +99,20 @@ impl Local {
         self.share.charge(key, n)
     }
 
-    pub(super) fn refund(&self, key: &[u8], n: u64) {
-        self.owed.refund(key, n);
+    /// Of what has come back in Redis, `perhaps`, nothing comes back of what is owed there: it would be twice.
+    pub(super) fn refund(&self, key: &[u8], n: u64, perhaps: bool) {
+        if !perhaps {
+            self.owed.refund(key, n);
+        }
         self.share.refund(key, n);
     }
 
     pub(super) fn available(&self, key: &[u8]) -> i64 {
         self.share.available(key)
+    }
+
+    pub(super) fn level(&self, key: &[u8]) -> u64 {
+        self.share.level(key)
     }
 
     pub(super) fn reset(&self, key: &[u8]) {

@@ -51,6 +51,12 @@ pub(super) fn call_reset(kernels: &[Kernel]) -> Call {
     (&RESET, numbers(kernels, None, of_each))
 }
 
+/// Of some of the limits, what each is charged: not nothing.
+pub(super) fn call_debts(debts: &[(Kernel, u64)]) -> Call {
+    let each = debts.iter().map(|(kernel, n)| kernel.call(Ask::Charge(*n)).1);
+    (&CHARGE, in_a_row(None, &each.collect::<Vec<_>>()))
+}
+
 /// How many numbers each limit has, what is told before them, and all of them.
 fn numbers(
     kernels: &[Kernel],
@@ -58,8 +64,12 @@ fn numbers(
     of_each: impl Fn(&Units) -> Vec<u64>,
 ) -> Vec<u64> {
     let each: Vec<_> = kernels.iter().filter_map(Kernel::places).map(of_each).collect();
+    in_a_row(before, &each)
+}
+
+fn in_a_row(before: Option<u64>, each: &[Vec<u64>]) -> Vec<u64> {
     let size = each.first().map_or(0, Vec::len) as u64;
-    iter::once(size).chain(before).chain(each.into_iter().flatten()).collect()
+    iter::once(size).chain(before).chain(each.iter().flatten().copied()).collect()
 }
 
 /// What a script answers: all keys as they were before.

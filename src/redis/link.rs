@@ -5,6 +5,9 @@ use super::error::{RedisError, is_no_script, may_be_of_handshake};
 use ::redis::{Cmd, FromRedisValue, ParsingError, Script, Value};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use core::future::poll_fn;
+use core::pin::pin;
+use core::task::Poll;
 use core::time::Duration;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use tokio::time::error::Elapsed;
@@ -116,6 +119,22 @@ impl Link {
         self.in_time(answer)
     }
 
+    /// Runs a script that others follow without waiting for its answer. They would overtake one that had to be sent once more, so
+    /// all of it is sent at once.
+    pub(super) async fn run_before<T: FromRedisValue>(
+        &self,
+        script: &Lua,
+        keys: &[&[u8]],
+        numbers: &[u64],
+    ) -> Result<T, RedisError> {
+        let (mut connection, replaced) = self.current();
+        let key = keys.first().copied().unwrap_or_default();
+        let command = command("EVAL", script.code, keys, numbers);
+        let answer = timeout(self.patience(), send(&mut connection, &command, key)).await;
+        self.judge(&answer, replaced);
+        self.in_time(answer)
+    }
+
     /// Runs a script over a new connection, made within the time for that, twice, each within the deadline: a server that is
     /// coming back may answer once, and no more. The limiter's own connection stays what it is until this is
     /// [adopted](Self::adopt).
@@ -199,23 +218,25 @@ async fn evaluate<T: FromRedisValue>(
     keys: &[&[u8]],
     numbers: &[u64],
 ) -> Result<T, ::redis::RedisError> {
-    let command = |name: &str, script: &str| {
-        // At most 20 digits each.
-        let names = keys.iter().map(|key| key.len()).sum::<usize>();
-        let size = name.len() + script.len() + 1 + names + 20 * numbers.len();
-        let mut command = Cmd::with_capacity(3 + keys.len() + numbers.len(), size);
-        command.arg(name).arg(script).arg(keys.len()).arg(keys).arg(numbers);
-        command
-    };
     // All are of one slot. A script without keys goes to any server.
     let key = keys.first().copied().unwrap_or_default();
-    match send(connection, &command("EVALSHA", &script.digest), key).await {
+    match send(connection, &command("EVALSHA", &script.digest, keys, numbers), key).await {
         // Rare, and so not a part of every call's future.
         Err(error) if is_no_script(&error) => {
-            Box::pin(async { send(connection, &command("EVAL", script.code), key).await }).await
+            let whole = command("EVAL", script.code, keys, numbers);
+            Box::pin(async { send(connection, &whole, key).await }).await
         }
         answer => answer,
     }
+}
+
+fn command(name: &str, script: &str, keys: &[&[u8]], numbers: &[u64]) -> Cmd {
+    // At most 20 digits each.
+    let names = keys.iter().map(|key| key.len()).sum::<usize>();
+    let size = name.len() + script.len() + 1 + names + 20 * numbers.len();
+    let mut command = Cmd::with_capacity(3 + keys.len() + numbers.len(), size);
+    command.arg(name).arg(script).arg(keys.len()).arg(keys).arg(numbers);
+    command
 }
 
 async fn send<T: FromRedisValue>(
@@ -224,6 +245,33 @@ async fn send<T: FromRedisValue>(
     key: &[u8],
 ) -> Result<T, ::redis::RedisError> {
     Ok(::redis::from_redis_value(connection.send(command, key).await?)?)
+}
+
+/// What comes of the second, unless the first fails. They are sent in this order, and neither waits for the other's answer.
+pub(super) async fn both<T>(
+    first: impl Future<Output = Result<(), RedisError>>,
+    second: impl Future<Output = Result<T, RedisError>>,
+) -> Result<T, RedisError> {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut paid, mut answer) = (None, None);
+    poll_fn(|context| {
+        if paid.is_none()
+            && let Poll::Ready(said) = first.as_mut().poll(context)
+        {
+            paid = Some(said);
+        }
+        if answer.is_none()
+            && let Poll::Ready(said) = second.as_mut().poll(context)
+        {
+            answer = Some(said);
+        }
+        if paid.is_none() || answer.is_none() {
+            return Poll::Pending;
+        }
+        let said = paid.take().zip(answer.take());
+        Poll::Ready(said.map_or(Err(RedisError::odd_answer()), |(paid, answer)| paid.and(answer)))
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::combine::{Answer, Combine};
 use super::error::RedisError;
 use super::fallback::{Fallback, Local, Owed};
 use super::kernel::{Call, Kernel, State};
-use super::link::{Link, Reply};
+use super::link::{Link, Reply, both};
 use super::metrics::{Counters, RedisMetrics};
 use super::several::More;
 use super::units::Ask;
@@ -24,7 +24,6 @@ use core::time::Duration;
 use std::sync::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
-use tokio::time::timeout;
 
 /// One limiter.
 pub(super) struct Path {
@@ -125,14 +124,16 @@ impl Path {
         }
         match self.ask(key, Ask::Refund(n)).await {
             Ok(_) => Ok(()),
-            Err(error) => self.instead(error, |local| local.refund(key, n)),
+            Err(error) => {
+                let perhaps = error.may_be_applied();
+                self.instead(error, |local| local.refund(key, n, perhaps))
+            }
         }
     }
 
     pub(super) async fn available(self: &Arc<Self>, key: &[u8]) -> Result<i64, RedisError> {
         if !self.more.is_empty() {
-            let least = self.balances(key).await?.into_iter().map(|(balance, _)| balance).min();
-            return Ok(least.unwrap_or(0));
+            return self.available_all(key).await;
         }
         match self.ask(key, Ask::Look(0)).await {
             Ok(state) => Ok(self.kernel.balance(state)),
@@ -141,13 +142,13 @@ impl Path {
     }
 
     pub(super) async fn level(self: &Arc<Self>, key: &[u8]) -> Result<u64, RedisError> {
-        // A limit is at most 2^48.
-        let level = |balance, limit| (limit as i64).saturating_sub(balance).max(0) as u64;
         if !self.more.is_empty() {
-            let levels = self.balances(key).await?.into_iter();
-            return Ok(levels.map(|(balance, limit)| level(balance, limit)).max().unwrap_or(0));
+            return self.level_all(key).await;
         }
-        Ok(level(self.available(key).await?, self.limit()))
+        match self.ask(key, Ask::Look(0)).await {
+            Ok(state) => Ok(level(self.kernel.balance(state), self.limit())),
+            Err(error) => self.instead(error, |local| local.level(key)),
+        }
     }
 
     pub(super) async fn reset(self: &Arc<Self>, key: &[u8]) -> Result<(), RedisError> {
@@ -249,19 +250,23 @@ impl Path {
         Ok(pending)
     }
 
-    /// Charges what was granted while Redis was away, and then asks; within one deadline.
+    /// Charges what was granted while Redis was away, and asks behind it, within one round trip. In two a call might miss a
+    /// deadline that it would otherwise meet, be granted here, and be owed: so that the next one misses it too.
     async fn pay<T>(
         &self,
         mut owed: Owed<'_>,
         name: &[u8],
         call: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, RedisError> {
-        let answer = timeout(self.link.patience(), async {
-            self.send(name, self.kernel.call(Ask::Charge(owed.n))).await?;
+        let (script, numbers) = self.kernel.call(Ask::Charge(owed.n));
+        let keys = [name];
+        let paying = async {
+            self.counters.calls.add(1);
+            self.link.run_before::<Reply>(script, &keys, &numbers).await?;
             owed.n = 0;
-            call.await
-        });
-        answer.await.unwrap_or(Err(RedisError::Timeout(self.link.deadline())))
+            Ok(())
+        };
+        both(paying, call).await
     }
 
     async fn ask_now(self: &Arc<Self>, name: &[u8], ask: Ask) -> Answer {
@@ -357,6 +362,11 @@ pub(super) fn figures(
         nanos: retry_after,
         terms: terms.from(source),
     }
+}
+
+/// What is missing of a limit, which is at most 2^51.
+pub(super) fn level(balance: i64, limit: u64) -> u64 {
+    (limit as i64).saturating_sub(balance).max(0) as u64
 }
 
 /// Of microseconds under 2^53, which is what a debt and a burst add up to.

@@ -4,10 +4,11 @@
 //! are in one slot.
 
 use super::error::RedisError;
-use super::fallback::{Fallback, Local};
+use super::fallback::{Fallback, Local, Owed};
 use super::joint;
 use super::kernel::{Call, Kernel, State};
-use super::path::{Path, figures, nanos};
+use super::link::both;
+use super::path::{Path, figures, level, nanos};
 use super::units::Ask;
 use crate::algorithm::{Source, Terms};
 use crate::combined::Combined;
@@ -19,7 +20,6 @@ use alloc::vec::Vec;
 use core::iter;
 use core::time::Duration;
 use tokio::task::coop::consume_budget;
-use tokio::time::timeout;
 
 /// The most limits of one limiter.
 const MOST: usize = 8;
@@ -137,27 +137,43 @@ impl Path {
         match self.ask_all(key, Ask::Refund(n)).await {
             Ok(_) => Ok(()),
             Err(error) => {
-                self.instead(error, |_| self.locals().for_each(|local| local.refund(key, n)))
+                let perhaps = error.may_be_applied();
+                self.instead(error, |_| {
+                    self.locals().for_each(|local| local.refund(key, n, perhaps));
+                })
             }
         }
     }
 
-    /// What is there of each, and of how much.
-    pub(super) async fn balances(
-        self: &Arc<Self>,
-        key: &[u8],
-    ) -> Result<Vec<(i64, u64)>, RedisError> {
-        let limits = || self.all().map(|limit| limit.kernel.limit());
-        match self.ask_all(key, Ask::Look(0)).await {
+    /// The least that is there.
+    pub(super) async fn available_all(self: &Arc<Self>, key: &[u8]) -> Result<i64, RedisError> {
+        let least = match self.ask_all(key, Ask::Look(0)).await {
             Ok(states) => {
-                let balances = self.all().zip(states);
-                let balances = balances.map(|(limit, state)| limit.kernel.balance(state));
-                Ok(balances.zip(limits()).collect())
+                let limits = self.all().zip(states);
+                limits.map(|(limit, state)| limit.kernel.balance(state)).min()
             }
-            Err(error) => self.instead(error, |_| {
-                self.locals().map(|local| local.available(key)).zip(limits()).collect()
-            }),
-        }
+            Err(error) => {
+                self.instead(error, |_| self.locals().map(|local| local.available(key)).min())?
+            }
+        };
+        Ok(least.unwrap_or(0))
+    }
+
+    /// The most that is missing.
+    pub(super) async fn level_all(self: &Arc<Self>, key: &[u8]) -> Result<u64, RedisError> {
+        let most = match self.ask_all(key, Ask::Look(0)).await {
+            Ok(states) => {
+                let limits = self.all().zip(states);
+                let missing = |(limit, state): (Limit<'_>, State)| {
+                    level(limit.kernel.balance(state), limit.kernel.limit())
+                };
+                limits.map(missing).max()
+            }
+            Err(error) => {
+                self.instead(error, |_| self.locals().map(|local| local.level(key)).max())?
+            }
+        };
+        Ok(most.unwrap_or(0))
     }
 
     pub(super) async fn reset_all(self: &Arc<Self>, key: &[u8]) -> Result<(), RedisError> {
@@ -175,21 +191,11 @@ impl Path {
         let call = self.exchange_all(&names, joint::call(&self.kernels(), ask));
         let owed = self.all().zip(&names).filter_map(|(limit, name)| {
             let owed = self.owed(limit.local, key)?;
-            Some((limit, name, owed))
+            Some((*limit.kernel, &name[..], owed))
         });
         let owed: Vec<_> = owed.collect();
-        let answer = if owed.is_empty() {
-            call.await
-        } else {
-            let paid = timeout(self.link.patience(), async {
-                for (limit, name, mut owed) in owed {
-                    self.exchange(name, limit.kernel.call(Ask::Charge(owed.n))).await?;
-                    owed.n = 0;
-                }
-                call.await
-            });
-            paid.await.unwrap_or(Err(RedisError::Timeout(self.link.deadline())))
-        };
+        let answer =
+            if owed.is_empty() { call.await } else { both(self.pay_all(owed), call).await };
         let states = self.heard(&names[0], answer)?;
         if !self.breaker.is_open() {
             let (_, after) = joint::settle(&self.kernels(), &states, ask);
@@ -200,6 +206,17 @@ impl Path {
             }
         }
         Ok(states)
+    }
+
+    /// Charges what was granted while Redis was away: all in one call.
+    async fn pay_all(&self, mut all: Vec<(Kernel, &[u8], Owed<'_>)>) -> Result<(), RedisError> {
+        let debts: Vec<_> = all.iter().map(|(kernel, _, owed)| (*kernel, owed.n)).collect();
+        let keys: Vec<_> = all.iter().map(|&(_, name, _)| name).collect();
+        let (script, numbers) = joint::call_debts(&debts);
+        self.counters.calls.add(1);
+        self.link.run_before::<Vec<u64>>(script, &keys, &numbers).await?;
+        all.iter_mut().for_each(|(_, _, owed)| owed.n = 0);
+        Ok(())
     }
 
     async fn exchange_all(

@@ -1,0 +1,89 @@
+//! What this process granted in place of Redis: told rightly, and charged there once.
+
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+#[path = "support/redis_proxy.rs"]
+mod proxy;
+#[path = "support/redis.rs"]
+mod server;
+
+use proxy::{Proxy, Way};
+use server::Server;
+use sluicegate::{Quota, RedisBuilder, RedisLimiter, Source};
+use std::time::{Duration, Instant};
+
+/// On a machine that has much else to do a test's calls may take long.
+const PATIENT: Duration = Duration::from_secs(20);
+
+/// So slow that no test takes long enough for a token to flow.
+const SLOW: Quota = Quota::per_day(1);
+
+fn builder() -> RedisBuilder {
+    RedisLimiter::builder(SLOW.burst(100)).failures(u32::MAX).connect_timeout(PATIENT)
+}
+
+/// Two round trips, one after the other, may not fit into a deadline that one fits into: then the call that missed it is
+/// granted here, and owed, and so the next one misses it too, for ever.
+#[tokio::test]
+async fn a_debt_is_paid_in_the_round_trip_of_the_call_that_finds_it() {
+    let server = Server::start(&[]);
+    let proxy = Proxy::start(server.port());
+    let several = builder().prefix("several").and(SLOW.burst(200)).and(SLOW.burst(300));
+    for builder in [builder(), several] {
+        let builder = builder.deadline(Duration::from_millis(1_400)).max_pending(1);
+        let limiter = builder.connect(&proxy.url()).await.unwrap();
+        // Whatever scripts there are to know are known.
+        limiter.charge("b", 1).await.unwrap();
+        limiter.check("b").await.unwrap();
+        proxy.delay(Duration::from_millis(400));
+        let (asked, one_more) = tokio::join!(limiter.check("a"), limiter.check("a"));
+        assert_eq!(asked.unwrap().source(), Source::Redis);
+        assert_eq!(one_more.unwrap().source(), Source::Fallback);
+        let next = limiter.check("a").await.unwrap();
+        assert_eq!((next.source(), next.remaining()), (Source::Redis, 97), "the debt is first");
+        proxy.delay(Duration::ZERO);
+        assert_eq!(limiter.available("a").await.unwrap(), 97, "once");
+    }
+}
+
+/// A refund without an answer may have come back in Redis: what is owed there is owed still.
+#[tokio::test]
+async fn what_may_have_come_back_does_not_come_back_twice() {
+    let server = Server::start(&[]);
+    let proxy = Proxy::start(server.port());
+    let both: [fn(RedisBuilder) -> RedisBuilder; 2] =
+        [|one| one, |one| one.prefix("several").and(SLOW.burst(200))];
+    for more in both {
+        let witness = more(builder()).deadline(PATIENT).connect(&server.url()).await.unwrap();
+        let builder = more(builder()).deadline(Duration::from_secs(1)).max_pending(1);
+        let limiter = builder.connect(&proxy.url()).await.unwrap();
+        assert_eq!(limiter.check_n("a", 50).await.unwrap().source(), Source::Redis);
+        limiter.refund("b", 1).await.unwrap();
+        proxy.swallow(Way::Replies);
+        let (refunded, granted) = tokio::join!(limiter.refund("a", 10), limiter.check_n("a", 20));
+        refunded.unwrap();
+        assert_eq!(granted.unwrap().source(), Source::Fallback);
+        assert_eq!(witness.available("a").await.unwrap(), 60);
+        proxy.mend();
+        let began = Instant::now();
+        while limiter.peek("a", 1).await.unwrap().source() != Source::Redis {
+            assert!(began.elapsed() < PATIENT);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(witness.available("a").await.unwrap(), 40);
+    }
+}
+
+/// A share is as full as what was taken of it, not as what others' shares are.
+#[tokio::test]
+async fn the_level_of_a_share_is_what_was_taken_of_it() {
+    let server = Server::start(&[]);
+    for builder in [builder(), builder().and(SLOW.burst(200))] {
+        let builder = builder.leaky_bucket().nodes(4).max_pending(0);
+        let limiter = builder.connect(&server.url()).await.unwrap();
+        assert_eq!(limiter.level("a").await.unwrap(), 0);
+        assert_eq!(limiter.check_n("a", 5).await.unwrap().source(), Source::Fallback);
+        assert_eq!(limiter.level("a").await.unwrap(), 5);
+    }
+}
