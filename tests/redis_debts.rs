@@ -71,6 +71,10 @@ async fn what_may_have_come_back_does_not_come_back_twice() {
             assert!(began.elapsed() < PATIENT);
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        // It is paid when answers have outweighed the failure, each of which weighs ten.
+        for _ in 0..10 * (limiter.metrics().timeouts + limiter.metrics().failures) + 1 {
+            assert_eq!(limiter.peek("a", 1).await.unwrap().source(), Source::Redis);
+        }
         assert_eq!(witness.available("a").await.unwrap(), 40);
     }
 }
