@@ -200,12 +200,7 @@ async fn what_cannot_be_several_is_refused_and_what_waits_asks_again() {
     let server = Server::start(&[]);
     let nine: Vec<_> = (1..10).map(|burst| SLOW.burst(burst)).collect();
     let [a, b] = [SLOW.burst(1), SLOW.burst(2)];
-    for builder in [
-        patient(&nine),
-        patient(&[a, b, a]),
-        patient(&[a, b]).leaky_bucket().queue(3),
-        patient(&[SLOW, Quota::per_hour(1)]).fixed_window(),
-    ] {
+    for builder in [patient(&nine), patient(&[a, b, a]), patient(&[a, b]).leaky_bucket().queue(3)] {
         let error = builder.connect(&server.url()).await.unwrap_err();
         assert!(error.is_configuration(), "{error}");
     }
@@ -275,5 +270,41 @@ async fn while_redis_is_away_all_shares_decide_or_the_policy() {
     for (quota, left) in quotas.into_iter().zip([17, 5]) {
         let alone = connect(&server, &[quota]).await;
         assert_eq!(alone.available("a").await.unwrap(), left, "{quota}");
+    }
+}
+
+/// Windows of several lengths, all or nothing.
+#[tokio::test]
+async fn windows_of_several_lengths_are_one_limit() {
+    let server = Server::start(&[]);
+    let quotas = [
+        Quota::new(10, Duration::from_secs(3_600_000)).unwrap(),
+        Quota::new(25, Duration::from_secs(36_000_000)).unwrap(),
+    ];
+    for builder in [patient(&quotas).fixed_window(), patient(&quotas).sliding_window()] {
+        let limiter = builder.connect(&server.url()).await.unwrap();
+        let grant = limiter.check_n("a", 7).await.unwrap();
+        assert_eq!((grant.remaining(), grant.which()), (3, 0));
+        let error = limiter.check_n("a", 4).await.unwrap_err();
+        assert_eq!(error.denied().unwrap().which(), 0);
+        assert_eq!(limiter.check_up_to("a", 100).await.unwrap().granted(), 3);
+        // What was denied by one has cost the other nothing.
+        let there = limiter.check("a").await.unwrap_err();
+        assert_eq!(
+            (there.denied().unwrap().remaining(), limiter.level("a").await.unwrap()),
+            (0, 10)
+        );
+        limiter.refund("a", 5).await.unwrap();
+        assert_eq!(limiter.available("a").await.unwrap(), 5);
+        limiter.charge("a", 20).await.unwrap();
+        assert_eq!(limiter.available("a").await.unwrap(), -15);
+        limiter.reset("a").await.unwrap();
+        assert_eq!(limiter.available("a").await.unwrap(), 10);
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..40 {
+            let limiter = limiter.clone();
+            tasks.spawn(async move { limiter.check("b").await.is_ok() });
+        }
+        assert_eq!(tasks.join_all().await.into_iter().filter(|granted| *granted).count(), 10);
     }
 }

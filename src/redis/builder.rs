@@ -250,7 +250,7 @@ impl RedisBuilder {
     /// - [`RedisError::Quota`]: the burst takes over 71 years to flow; a queue of anything but a leaky bucket, or of a
     ///   capacity less than what is free of delay;
     /// - [`RedisError::Configuration`]: the URL, the login, the certificates, another service at that address, braces in the prefix,
-    ///   [several](Self::and) limits that are windows or a queue, over 8, or two of them the same;
+    ///   [several](Self::and) limits that are queues, over 8, or two of them the same;
     /// - [`RedisError::Connection`]: nobody answers there, or not in time.
     ///
     /// # Panics
@@ -275,7 +275,7 @@ impl RedisBuilder {
         };
         let More { terms, kernel, head, local } = limit(quota)?;
         let more: Vec<_> = self.more.iter().map(|&quota| limit(quota)).collect::<Result<_, _>>()?;
-        several::can_be(&kernel, &head, &more, waiting.queue.is_some())?;
+        several::can_be(&head, &more, waiting.queue.is_some())?;
         let link = Link::connect(url, &self.way, self.deadline).await?;
         Ok(RedisLimiter::over(Path {
             terms,

@@ -3,10 +3,10 @@
 //! They are the scripts of one limit, as functions of its key and its numbers: one takes of all what fits all, or
 //! nothing, the others do the same to each.
 
-use super::kernel::{self, Call, Kernel, State};
+use super::kernel::{Call, Kernel, State};
 use super::link::Lua;
 use super::place;
-use super::units::{Ask, Units};
+use super::units::Ask;
 use alloc::vec::Vec;
 use core::iter;
 use std::sync::LazyLock;
@@ -24,46 +24,73 @@ macro_rules! lua {
     }};
 }
 
-pub(super) static TAKE: Lua = lua!("debt.lua", "put.lua", "fit.lua", "one.lua" => "several.lua");
-pub(super) static CHARGE: Lua = lua!("debt.lua", "put.lua", "charge.lua" => "all.lua");
-pub(super) static REFUND: Lua = lua!("debt.lua", "put.lua", "back.lua", "refund.lua" => "all.lua");
-pub(super) static RESET: Lua = lua!("debt.lua", "put.lua", "back.lua", "reset.lua" => "all.lua");
+/// The scripts of one kind of limits.
+pub(super) struct Scripts {
+    pub(super) take: Lua,
+    pub(super) charge: Lua,
+    pub(super) refund: Lua,
+    pub(super) reset: Lua,
+}
+
+pub(super) static BUCKETS: Scripts = Scripts {
+    take: lua!("debt.lua", "put.lua", "fit.lua", "one.lua" => "several.lua"),
+    charge: lua!("debt.lua", "put.lua", "charge.lua" => "all.lua"),
+    refund: lua!("debt.lua", "put.lua", "back.lua", "refund.lua" => "all.lua"),
+    reset: lua!("debt.lua", "put.lua", "back.lua", "reset.lua" => "all.lua"),
+};
+pub(super) static WINDOWS: Scripts = Scripts {
+    take: lua!("window.lua", "window_fit.lua", "window_one.lua" => "several.lua"),
+    charge: lua!("window.lua", "window_charge.lua" => "all.lua"),
+    refund: lua!("window.lua", "window_refund.lua" => "all.lua"),
+    reset: lua!("window.lua", "window_reset.lua" => "all.lua"),
+};
+
+/// All limits are of the first one's kind.
+fn scripts(kernels: &[Kernel]) -> &'static Scripts {
+    if let Some(Kernel::Window(_)) = kernels.first() { &WINDOWS } else { &BUCKETS }
+}
 
 pub(super) fn call(kernels: &[Kernel], ask: Ask) -> Call {
-    let fits = |n, most| numbers(kernels, Some(most), |units| kernel::fit(units, n));
-    let each = || numbers(kernels, None, |units| kernel::call(units, ask).1);
+    let scripts = scripts(kernels);
+    let fits = |n, most| numbers(kernels, Some(most), |kernel| kernel.fit(n));
+    let each = || numbers(kernels, None, |kernel| kernel.call(ask).1);
     match ask {
         Ask::Take(0) | Ask::UpTo(0) | Ask::Charge(0) | Ask::Refund(0) | Ask::Look(_) => {
-            (&TAKE, fits(0, 0))
+            (&scripts.take, fits(0, 0))
         }
-        Ask::Take(n) => (&TAKE, fits(n, 1)),
+        Ask::Take(n) => (&scripts.take, fits(n, 1)),
         Ask::UpTo(n) => {
             let least = kernels.iter().map(Kernel::limit).min().unwrap_or(0);
-            (&TAKE, fits(1, n.min(least)))
+            (&scripts.take, fits(1, n.min(least)))
         }
-        Ask::Charge(_) => (&CHARGE, each()),
-        Ask::Refund(_) => (&REFUND, each()),
+        Ask::Charge(_) => (&scripts.charge, each()),
+        Ask::Refund(_) => (&scripts.refund, each()),
     }
 }
 
 pub(super) fn call_reset(kernels: &[Kernel]) -> Call {
-    let of_each = |units: &Units| place::call_reset(units, units.limit()).1;
-    (&RESET, numbers(kernels, None, of_each))
+    let of_each = |kernel: &Kernel| match kernel {
+        Kernel::Bucket(units) => place::call_reset(units, units.limit()).1,
+        Kernel::Window(window) => window.head(0),
+    };
+    (&scripts(kernels).reset, numbers(kernels, None, of_each))
 }
 
 /// Of some of the limits, what each is charged: not nothing.
 pub(super) fn call_debts(debts: &[(Kernel, u64)]) -> Call {
+    let windows = matches!(debts.first(), Some((Kernel::Window(_), _)));
+    let charge = if windows { &WINDOWS.charge } else { &BUCKETS.charge };
     let each = debts.iter().map(|(kernel, n)| kernel.call(Ask::Charge(*n)).1);
-    (&CHARGE, in_a_row(None, &each.collect::<Vec<_>>()))
+    (charge, in_a_row(None, &each.collect::<Vec<_>>()))
 }
 
 /// How many numbers each limit has, what is told before them, and all of them.
 fn numbers(
     kernels: &[Kernel],
     before: Option<u64>,
-    of_each: impl Fn(&Units) -> Vec<u64>,
+    of_each: impl Fn(&Kernel) -> Vec<u64>,
 ) -> Vec<u64> {
-    let each: Vec<_> = kernels.iter().filter_map(Kernel::places).map(of_each).collect();
+    let each: Vec<_> = kernels.iter().map(of_each).collect();
     in_a_row(before, &each)
 }
 
@@ -74,10 +101,12 @@ fn in_a_row(before: Option<u64>, each: &[Vec<u64>]) -> Vec<u64> {
 
 /// What a script answers: all keys as they were before.
 pub(super) fn states(kernels: &[Kernel], answer: &[u64]) -> Option<Vec<State>> {
-    if answer.len() != 2 * kernels.len() {
+    // All limits are of one kind, and so are their states.
+    let each = answer.len() / kernels.len().max(1);
+    if each < 2 || answer.len() != each * kernels.len() {
         return None;
     }
-    kernels.iter().zip(answer.chunks(2)).map(|(kernel, state)| kernel.state(state)).collect()
+    kernels.iter().zip(answer.chunks(each)).map(|(kernel, state)| kernel.state(state)).collect()
 }
 
 /// As the scripts do: the tokens granted, if any, and what becomes of the keys.

@@ -79,6 +79,14 @@ impl Kernel {
         }
     }
 
+    /// What a script of several limits is told of this one: besides itself, what a unit of `n` tokens costs.
+    pub(super) fn fit(&self, n: u64) -> Vec<u64> {
+        match self {
+            Self::Bucket(units) => fit(units, n),
+            Self::Window(window) => window.fit(n),
+        }
+    }
+
     /// Its answer; `None` if that is none to such a call.
     pub(super) fn state(&self, answer: &[u64]) -> Option<State> {
         match (self, answer) {
@@ -186,7 +194,7 @@ pub(super) fn call(units: &Units, ask: Ask) -> Call {
 }
 
 /// What `fit.lua` is told: a bucket, and the cost of `n` tokens.
-pub(super) fn fit(units: &Units, n: u64) -> Vec<u64> {
+fn fit(units: &Units, n: u64) -> Vec<u64> {
     let mut numbers = head(units, 2);
     numbers.extend(cost(units, n));
     numbers

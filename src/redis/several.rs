@@ -33,18 +33,12 @@ pub(super) struct More {
 }
 
 /// Whether they can be several, beside a first.
-pub(super) fn can_be(
-    first: &Kernel,
-    head: &[u8],
-    more: &[More],
-    queue: bool,
-) -> Result<(), RedisError> {
+pub(super) fn can_be(head: &[u8], more: &[More], queue: bool) -> Result<(), RedisError> {
     let heads = || iter::once(head).chain(more.iter().map(|more| &more.head[..]));
     let twice = heads().enumerate().any(|(i, head)| heads().take(i).any(|other| other == head));
     let text = match more {
         [] => return Ok(()),
         _ if more.len() >= MOST => "at most 8 limits can be one",
-        _ if first.places().is_none() => "windows cannot be several limits in one",
         _ if queue => "a queue cannot be one of several limits",
         _ if twice => "two of several limits are the same",
         _ => return Ok(()),

@@ -47,7 +47,7 @@ pub(super) struct Timed {
     digests: Vec<(&'static str, String)>,
 }
 
-const EXPIRY: &[&str] = &[", 'PXAT', math.ceil((index + windows) * period / 1000)"];
+pub(super) const EXPIRY: &[&str] = &[", 'PXAT', math.ceil((index + windows) * period / 1000)"];
 
 impl Timed {
     pub(super) fn on(server: &Server) -> Self {

@@ -156,7 +156,7 @@ impl Window {
     /// The script that does what is asked, and its numbers. What is more than could make a difference is left out: the
     /// scripts have no numbers for it.
     pub(super) fn call(&self, ask: Ask) -> (&'static Lua, Vec<u64>) {
-        let mut numbers = alloc::vec![self.period_us, u64::from(self.sliding)];
+        let mut numbers = self.head(2);
         let script = match ask {
             // What is nothing is not written.
             Ask::Take(0) | Ask::UpTo(0) | Ask::Charge(0) | Ask::Refund(0) | Ask::Look(_) => &LOOK,
@@ -180,13 +180,28 @@ impl Window {
         (script, numbers)
     }
 
+    /// What every script is told, with room for more.
+    pub(super) fn head(&self, more: usize) -> Vec<u64> {
+        let mut numbers = Vec::with_capacity(2 + more);
+        numbers.extend([self.period_us, u64::from(self.sliding)]);
+        numbers
+    }
+
+    /// What `window_fit.lua` is told, of units of `n`.
+    pub(super) fn fit(&self, n: u64) -> Vec<u64> {
+        let mut numbers = self.head(2);
+        numbers.extend([self.limit, n.min(self.limit + 1)]);
+        numbers
+    }
+
     /// The script that takes for one after the other of these, each all or none.
     pub(super) fn call_each(&self, asked: &[u64]) -> (&'static Lua, Vec<u64>) {
         // So many single ones are as many as there are of so many.
         if asked.iter().all(|&n| n == 1) {
             return self.call(Ask::UpTo(asked.len() as u64));
         }
-        let mut numbers = alloc::vec![self.period_us, u64::from(self.sliding), self.limit];
+        let mut numbers = self.head(1 + asked.len());
+        numbers.push(self.limit);
         numbers.extend(asked.iter().map(|&n| n.min(self.limit + 1)));
         (&EACH, numbers)
     }

@@ -6,6 +6,8 @@ for i, key in ipairs(KEYS) do
     if said.err then
         return said
     end
-    answer[2 * i - 1], answer[2 * i] = said[1], said[2]
+    for _, number in ipairs(said) do
+        answer[#answer + 1] = number
+    end
 end
 return answer

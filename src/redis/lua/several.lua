@@ -8,13 +8,14 @@ for i, key in ipairs(KEYS) do
         return limit
     end
     limits[i] = limit
-    answer[2 * i - 1], answer[2 * i] = limit[1], limit[2]
+    for _, number in ipairs(limit) do
+        answer[#answer + 1] = number
+    end
     count = limit.fit(count)
 end
 if count > 0 then
     for _, limit in ipairs(limits) do
-        local _, after, after_part = limit.fit(count)
-        limit.put(after, after_part)
+        limit.put(select(2, limit.fit(count)))
     end
 end
 return answer

@@ -1,9 +1,11 @@
 //! Several limits asked by chance: the scripts in a server and the decisions in Rust say the same of all.
 
-use super::super::joint;
+use super::super::joint::{self, Scripts};
 use super::super::kernel::{Kernel, State};
 use super::super::link::Lua;
+use super::super::tests_window;
 use super::super::units::{Ask, Units};
+use super::super::window::{Counts, Window};
 use super::kept::Kept;
 use super::oracle::{EXPIRY, any_pause, run};
 use super::server::Server;
@@ -14,10 +16,25 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// A script that each limit's numbers hide the time from.
-fn timed_jointly(script: &Lua) -> String {
-    let code = timed(script.code, EXPIRY);
+fn timed_jointly(script: &Lua, expiry: &[&str]) -> String {
+    let code = timed(script.code, expiry);
     let time = "{ARGV[#ARGV - 1], ARGV[#ARGV]}";
     format!("local ALL = ARGV\n{}", code.replace(time, "{ALL[#ALL - 1], ALL[#ALL]}"))
+}
+
+/// The digests of scripts that the server has loaded.
+fn load(
+    client: &mut ::redis::Connection,
+    scripts: &'static Scripts,
+    expiry: &[&str],
+) -> Vec<(&'static str, String)> {
+    let Scripts { take, charge, refund, reset } = scripts;
+    let load = |script: &'static Lua| {
+        let code = timed_jointly(script, expiry);
+        let digest = ::redis::cmd("SCRIPT").arg("LOAD").arg(code).query(client).unwrap();
+        (script.code, digest)
+    };
+    [take, charge, refund, reset].map(load).to_vec()
 }
 
 fn writes(ask: Ask) -> bool {
@@ -29,13 +46,7 @@ fn writes(ask: Ask) -> bool {
 fn scripts_decide_of_several_limits_as_their_kernels_do() {
     let server = Server::start(&[]);
     let mut client = server.client();
-    let load = |client: &mut ::redis::Connection, script: &'static Lua| -> (&'static str, String) {
-        let code = timed_jointly(script);
-        let digest = ::redis::cmd("SCRIPT").arg("LOAD").arg(code).query(client).unwrap();
-        (script.code, digest)
-    };
-    let scripts = [&joint::TAKE, &joint::CHARGE, &joint::REFUND, &joint::RESET];
-    let digests = scripts.map(|script| load(&mut client, script));
+    let digests = load(&mut client, &joint::BUCKETS, EXPIRY);
     let mut random = Random(0xA076_1D64_78BD_642F);
     for group in 0..48 * long() {
         // Each of them once.
@@ -85,6 +96,93 @@ fn scripts_decide_of_several_limits_as_their_kernels_do() {
             let in_server: Option<String> =
                 ::redis::cmd("GET").arg(name).query(&mut client).unwrap();
             assert_eq!(in_server, kept.text(), "{name}");
+        }
+    }
+}
+
+/// What a window's key holds: its number, and what it and the one before it admitted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    index: u64,
+    current: u64,
+    previous: u64,
+}
+
+impl Counted {
+    /// As they stand at a time, which only goes on.
+    fn at(self, period: u64, sliding: bool, now: u64) -> Counts {
+        let index = now / period;
+        let (current, previous) = match index - self.index {
+            0 => (self.current, self.previous),
+            1 if sliding => (0, self.current),
+            _ => (0, 0),
+        };
+        Counts { left: (index + 1) * period - now, previous, current }
+    }
+}
+
+/// 19,200 operations, of 2 to 4 windows each.
+#[test]
+fn scripts_decide_of_several_windows_as_their_kernels_do() {
+    const SECOND: u64 = 1_000_000;
+    let server = Server::start(&[]);
+    let mut client = server.client();
+    let digests = load(&mut client, &joint::WINDOWS, tests_window::EXPIRY);
+    let mut random = Random(0x9E6C_63D0_876A_68DE);
+    let all = [
+        (10, SECOND),
+        (100, 60 * SECOND),
+        (1_000, 3_600 * SECOND),
+        (1 << 50, 86_400 * SECOND),
+        (7, 999_983),
+    ];
+    for group in 0..32 * long() {
+        let sliding = group % 2 == 0;
+        let number = random.below(3) as usize + 2;
+        let mut shapes = all.to_vec();
+        while shapes.len() > number {
+            shapes.swap_remove(random.below(shapes.len() as u64) as usize);
+        }
+        let window = |&(limit, period): &(u64, u64)| Window::of(limit, period, sliding).unwrap();
+        let kernels: Vec<_> = shapes.iter().map(window).map(Kernel::Window).collect();
+        let names: Vec<_> = (0..number).map(|i| format!("{group}:{i}")).collect();
+        let least = kernels.iter().map(Kernel::limit).min().unwrap();
+        let mut counted = alloc::vec![Counted::default(); number];
+        let (mut now, mut pipeline, mut expected) = (START, Pipeline::new(), Vec::new());
+        for _ in 0..600 {
+            let (_, period) = shapes[random.below(number as u64) as usize];
+            now += [0, 1, random.below(period / 8 + 1), random.below(2 * period)]
+                [random.below(4) as usize];
+            let ask = (random.below(50) > 0).then(|| any_ask(&mut random, least));
+            let call =
+                ask.map_or_else(|| joint::call_reset(&kernels), |ask| joint::call(&kernels, ask));
+            let digest = &digests.iter().find(|(code, _)| *code == call.0.code).unwrap().1;
+            let command = pipeline.cmd("EVALSHA").arg(digest).arg(number).arg(&names).arg(call.1);
+            command.arg(now / SECOND).arg(now % SECOND);
+            let counts: Vec<_> = (counted.iter().zip(&shapes))
+                .map(|(counted, &(_, period))| counted.at(period, sliding, now))
+                .collect();
+            let answer = counts.iter().flat_map(|at| [at.left, at.previous, at.current]);
+            expected.push(answer.collect::<Vec<_>>());
+            let states: Vec<_> = counts.iter().copied().map(State::Window).collect();
+            let after = match ask {
+                None => {
+                    alloc::vec![State::Window(Counts { left: 1, previous: 0, current: 0 }); number]
+                }
+                Some(ask) if writes(ask) => joint::settle(&kernels, &states, ask).1,
+                Some(_) => states,
+            };
+            for ((counted, after), &(_, period)) in counted.iter_mut().zip(after).zip(&shapes) {
+                let State::Window(Counts { previous, current, .. }) = after else {
+                    panic!("of a window")
+                };
+                *counted = Counted { index: now / period, current, previous };
+            }
+        }
+        for (step, (answer, expected)) in
+            run(&mut client, &pipeline).iter().zip(expected).enumerate()
+        {
+            assert_eq!(*answer, expected, "{shapes:?}, step {step}");
         }
     }
 }
