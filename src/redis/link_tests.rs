@@ -18,12 +18,13 @@ static COUNT: Lua = Lua { code: CODE, digest: LazyLock::new(|| Lua::digest(CODE)
 
 const PATIENT: Duration = Duration::from_secs(20);
 
-/// Who is connected, but for the one who asks: their numbers, which grow.
+/// What connections links have: their numbers, which grow. They alone speak RESP3: not the one who asks, nor other tests that
+/// try whether this port is theirs.
 fn clients(asking: &mut ::redis::Connection) -> Vec<u64> {
-    let own: u64 = ::redis::cmd("CLIENT").arg("ID").query(asking).unwrap();
     let all: String = ::redis::cmd("CLIENT").arg("LIST").query(asking).unwrap();
-    let ids = all.lines().filter_map(|line| line.strip_prefix("id=")?.split(' ').next());
-    let mut ids: Vec<u64> = ids.map(|id| id.parse().unwrap()).filter(|&id| id != own).collect();
+    let links = all.lines().filter(|line| line.split(' ').any(|field| field == "resp=3"));
+    let ids = links.filter_map(|line| line.strip_prefix("id=")?.split(' ').next());
+    let mut ids: Vec<u64> = ids.map(|id| id.parse().unwrap()).collect();
     ids.sort_unstable();
     ids
 }
