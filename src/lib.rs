@@ -64,7 +64,7 @@ mod word;
 
 pub use algorithm::{Algorithm, Carry, Source};
 #[cfg(feature = "url")]
-pub use any::{AnyBuilder, AnyError, AnyLimiter};
+pub use any::{AnyBuilder, AnyError, AnyLimiter, AnyReservation};
 #[cfg(feature = "quanta")]
 pub use clock::QuantaClock;
 #[cfg(feature = "tokio")]

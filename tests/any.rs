@@ -40,6 +40,24 @@ async fn has_the_verbs(limiter: &AnyLimiter, source: Source) {
     let no = denied(limiter.acquire_timeout("c", 1, Duration::from_secs(60)).await);
     assert!(no.retry_after().unwrap() > Duration::from_secs(86_400 - 120));
     assert!(denied(limiter.acquire("c", 11).await).is_never());
+    let place = limiter.reserve("d", 10).await.unwrap();
+    assert_eq!(
+        (place.tokens(), place.grant().remaining(), place.ready_in()),
+        (10, 0, Duration::ZERO)
+    );
+    let place = limiter.reserve("d", 3).await.unwrap();
+    assert_eq!(place.ready_in().as_secs().div_ceil(86_400), 3);
+    let soon = Duration::from_secs(60);
+    assert!(
+        !denied(limiter.reserve_within("d", 1, soon).await.map(|place| place.grant())).is_never()
+    );
+    assert_eq!(place.cancel().await.unwrap(), 3);
+    let place = limiter.reserve_within("e", 6, soon).await.unwrap();
+    assert_eq!(place.settle(2).await.unwrap(), Duration::ZERO);
+    assert_eq!(
+        (limiter.available("d").await.unwrap(), limiter.available("e").await.unwrap()),
+        (0, 8)
+    );
     assert_eq!(limiter.quota(), SLOW.burst(10));
 }
 

@@ -1,10 +1,12 @@
 //! A limiter wherever a URL says.
 
 mod error;
+mod reservation;
 mod url;
 mod verbs;
 
 pub use error::AnyError;
+pub use reservation::AnyReservation;
 
 use crate::algorithm::Algorithm;
 use crate::keyed::KeyedLimiter;

@@ -1,0 +1,124 @@
+//! A place in the line of whichever store.
+
+use super::error::AnyError;
+use super::{AnyLimiter, Store};
+use crate::figures::Grant;
+#[cfg(feature = "redis")]
+use crate::redis::RedisReservation;
+use crate::wait::Reservation;
+use core::time::Duration;
+
+/// A place in a line, from [`AnyLimiter::reserve`]: a [`Reservation`], or a `RedisReservation`.
+///
+/// Once it is due its tokens are spent; dropped before, it is given up.
+#[derive(Debug)]
+#[must_use = "a reservation that is dropped before it is due is given up"]
+pub struct AnyReservation<'a>(Place<'a>);
+
+#[derive(Debug)]
+enum Place<'a> {
+    Local(Reservation<'a>),
+    #[cfg(feature = "redis")]
+    Redis(RedisReservation),
+}
+
+/// The same of whichever place.
+macro_rules! each {
+    ($place:expr, $local:ident => $here:expr, $redis:ident => $there:expr $(,)?) => {
+        match $place {
+            Place::Local($local) => $here,
+            #[cfg(feature = "redis")]
+            Place::Redis($redis) => $there,
+        }
+    };
+}
+
+impl AnyLimiter {
+    /// Takes a place in the key's line for `n` tokens: now if they are there, otherwise for when they will have flowed, behind
+    /// everybody who has reserved before.
+    ///
+    /// # Errors
+    ///
+    /// [`AnyError::Denied`] if `n` exceeds the limit; any other if there is no answer, or of a window in Redis, which has no
+    /// places.
+    pub async fn reserve(
+        &self,
+        key: impl AsRef<[u8]>,
+        n: u64,
+    ) -> Result<AnyReservation<'_>, AnyError> {
+        Ok(AnyReservation(match &self.store {
+            Store::Memory(limiter) => Place::Local(limiter.reserve(key.as_ref(), n)?),
+            #[cfg(all(unix, feature = "shared"))]
+            Store::Shared(limiter) => Place::Local(limiter.reserve(key.as_ref(), n)?),
+            #[cfg(feature = "redis")]
+            Store::Redis(limiter) => Place::Redis(limiter.reserve(key, n).await?),
+            #[cfg(feature = "redis")]
+            Store::Leased(limiter) => Place::Redis(limiter.redis().reserve(key, n).await?),
+        }))
+    }
+
+    /// [`reserve`](Self::reserve), if the place is due within `max_wait`; otherwise nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve), and [`AnyError::Denied`] if the wait would be longer.
+    pub async fn reserve_within(
+        &self,
+        key: impl AsRef<[u8]>,
+        n: u64,
+        max_wait: Duration,
+    ) -> Result<AnyReservation<'_>, AnyError> {
+        Ok(AnyReservation(match &self.store {
+            Store::Memory(local) => {
+                Place::Local(local.reserve_within(key.as_ref(), n, max_wait)?)
+            }
+            #[cfg(all(unix, feature = "shared"))]
+            Store::Shared(local) => {
+                Place::Local(local.reserve_within(key.as_ref(), n, max_wait)?)
+            }
+            #[cfg(feature = "redis")]
+            Store::Redis(redis) => Place::Redis(redis.reserve_within(key, n, max_wait).await?),
+            #[cfg(feature = "redis")]
+            Store::Leased(leased) => {
+                Place::Redis(leased.redis().reserve_within(key, n, max_wait).await?)
+            }
+        }))
+    }
+}
+
+impl AnyReservation<'_> {
+    /// How long from now until the place is due; zero if it is.
+    #[must_use]
+    pub fn ready_in(&self) -> Duration {
+        each!(&self.0, local => local.ready_in(), redis => redis.ready_in())
+    }
+
+    /// The tokens reserved.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        each!(&self.0, local => local.tokens(), redis => redis.tokens())
+    }
+
+    /// The limiter's answer as it will be when the place is due.
+    pub fn grant(&self) -> Grant {
+        each!(&self.0, local => local.grant(), redis => redis.grant())
+    }
+
+    /// Gives the place up: how many tokens come back, as [`Reservation::cancel`] says.
+    ///
+    /// # Errors
+    ///
+    /// If Redis does not answer: then they may or may not have come back.
+    pub async fn cancel(self) -> Result<u64, AnyError> {
+        Ok(each!(self.0, local => local.cancel(), redis => redis.cancel().await?))
+    }
+
+    /// Sets the cost right, as [`Reservation::settle`] says: how long until the debt is paid.
+    ///
+    /// # Errors
+    ///
+    /// If Redis does not answer.
+    pub async fn settle(self, actual: u64) -> Result<Duration, AnyError> {
+        Ok(each!(self.0, local => local.settle(actual), redis => redis.settle(actual).await?))
+    }
+}
