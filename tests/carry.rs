@@ -170,7 +170,7 @@ fn windows_begin_anew_at_their_own_boundaries() {
 #[test]
 fn all_keys_are_full_again() {
     let clock = ManualClock::new();
-    let builder = KeyedLimiter::<u64>::builder(Quota::per_hour(10), 5_000);
+    let builder = KeyedLimiter::<u64>::builder(Quota::per_hour(10), 5_000).seed([1, 2]);
     let limiter = builder.clock(clock.clone()).build().unwrap();
     for key in 0..3_000 {
         assert!(limiter.check_n(&key, 1 + key % 10).is_ok());

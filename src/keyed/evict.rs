@@ -15,13 +15,22 @@ pub(super) enum Choice {
     Nothing,
 }
 
+/// What there is for a first touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    pub(super) choice: Choice,
+    /// Other threads hold some of the slots, for moments: one may soon be free, or the key's own.
+    pub(super) held: bool,
+}
+
 /// Prefers the line with more usable slots, the first on a tie: keys spread evenly then, and at two
 /// thirds of the slots in use 0.2 % of first touches find none (always taking the first line: 1.8 %).
 pub(super) fn choose<B: Buckets>(
     buckets: &B,
     now: B::Now,
     mut word: impl FnMut(usize) -> u64,
-) -> Choice {
+) -> Chosen {
+    let mut held = false;
     let mut usable = [0; 2];
     let mut first = [None; 2];
     let mut nearest: Option<(u64, usize, u64)> = None;
@@ -30,7 +39,10 @@ pub(super) fn choose<B: Buckets>(
         let missing = match slot::state(word) {
             FREE => 0,
             LIVE => buckets.until_full(slot::value(word), now),
-            _ => continue,
+            _ => {
+                held = true;
+                continue;
+            }
         };
         if missing == 0 {
             usable[i / WAYS] += 1;
@@ -40,9 +52,91 @@ pub(super) fn choose<B: Buckets>(
         }
     }
     let emptier = usize::from(usable[1] > usable[0]);
-    match (first[emptier], nearest) {
+    let choice = match (first[emptier], nearest) {
         (Some((i, word)), _) => Choice::Usable(i, word),
         (None, Some((_, i, word))) => Choice::NearestFull(i, word),
         (None, None) => Choice::Nothing,
+    };
+    Chosen { choice, held }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::{Buckets, Change, Full, Room, Table};
+    use core::cell::Cell;
+
+    /// Buckets whose value is when they are full; the time that passes with every look at the clock.
+    struct Ticking(Cell<u64>);
+
+    impl Buckets for Ticking {
+        type Now = u64;
+
+        fn now(&self) -> u64 {
+            self.0.set(self.0.get() + 1);
+            self.0.get()
+        }
+
+        fn fresh(&self, now: u64) -> u64 {
+            now
+        }
+
+        fn not_before(&self, now: u64, fresh: u64) -> u64 {
+            now.max(fresh)
+        }
+
+        fn until_full(&self, value: u64, now: u64) -> u64 {
+            value.saturating_sub(now)
+        }
+    }
+
+    /// Makes the key a bucket that is full at `until`, if there is room; how often that read the clock.
+    fn touch(table: &Table, time: &Ticking, key: u64, until: u64, room: Room) -> (bool, u64) {
+        let before = time.0.get();
+        let done = table.update(time, key, Some(room), |_, _| Change::Grow(until, ()));
+        (matches!(done, Ok(Some(()))), time.0.get() - before)
+    }
+
+    /// Seven buckets, and an eighth slot that is in another thread's hands while `meanwhile` runs.
+    fn while_one_is_held(until: u64, meanwhile: impl Fn(&Table, &Ticking)) -> Table {
+        let (table, time) = (Table::new(8), Ticking(Cell::new(0)));
+        for key in 1..8 {
+            assert!(touch(&table, &time, key, until, Room::None).0);
+        }
+        let held = table.update(&time, 8, Some(Room::None), |_, _| {
+            meanwhile(&table, &time);
+            Change::<()>::Keep(())
+        });
+        assert!(matches!(held, Ok(Some(()))));
+        table
+    }
+
+    /// Of two threads at their first touches, the second evicted a bucket while the first still held the slot that
+    /// was free: both looked once.
+    #[test]
+    fn nobody_is_evicted_for_a_slot_that_is_held_for_a_moment() {
+        for room in [Room::Evict, Room::None] {
+            // The others are full at 40, which is within a first touch's patience.
+            let table = while_one_is_held(40, |table, time| {
+                assert!(touch(table, time, 9, 1_000, room).0, "{room:?}");
+                assert_eq!(
+                    time.0.get(),
+                    41,
+                    "as soon as one was full, and the clock again to settle"
+                );
+            });
+            assert_eq!(table.evictions(), 0);
+        }
+    }
+
+    #[test]
+    fn a_thread_that_is_stopped_with_a_slot_in_its_hands_holds_nobody_up() {
+        let table = while_one_is_held(1_000, |table, time| {
+            let (done, looks) = touch(table, time, 9, 2_000, Room::None);
+            assert_eq!((done, looks), (false, 65), "64 times again, and no more");
+            let full = table.update(time, 9, Some(Room::None), |_, _| Change::Keep(()));
+            assert!(matches!(full, Err(Full { soonest: Some(1_000) })));
+            assert_eq!(touch(table, time, 9, 2_000, Room::Evict), (true, 66));
+        });
+        assert_eq!(table.evictions(), 1);
     }
 }

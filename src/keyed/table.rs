@@ -21,13 +21,16 @@
 //! fences are SeqCst: they order an announcement before the look at the other slots, which no
 //! acquire or release does. Weakening each is caught by a model in `loom-tests/`, where it is named.
 
-use super::evict::{self, Choice};
+use super::evict::{self, Choice, Chosen};
 use super::lines::{Lines, Pair, Place};
 use super::slot::{self, FREE, LIVE, PENDING};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{AtomicU64, fence};
 
-/// How often a first touch that finds all its slots in other threads' hands looks again.
+/// How often a first touch looks again that finds no free slot, and some in other threads' hands.
+///
+/// Without it, of two threads that first touch a key at once, the second took the last but one of its slots for
+/// full, and evicted the bucket there. A thread that is stopped with a slot in its hands costs no more than this.
 const PATIENCE: u32 = if cfg!(sluicegate_loom) { 1 } else { 64 };
 
 /// What an operation makes of a bucket.
@@ -111,7 +114,7 @@ impl Table {
     /// Whether a first touch of the key would find a free slot; else the value that will be full first.
     pub(crate) fn room<B: Buckets>(&self, buckets: &B, hash: u64) -> Result<(), Full> {
         let pair = self.lines.pair(hash);
-        match evict::choose(buckets, buckets.now(), |i| pair.slot(i).1.load(Acquire)) {
+        match evict::choose(buckets, buckets.now(), |i| pair.slot(i).1.load(Acquire)).choice {
             Choice::Usable(..) => Ok(()),
             Choice::NearestFull(_, word) => Err(Full { soonest: Some(slot::value(word)) }),
             Choice::Nothing => Err(Full { soonest: None }),
@@ -144,19 +147,11 @@ impl Table {
                 }
             }
             let Some(room) = room else { return Ok(None) };
-            match self.claim(buckets, pair, tag, room) {
-                Ok(Some((i, word))) => {
-                    if let Some(answer) = Self::settle(buckets, pair, tag, i, word, &mut op) {
-                        return Ok(Some(answer));
-                    }
-                }
-                // Somebody was faster.
-                Ok(None) => {}
-                Err(full) => match patience.checked_sub(1) {
-                    // Slots in other threads' hands are not full ones: they are settled in moments.
-                    Some(left) if full.soonest.is_none() => patience = left,
-                    _ => return Err(full),
-                },
+            // Otherwise somebody was faster, or is about to give a slot up.
+            if let Some((i, word)) = self.claim(buckets, pair, tag, room, &mut patience)?
+                && let Some(answer) = Self::settle(buckets, pair, tag, i, word, &mut op)
+            {
+                return Ok(Some(answer));
             }
             core::hint::spin_loop();
         }
@@ -244,7 +239,7 @@ impl Table {
         }
     }
 
-    /// Claims a slot and announces the key in it: its number and PENDING word.
+    /// Claims a slot and announces the key in it: its number and PENDING word. `None`: search again.
     ///
     /// Of the line with more room, the first slot that is free or full.
     fn claim<B: Buckets>(
@@ -253,9 +248,15 @@ impl Table {
         pair: Pair<'_>,
         tag: u64,
         room: Room,
+        patience: &mut u32,
     ) -> Result<Option<(usize, u64)>, Full> {
         let now = buckets.now();
-        let choice = evict::choose(buckets, now, |i| pair.slot(i).1.load(Acquire));
+        let Chosen { choice, held } = evict::choose(buckets, now, |i| pair.slot(i).1.load(Acquire));
+        // Slots in other threads' hands are not full ones: they are settled in moments.
+        if held && !matches!(choice, Choice::Usable(..)) && *patience > 0 {
+            *patience -= 1;
+            return Ok(None);
+        }
         let fresh = buckets.fresh(now);
         let (i, word, reserved) = match choice {
             Choice::Usable(i, word) => (i, word, slot::claimed(word, fresh)),
