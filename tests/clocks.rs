@@ -51,16 +51,16 @@ fn limiter_on_a_coarse_clock_keeps_the_law_and_admits_again() {
     let quota = Quota::per_second(1_000).burst(10);
     let limiter = RateLimiter::builder(quota).clock(clock).build().unwrap();
     let (mut admitted, mut denied) = (0, 0);
-    within_30_s("60 admissions of 1,000 a second", || {
+    within_30_s("60 admissions of 1,000 a second, and a denial", || {
         match limiter.check() {
             Ok(grant) => admitted += grant.granted(),
             Err(_) => denied += 1,
         }
         let most = 10.0 + start.elapsed().as_secs_f64() * 1_000.0;
         assert!(admitted as f64 <= most, "{admitted} of {most}");
-        admitted >= 60
+        // A thread that seldom runs finds a token every time it does.
+        admitted >= 60 && denied > 0
     });
-    assert!(denied > 0);
 }
 
 #[test]
