@@ -52,13 +52,15 @@ fn limiter_on_a_coarse_clock_keeps_the_law_and_admits_again() {
     let limiter = RateLimiter::builder(quota).clock(clock).build().unwrap();
     let (mut admitted, mut denied) = (0, 0);
     within_30_s("60 admissions of 1,000 a second, and a denial", || {
-        match limiter.check() {
-            Ok(grant) => admitted += grant.granted(),
-            Err(_) => denied += 1,
+        // More at a time than the burst: on a busy machine tokens flow while this thread does not run.
+        for _ in 0..100 {
+            match limiter.check() {
+                Ok(grant) => admitted += grant.granted(),
+                Err(_) => denied += 1,
+            }
+            let most = 10.0 + start.elapsed().as_secs_f64() * 1_000.0;
+            assert!(admitted as f64 <= most, "{admitted} of {most}");
         }
-        let most = 10.0 + start.elapsed().as_secs_f64() * 1_000.0;
-        assert!(admitted as f64 <= most, "{admitted} of {most}");
-        // A thread that seldom runs finds a token every time it does.
         admitted >= 60 && denied > 0
     });
 }
