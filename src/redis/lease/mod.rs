@@ -225,6 +225,10 @@ impl LeasedLimiter {
                 Ok(()) => {}
                 Err(RedisError::Denied(denied)) => {
                     let left = self.shared.leases.left(hash);
+                    // The call before may have brought enough for those who had come too late for it.
+                    if left >= n {
+                        continue;
+                    }
                     let first = denied.retry_after().map_or(0, builder::nanos);
                     return Err(self.shared.denied(n, left, first).into());
                 }
