@@ -35,6 +35,35 @@ async fn a_lease_that_comes_too_late_is_given_back() {
     assert_eq!(limiter.redis().available("a").await.unwrap(), 99);
 }
 
+/// Guards that a waiter looks at the lease before it is told of a denial: it asked while a call was on its way, which
+/// brought too little for another, and enough for it. The next call is denied.
+#[tokio::test]
+async fn who_asked_too_late_for_a_lease_takes_what_it_brought_before_it_is_denied() {
+    let server = Server::start(&[]);
+    let builder = LeasedLimiter::builder(SLOW.burst(10)).lease_for(PATIENT);
+    let builder = builder.deadline(PATIENT).connect_timeout(PATIENT);
+    let limiter = builder.connect(&server.url()).await.unwrap();
+    limiter.redis().check_n("a", 8).await.unwrap();
+    server.pause();
+    let wait = |n| {
+        let limiter = limiter.clone();
+        tokio::spawn(async move { limiter.check_or_lease("a", n).await })
+    };
+    let many = wait(3);
+    until("it is asked for", async || limiter.stats().fetches == 1).await;
+    let one = wait(1);
+    // All run in this thread by turns: the second has asked by then.
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    server.go_on();
+    assert_eq!(one.await.unwrap().unwrap().granted(), 1);
+    let error = many.await.unwrap().unwrap_err();
+    assert_eq!(error.denied().unwrap().asked(), 3);
+    assert_eq!(limiter.stats().leased, 2);
+    assert_eq!(limiter.check("a").unwrap().remaining(), 0);
+}
+
 /// Guards that a process which stands still beyond a lease's end gives back what is left of it, and spends none: others may have
 /// been started in its place.
 #[tokio::test]

@@ -29,8 +29,8 @@ use crate::sync::{AtomicU64, fence};
 
 /// How often a first touch looks again that finds no free slot, and some in other threads' hands.
 ///
-/// Without it, of two threads that first touch a key at once, the second took the last but one of its slots for
-/// full, and evicted the bucket there. A thread that is stopped with a slot in its hands costs no more than this.
+/// Without it, of two threads that first touch a key at once, the first claimed its last free slot, and the second
+/// evicted a bucket for it. A thread that is stopped with a slot in its hands costs no more than this.
 const PATIENCE: u32 = if cfg!(sluicegate_loom) { 1 } else { 64 };
 
 /// What an operation makes of a bucket.

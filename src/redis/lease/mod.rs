@@ -221,19 +221,15 @@ impl LeasedLimiter {
             let (waiter, told) = oneshot::channel();
             let ask = Ask { hash, key: key.into(), need: n, waiter: Some(waiter) };
             self.asks.send(Message::Ask(ask)).await.map_err(|_| over())?;
-            match told.await.unwrap_or_else(|_| Err(over())) {
-                Ok(()) => {}
-                Err(RedisError::Denied(denied)) => {
-                    let left = self.shared.leases.left(hash);
-                    // The call before may have brought enough for those who had come too late for it.
-                    if left >= n {
-                        continue;
-                    }
-                    let first = denied.retry_after().map_or(0, builder::nanos);
-                    return Err(self.shared.denied(n, left, first).into());
-                }
-                Err(failure) => return Err(failure),
+            let Err(why) = told.await.unwrap_or_else(|_| Err(over())) else { continue };
+            // The call before may have brought enough for those who had come too late for it.
+            let left = self.shared.leases.left(hash);
+            if left >= n {
+                continue;
             }
+            let RedisError::Denied(denied) = why else { return Err(why) };
+            let first = denied.retry_after().map_or(0, builder::nanos);
+            return Err(self.shared.denied(n, left, first).into());
         }
     }
 
