@@ -5,6 +5,8 @@
 //! is. A user's clock may be set back by any amount, and is held at the latest time that was seen.
 
 #[cfg(feature = "std")]
+mod alarm;
+#[cfg(feature = "std")]
 mod os;
 #[cfg(feature = "tokio")]
 mod timer;
@@ -19,6 +21,10 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
 
+#[cfg(feature = "tokio")]
+pub(crate) use alarm::{Alarm, Rang, Runtime};
+#[cfg(feature = "std")]
+pub(crate) use alarm::{Instant, instant};
 #[cfg(feature = "std")]
 pub use os::{CoarseClock, MonotonicClock};
 #[cfg(feature = "tokio")]

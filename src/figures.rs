@@ -186,12 +186,6 @@ impl Grant {
         self
     }
 
-    /// The figures of a place that has moved beyond its holder's patience.
-    #[cfg(feature = "std")]
-    pub(crate) fn told_late(&self, by: Duration) -> (u64, Figures) {
-        (self.granted, self.at.told(Some(by)))
-    }
-
     /// Which of [combined](crate::Combined) limits the figures are of, counted from 0 as they were given: the one
     /// with the least left. 0 of a limiter alone.
     #[must_use]

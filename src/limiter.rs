@@ -13,11 +13,12 @@ use crate::cell::{Cell, Step};
 use crate::clock::Timer;
 use crate::error::Denied;
 use crate::figures::{Figures, Grant};
-use crate::line::{Promised, Waiting};
+use crate::line::{Queues, Returns, Waiting};
 use crate::live::{Announced, Live, Moment, Reading};
 use crate::quota::Quota;
 use crate::striped;
 use crate::word;
+use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
 use crossbeam_utils::CachePadded;
@@ -64,7 +65,9 @@ pub struct RateLimiter {
     /// Those of the first quota's grants that read no clock.
     free: Terms,
     waiting: Waiting,
-    promised: Promised,
+    returns: Returns,
+    /// Those who wait, which no check looks at.
+    queues: Arc<Queues>,
     /// How long it warms up.
     warm_up: Option<Duration>,
 }
@@ -88,9 +91,9 @@ impl RateLimiter {
 
     fn assemble(terms: Terms, timer: Timer, path: Path, waiting: Waiting) -> Self {
         let (cell, live) = (CachePadded::new(Cell::new(0)), Live::new(terms, timer));
-        let (announced, promised) = (Announced::new(), Promised::far_behind());
+        let (announced, returns, queues) = (Announced::new(), Returns::new(), Queues::of_one());
         let free = path.lowered(terms).marked(Mark::ClockFree);
-        Self { cell, live, announced, path, free, waiting, promised, warm_up: None }
+        Self { cell, live, announced, path, free, waiting, returns, queues, warm_up: None }
     }
 
     /// Reads the clock once. The terms are those of the bucket that tokens are drawn from.

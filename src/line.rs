@@ -1,19 +1,25 @@
 //! Places in line: what a limiter that is waited for keeps besides the word, and how it is asked.
 //!
-//! A place is a charge into the future. The word moves ahead by the cost, and from then on says itself who
-//! comes next: whoever asks later stands behind, with a wait of his own, and nobody keeps a queue.
+//! A place is a charge into the future. The word moves ahead by the cost, and from then on says itself that
+//! whoever asks later comes later. Who those are that wait, and in which order, is kept by `queue`.
 //!
-//! ORDERING: giving up a place looks at the word, then at how far the line is promised; who shortens the line
-//! with somebody behind first raises what is promised, then swaps the word. An Acquire fence after the first load
-//! and a Release fence before the second swap pair with each other, so whoever sees the shorter line sees what is promised.
+//! ORDERING: what is given back is counted before the word is swapped for it, with a Release fence between
+//! them; undoing a debit looks at the word, and after an Acquire fence at the count. So whoever sees the word that
+//! something was given back to sees that it was counted.
+
+pub(crate) mod queue;
+
+pub(crate) use queue::{Queues, Span};
 
 use crate::algorithm::{Algorithm, GivenUp};
 use crate::cell::{Cell, Step};
 use crate::error::{Denied, QuotaError};
 use crate::figures::{Figures, Grant};
+use crate::live::Moment;
 use crate::quota::Quota;
 use crate::sync::Ordering::{Acquire, Release};
 use crate::sync::fence;
+use alloc::sync::Arc;
 use core::time::Duration;
 
 /// How long a line may get, and who may stand in it.
@@ -100,22 +106,11 @@ impl Furthest {
 /// that is taken in between, or before a reset that has begun since, may have been of the word that is gone.
 #[derive(Debug)]
 #[repr(C)]
-pub(crate) struct Promised {
-    /// How far somebody may still hold a place, though the line is shorter again.
-    end: Furthest,
+pub(crate) struct Returns {
     /// Resets that have begun, in the upper half, and ended.
     resets: Cell,
     /// Units that have been given back, by which the word is less than it was.
     returned: Cell,
-}
-
-/// What was seen of it, for a place.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Seen {
-    /// How far the line is promised.
-    pub(crate) end: u64,
-    /// What has been given back since the place was taken, in units.
-    pub(crate) returned: u64,
 }
 
 /// When a place was taken: after how many resets, and how much had been given back.
@@ -129,14 +124,9 @@ const HALF: u64 = 1 << 32;
 /// Of a place that was taken while somebody reset the line.
 const VOID: u32 = u32::MAX;
 
-impl Promised {
+impl Returns {
     pub(crate) fn new() -> Self {
-        Self { end: Furthest::new(), resets: Cell::new(0), returned: Cell::new(0) }
-    }
-
-    /// Of a line that begins at zero and may go back from there, and wraps: nothing, for a quarter of it.
-    pub(crate) fn far_behind() -> Self {
-        Self { end: Furthest(Cell::new(3 << 62)), ..Self::new() }
+        Self { resets: Cell::new(0), returned: Cell::new(0) }
     }
 
     /// Before a place is taken.
@@ -148,23 +138,18 @@ impl Promised {
         Since { resets: if begun == ended { begun } else { VOID }, returned }
     }
 
-    /// After the word was loaded; `None` for a place that a reset has made void.
-    pub(crate) fn seen(&self, since: Since) -> Option<Seen> {
+    /// After the word was loaded: what has been given back since a place was taken, in units; `None` for a
+    /// place that a reset has made void.
+    pub(crate) fn since_then(&self, since: Since) -> Option<u64> {
         fence(Acquire);
         let void = since.resets == VOID || (self.resets.load() >> 32) as u32 != since.resets;
-        let returned = self.returned.load().wrapping_sub(since.returned);
-        (!void).then(|| Seen { end: self.end.seen(), returned })
+        (!void).then(|| self.returned.load().wrapping_sub(since.returned))
     }
 
     /// Counts what is given back, before the word is swapped; if the swap fails, a little too much.
-    pub(crate) fn returns(&self, units: u64) {
+    pub(crate) fn count(&self, units: u64) {
         self.returned.update(|returned| Step::Put(returned.wrapping_add(units), ()));
         fence(Release);
-    }
-
-    /// Before the word is swapped.
-    pub(crate) fn raise(&self, to: u64) {
-        self.end.raise(to);
     }
 
     /// Runs `swap`, which resets the word.
@@ -200,11 +185,8 @@ pub(crate) struct Place {
     pub(crate) place: u64,
     /// The state that it made.
     pub(crate) made: u64,
-    /// When it was taken: [`Since`], spread out so that it takes no more than it must.
-    pub(crate) resets: u32,
-    /// Tokens of it that had been debited before.
-    pub(crate) held: u32,
-    pub(crate) returned: u64,
+    /// When it was taken.
+    pub(crate) since: Since,
     /// How long it was until it is due, in units.
     pub(crate) wait: u64,
     /// The same in nanoseconds.
@@ -217,18 +199,15 @@ impl Place {
     /// One that is due already.
     #[inline]
     pub(crate) fn at_once(whose: Whose, n: u64, made: u64, since: Since, at: Figures) -> Self {
-        let Since { resets, returned } = since;
-        Self { whose, n, place: made, made, resets, held: 0, returned, wait: 0, nanos: 0, at }
+        Self { whose, n, place: made, made, since, wait: 0, nanos: 0, at }
     }
 
-    /// When it was taken.
-    pub(crate) fn since(&self) -> Since {
-        Since { resets: self.resets, returned: self.returned }
-    }
-
-    /// Whether nobody has taken after it, so that what is given back of it is no more than it had itself.
-    pub(crate) fn is_last(&self, state: u64) -> bool {
-        self.held == 0 && self.made == state
+    /// One that ends there, and what the bucket is then.
+    pub(crate) fn ending(whose: Whose, n: u64, end: u64, since: Since, now: &Moment) -> Self {
+        let at = now.figures(end);
+        let wait = now.rule().until_place(end, now.units);
+        let nanos = at.nanos_of(wait);
+        Self { whose, n, place: end, made: end, since, wait, nanos, at }
     }
 
     /// How long it was until it is due.
@@ -236,29 +215,62 @@ impl Place {
         Duration::from_nanos(self.nanos)
     }
 
-    /// `n` of its tokens, which are given back; `place` is what is remembered.
-    pub(crate) fn given(&self, place: u64, n: u64, seen: Seen) -> GivenUp {
-        let Self { n: of, made, held, .. } = *self;
-        let worth = self.at.terms.rule().worth(of.saturating_sub(held.into()), held.into());
-        let kept = self.at.terms.scale().units_at_most(of.saturating_sub(n), worth);
-        let Seen { end: promised, returned } = seen;
-        GivenUp { place, n, of, made, units: worth - kept, returned, promised }
+    /// The limiter's answer as it will be when the place is due.
+    pub(crate) fn grant(&self) -> Grant {
+        Grant::new(self.n, self.at.after(self.wait, self.waits()))
+    }
+
+    /// The last `n` of its tokens as a span of the line; `None` where the line has none: of windows, and of keys that
+    /// share a bucket since they have no slot.
+    pub(crate) fn span_of(&self, n: u64) -> Option<Span> {
+        let rule = self.at.terms.rule();
+        let worth = |n| rule.worth(n);
+        let units = worth(self.n)? - worth(self.n.saturating_sub(n))?;
+        (!self.whose.shared).then(|| Span::ending(self.place, units))
+    }
+
+    /// `n` of its tokens, which are given back; `place` is what is remembered, `returned` what others have given back.
+    pub(crate) fn given(&self, place: u64, n: u64, returned: u64) -> GivenUp {
+        let rule = self.at.terms.rule();
+        let worth = |n| rule.worth(n).unwrap_or(0);
+        let units = worth(self.n) - worth(self.n.saturating_sub(n));
+        GivenUp { place, n, of: self.n, made: self.made, units, returned }
+    }
+
+    /// By how much the line was shifted back since the place was taken, for a larger burst.
+    ///
+    /// A bucket that had been full then lacks the difference, and its full time lies ahead again. What is remembered is
+    /// shifted as well: that it had been full must not be forgotten.
+    fn shift(&self, now: &Moment) -> u64 {
+        now.terms().burst_units().saturating_sub(self.at.terms.burst_units())
     }
 
     /// What is remembered of it, as the quota in force would have it.
-    ///
-    /// A larger burst shifts the line back, so that a bucket which had been full lacks the difference, and its full time
-    /// lies ahead again. What is remembered is shifted as well: that it had been full must not be forgotten.
-    pub(crate) fn place_by(&self, now: &Figures) -> u64 {
-        let grown = now.terms.burst_units().saturating_sub(self.at.terms.burst_units());
-        self.place.wrapping_sub(grown)
+    pub(crate) fn place_by(&self, now: &Moment) -> u64 {
+        self.place.wrapping_sub(self.shift(now))
+    }
+
+    /// A span of it, as the quota in force would have it, and with so much given back since: that went back from the end of
+    /// a line in which nobody waited, so what was taken before moved down with it.
+    pub(crate) fn by_now(&self, span: Span, returned: u64, now: &Moment) -> Span {
+        let down = self.shift(now).wrapping_add(returned);
+        Span { start: span.start.wrapping_sub(down), end: span.end.wrapping_sub(down) }
+    }
+}
+
+impl core::fmt::Debug for Place {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Place").field("n", &self.n).field("waits", &self.waits()).finish()
     }
 }
 
 /// Whom a place is taken of.
 pub(crate) trait Line: Send + Sync {
-    /// Takes a place for `n`, or, if it were due only after `within`, changes nothing.
+    /// Takes a place for `n` behind everybody else, or, if it were due only after `within`, changes nothing.
     fn place(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<Place, Denied>;
+
+    /// The place of `n` that ends there, in a part of the line that somebody gave up. Takes nothing.
+    fn place_at(&self, whose: Whose, n: u64, end: u64, now: &Moment) -> Place;
 
     /// A place for `n` now or never: what [`take`](Self::take) does, so that it can be undone.
     fn debit(&self, whose: Whose, n: u64) -> Result<Place, Denied>;
@@ -281,22 +293,32 @@ pub(crate) trait Line: Send + Sync {
     /// How long until a place is due.
     fn until(&self, place: &Place) -> Duration;
 
-    /// Gives up `n` tokens of a place that is not due yet: how many come back.
+    /// Those who wait.
+    fn queues(&self) -> &Arc<Queues>;
+
+    /// Reads the clock once.
+    fn moment(&self) -> Moment;
+
+    /// Takes a span of the line back, of which nobody in line has a use. `false`, and nothing changes, if the line goes
+    /// on behind it.
+    fn take_back(&self, whose: Whose, span: Span, now: &Moment) -> bool;
+
+    /// Gives so many units back if nobody waits; otherwise nothing changes.
+    fn add_if_idle(&self, whose: Whose, units: u64, now: &Moment) -> bool;
+
+    /// What has been given back since the place was taken, in units; `None` if a reset has made the place void.
+    fn returned_since(&self, place: &Place) -> Option<u64>;
+
+    /// Gives up `n` tokens of a place that is not due yet, if nobody stands behind it: how many come back.
     fn give_up(&self, place: &Place, n: u64) -> u64;
 
-    /// Makes a place, due or not, never to have been, as far as that can be told.
-    fn undo(&self, place: &Place);
-
-    /// Gives `n` tokens back to whom a place was taken of.
-    fn refund(&self, place: &Place, n: u64);
+    /// Makes `n` tokens of a place, due or not, never to have been, as far as that can be told. `false`, and nothing
+    /// changes, if somebody waits behind it.
+    fn undo(&self, place: &Place, n: u64, now: &Moment) -> bool;
 
     /// Gives `n` tokens back to whoever has them missing.
     fn put_back(&self, whose: Whose, n: u64);
 
     /// Takes `n` whatever is there, and says how long until the debt is paid.
     fn charge(&self, whose: Whose, n: u64) -> Duration;
-
-    /// The number of changes of the quota. One load.
-    #[cfg(feature = "std")]
-    fn generation(&self) -> u64;
 }

@@ -124,6 +124,20 @@ impl Moment {
         Self { units: self.units.max(units), ..self }
     }
 
+    /// Whether a place, as its algorithm remembers it, is not due yet.
+    pub(crate) fn is_due_later(&self, place: u64) -> bool {
+        self.rule().until_place(place, self.units) > 0
+    }
+
+    /// The moment after this time, if the quota stays.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn after(self, time: core::time::Duration) -> Self {
+        let Figures { now, nanos, terms, .. } = self.figures(0);
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let units = self.units.wrapping_add(terms.pace().reach(nanos, now, time));
+        Self { units, since: self.since.wrapping_add(self.tick.ticks_of(time)), ..self }
+    }
+
     /// `state` as an answer's figures.
     #[inline(always)]
     pub(crate) fn figures(&self, state: u64) -> Figures {
@@ -178,12 +192,6 @@ impl Live {
             _ => None,
         };
         Self { tick, end: terms.end(), first: terms, initial, smooth, timer, slots, changing }
-    }
-
-    /// How often the quota has changed.
-    #[cfg(feature = "std")]
-    pub(crate) fn generation(&self, announced: &Announced) -> u64 {
-        announced.generation.load(Acquire)
     }
 
     /// The terms in force.

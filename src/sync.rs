@@ -22,3 +22,43 @@ pub(crate) mod plain {
     #[cfg(feature = "portable-atomic")]
     pub(crate) use portable_atomic::AtomicU64;
 }
+
+pub(crate) use lock::{Guard, Mutex};
+
+/// The lock of what waits; no check takes it.
+mod lock {
+    #[cfg(sluicegate_loom)]
+    use loom::sync as base;
+    #[cfg(sluicegate_shuttle)]
+    use shuttle::sync as base;
+    #[cfg(all(feature = "std", not(any(sluicegate_loom, sluicegate_shuttle))))]
+    use std::sync as base;
+
+    #[cfg(any(feature = "std", sluicegate_loom, sluicegate_shuttle))]
+    pub(crate) use base::MutexGuard as Guard;
+    #[cfg(not(any(feature = "std", sluicegate_loom, sluicegate_shuttle)))]
+    pub(crate) use spin::MutexGuard as Guard;
+
+    /// A mutex that a panic does not poison: what it guards is changed by steps that cannot panic.
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T>(
+        #[cfg(any(feature = "std", sluicegate_loom, sluicegate_shuttle))] base::Mutex<T>,
+        #[cfg(not(any(feature = "std", sluicegate_loom, sluicegate_shuttle)))] spin::Mutex<T>,
+    );
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            #[cfg(any(feature = "std", sluicegate_loom, sluicegate_shuttle))]
+            return Self(base::Mutex::new(value));
+            #[cfg(not(any(feature = "std", sluicegate_loom, sluicegate_shuttle)))]
+            return Self(spin::Mutex::new(value));
+        }
+
+        pub(crate) fn lock(&self) -> Guard<'_, T> {
+            #[cfg(any(feature = "std", sluicegate_loom, sluicegate_shuttle))]
+            return self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            #[cfg(not(any(feature = "std", sluicegate_loom, sluicegate_shuttle)))]
+            return self.0.lock();
+        }
+    }
+}

@@ -54,13 +54,18 @@ fn quotas() -> impl Strategy<Value = (Quota, u64)> {
     })
 }
 
-/// A line of waiters in rational numbers: the token bucket's model, and how far the line is promised.
+/// A line of reservations in rational numbers: the token bucket's model, and what was given up in front of somebody.
 struct Line {
     model: Model,
     /// Token time at the model's last moment.
     flowed: Exact,
-    promised: Exact,
+    /// Spans of token time that were given up, in their order.
+    gaps: Vec<(Exact, Exact)>,
+    /// All that has been given back to the bucket.
+    returned: Exact,
     now: u64,
+    /// Ends that differ by no more are the same.
+    same: Exact,
 }
 
 /// A place: its end in token time, and its cost.
@@ -68,13 +73,17 @@ struct Line {
 struct Held {
     place: Exact,
     n: u64,
-    due: bool,
+    at_once: bool,
+    /// What had been given back by then.
+    returned: Exact,
+    burst: Exact,
 }
 
 impl Line {
     fn new(quota: &Quota) -> Self {
-        let model = Model::new(quota);
-        Self { model, flowed: exact(0), promised: exact(0), now: 0 }
+        let (model, zero) = (Model::new(quota), || exact(0));
+        let same = exact(1) / exact(1_000);
+        Self { model, flowed: zero(), gaps: Vec::new(), returned: zero(), now: 0, same }
     }
 
     fn flow(&mut self, now: u64) {
@@ -85,6 +94,8 @@ impl Line {
 
     /// Another quota from now on: places keep their token time, and the line goes on at another one.
     fn set(&mut self, quota: &Quota, carry: Carry) {
+        // What has flowed by, has.
+        self.trim();
         let Model { burst, tokens, .. } = &self.model;
         let (missing, next) = (burst - tokens, exact(quota.burst_size()));
         let (shift, there) = match carry {
@@ -99,39 +110,124 @@ impl Line {
         (self.model.burst, self.model.tokens, self.model.rate) = (next, there, rate(quota));
     }
 
+    /// The bucket's full time: where the line ends.
     fn full(&self) -> Exact {
         &self.flowed + (&self.model.burst - &self.model.tokens)
     }
 
-    /// How long a request of `n` would wait, in tokens.
-    fn behind(&self, n: u64) -> Exact {
-        (exact(n) - &self.model.tokens).max(exact(0))
+    fn trim(&mut self) {
+        let flowed = &self.flowed;
+        for (start, _) in &mut self.gaps {
+            *start = start.clone().max(flowed.clone());
+        }
+        self.gaps.retain(|(start, end)| start < end);
+    }
+
+    fn give_back(&mut self, back: Exact) {
+        let back = back.max(exact(0)).min(&self.model.burst - &self.model.tokens);
+        self.model.tokens += &back;
+        self.returned += back;
+    }
+
+    /// Gaps come back when nobody waits.
+    fn settle_gaps(&mut self) {
+        self.trim();
+        if !self.model.tokens.is_negative() {
+            let all = self.gaps.drain(..).fold(exact(0), |all, (start, end)| all + (end - start));
+            self.give_back(all);
+        }
+    }
+
+    fn is_due(&self, end: &Exact) -> bool {
+        end - &self.model.burst <= self.flowed
+    }
+
+    /// Where a place for `n` would end: in the first gap that it fits, or behind all others. And how far from that size
+    /// the gaps are.
+    fn place(&mut self, n: u64) -> (Option<usize>, Exact, Exact) {
+        self.settle_gaps();
+        let n = exact(n);
+        let sizes = self.gaps.iter().map(|(start, end)| (end - start - &n).abs());
+        let near = sizes.min().unwrap_or(exact(1_000));
+        match self.gaps.iter().position(|(start, end)| end - start >= n) {
+            Some(at) => (Some(at), &self.gaps[at].0 + n, near),
+            None => (None, self.full() + n, near),
+        }
     }
 
     fn reserve(&mut self, n: u64) -> Held {
-        let due = !self.behind(n).is_positive();
-        self.model.charge(n);
-        Held { place: self.full(), n, due }
+        let (gap, place, _) = self.place(n);
+        match gap {
+            Some(at) => self.gaps[at].0 = place.clone(),
+            None => self.model.charge(n),
+        }
+        self.trim();
+        let (at_once, returned) = (self.is_due(&place), self.returned.clone());
+        Held { place, n, at_once, returned, burst: self.model.burst.clone() }
     }
 
     fn left(&self, held: &Held) -> Exact {
-        if held.due { exact(0) } else { &held.place - &self.model.burst - &self.flowed }
+        if held.at_once { exact(0) } else { &held.place - &self.model.burst - &self.flowed }
     }
 
-    fn give_up(&mut self, held: &Held, n: u64) -> Exact {
+    /// A span that is free: with the gaps that touch it, the bucket's if it is the last.
+    fn free(&mut self, start: Exact, end: Exact) {
+        let (mut start, mut end) = (start.max(self.flowed.clone()), end);
+        let same = self.same.clone();
+        self.gaps.retain(|gap| {
+            if (&gap.1 - &start).abs() <= same {
+                start = gap.0.clone();
+            } else if (&gap.0 - &end).abs() <= same {
+                end = gap.1.clone();
+            } else {
+                return true;
+            }
+            false
+        });
+        if start >= end {
+            return;
+        }
+        if self.full() <= &end + &same {
+            let back = (end - start).min(&self.model.burst - &self.model.tokens);
+            self.model.tokens += back;
+        } else {
+            self.gaps.push((start, end));
+            self.gaps.sort();
+        }
+        self.settle_gaps();
+    }
+
+    /// The last `n` tokens of a place are given up before it is due: how many are somebody else's.
+    fn cancel(&mut self, held: &Held, n: u64) -> Exact {
         if !self.left(held).is_positive() {
+            if !held.at_once {
+                self.settle_gaps();
+            }
             return exact(0);
         }
-        let end = self.promised.clone().max(self.full());
-        let behind = (&end - &held.place).max(exact(0));
-        let back = (exact(n) - &behind).max(exact(0)).min(&self.model.burst - &self.model.tokens);
-        if back.is_positive() {
-            if behind.is_positive() {
-                self.promised = end;
-            }
-            self.model.tokens += &back;
-        }
+        let start = (&held.place - exact(n)).max(self.flowed.clone());
+        let back = (&held.place - &start).max(exact(0));
+        self.free(start, held.place.clone());
         back
+    }
+
+    /// They are given back after it was due: as many as the bucket would have more without them.
+    fn undo(&mut self, held: &Held, n: u64) {
+        self.settle_gaps();
+        let returned = &self.returned - &held.returned;
+        let grown = (&self.model.burst - &held.burst).max(exact(0));
+        let place = &held.place - grown;
+        let last = &self.full() - &self.same <= held.place && returned <= self.same;
+        if self.model.tokens.is_negative() {
+            let end = place - returned;
+            return self.free(&end - exact(n), end);
+        }
+        let lacks = place - &self.flowed - returned;
+        let (before, back) = (self.returned.clone(), exact(n).min(lacks));
+        self.give_back(back);
+        if last {
+            self.returned = before;
+        }
     }
 }
 
@@ -234,19 +330,29 @@ fn run(
                 prop_assert!((least..=most).contains(&wait), "{} of {}..={}", wait, least, most);
             }
             Op::Refund(n) => {
+                if near(&line.model.tokens, &slack) {
+                    return Ok(());
+                }
                 (face.refund)(n);
-                line.model.refund(n);
+                line.settle_gaps();
+                line.give_back(exact(n));
             }
             Op::Reserve(n) | Op::Within(n, _) => {
                 let within = if let Op::Within(_, wait) = *op { Some(wait) } else { None };
-                let behind = line.behind(n);
+                let (_, place, gap) = line.place(n);
+                let behind = (place - &line.model.burst - &line.flowed).max(exact(0));
+                if near(&gap, &slack) {
+                    return Ok(());
+                }
                 if let Some(wait) = within {
                     let margin = &behind - exact(wait) * rate(&quota);
                     if near(&margin, &slack) || near(&behind, &slack) && n > 0 && wait == 0 {
                         return Ok(());
                     }
                 }
-                if near(&(exact(n) - &line.model.tokens), &slack) && n > 0 {
+                if near(&behind, &slack) && behind.is_positive()
+                    || near(&(exact(n) - &line.model.tokens), &slack) && n > 0
+                {
                     // Due just now or just not: that decides what giving it up returns.
                     return Ok(());
                 }
@@ -287,20 +393,20 @@ fn run(
                     continue;
                 }
                 let (place, its) = held.remove(i % held.len());
-                if !its.due && near(&line.left(&its), &slack) {
+                if !its.at_once && near(&line.left(&its), &slack) || near(&line.model.tokens, &slack) {
                     return Ok(());
                 }
                 if let Op::Settle(_, actual) = *op {
                     if actual > its.n {
                         line.model.charge(actual - its.n);
                     } else if line.left(&its).is_positive() {
-                        line.give_up(&its, its.n - actual);
-                    } else {
-                        line.model.refund(its.n - actual);
+                        line.cancel(&its, its.n - actual);
+                    } else if its.n > actual {
+                        line.undo(&its, its.n - actual);
                     }
                     let _ = place.settle(actual);
                 } else {
-                    let back = line.give_up(&its, its.n);
+                    let back = line.cancel(&its, its.n);
                     let returned = exact(place.cancel());
                     prop_assert!((&returned - &back).abs() <= &slack + exact(1));
                 }

@@ -123,14 +123,18 @@ fn xtime_cancel_too_late() {
     });
 }
 
+// Where somebody stands behind a place that is cancelled, x/time/rate gives what it had more than those behind back to the
+// bucket, and the rest is lost. Here all of it is kept for whoever comes next and fits it.
+
 #[test]
 fn xtime_cancel_0_tokens() {
     both(2, |clock, limiter| {
         let _a = reserve(clock, limiter, 0, 2, 0);
         let given_up = reserve(clock, limiter, 0, 1, 1);
         let _behind = reserve(clock, limiter, 0, 1, 2);
-        assert_eq!(given_up.cancel(), 0);
-        let _b = reserve(clock, limiter, 0, 1, 3);
+        assert_eq!(given_up.cancel(), 1, "there 0");
+        let _b = reserve(clock, limiter, 0, 1, 1);
+        let _c = reserve(clock, limiter, 0, 1, 3);
     });
 }
 
@@ -142,8 +146,9 @@ fn xtime_cancel_1_token() {
         let given_up = reserve(clock, limiter, 0, 2, 2);
         let _behind = reserve(clock, limiter, 0, 1, 3);
         clock.set(STEP * 2 - Duration::from_nanos(1));
-        assert_eq!(given_up.cancel(), 1);
-        let _b = reserve(clock, limiter, 2, 2, 4);
+        assert_eq!(given_up.cancel(), 2, "there 1");
+        let _b = reserve(clock, limiter, 2, 2, 2);
+        let _c = reserve(clock, limiter, 2, 2, 5);
     });
 }
 
@@ -156,8 +161,9 @@ fn xtime_cancel_multi() {
         let c = reserve(clock, limiter, 0, 1, 5);
         clock.set(STEP);
         assert_eq!(c.cancel(), 1);
-        assert_eq!(a.cancel(), 2, "as if c had never been reserved");
-        let _d = reserve(clock, limiter, 1, 3, 5);
+        assert_eq!(a.cancel(), 3, "there 2");
+        let _d = reserve(clock, limiter, 1, 3, 3);
+        let _e = reserve(clock, limiter, 1, 1, 5);
     });
 }
 
@@ -175,9 +181,9 @@ fn xtime_reserve_jump_back() {
         let given_up = reserve(clock, limiter, 1, 2, 3);
         let _behind = reserve(clock, limiter, 1, 1, 4);
         clock.set(Duration::ZERO);
-        assert_eq!(given_up.cancel(), 1);
-        // There t4, which is a token too many: with the one behind, three of a burst of two.
-        let _b = reserve(clock, limiter, 1, 2, 5);
+        assert_eq!(given_up.cancel(), 2);
+        let _b = reserve(clock, limiter, 1, 2, 3);
+        let _c = reserve(clock, limiter, 1, 1, 5);
     });
 }
 
@@ -201,15 +207,33 @@ fn a_promised_place_outlasts_the_line() {
         let _full = reserve(clock, limiter, 0, 3, 0);
         let first = reserve(clock, limiter, 0, 3, 3);
         let second = reserve(clock, limiter, 0, 3, 6);
-        let _stays = reserve(clock, limiter, 0, 1, 7);
-        assert_eq!(second.cancel(), 2);
-        let third = reserve(clock, limiter, 0, 2, 7);
-        assert_eq!(third.cancel(), 2);
-        assert_eq!(first.cancel(), 0, "there 1");
+        let stays = reserve(clock, limiter, 0, 1, 7);
+        assert_eq!(second.cancel(), 3);
+        let third = reserve(clock, limiter, 0, 2, 5);
+        assert_eq!((third.cancel(), first.cancel()), (2, 3));
+        assert_eq!(limiter.available(), -7, "all of it is in front of the one that stays");
         // Whatever is taken now, no window holds more than the burst and what has flowed.
         clock.set(STEP * 7);
+        assert!(!limiter.check(1), "before the one that stays has ended, the gap is nobody's");
+        drop(stays);
         assert!(limiter.check(2) && !limiter.check(1), "a third would be a fourth at once");
     });
+}
+
+/// Cancelled in whatever order, they leave nothing: the next waits as if they had never come.
+#[test]
+fn cancelled_in_any_order_they_leave_nothing() {
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        both(1, |clock, limiter| {
+            assert!(limiter.check(1));
+            let mut places = [1, 2, 3].map(|due| Some(reserve(clock, limiter, 0, 1, due)));
+            for i in order {
+                assert_eq!(places[i].take().unwrap().cancel(), 1);
+            }
+            assert_eq!(limiter.available(), 0);
+            let _next = reserve(clock, limiter, 0, 1, 1);
+        });
+    }
 }
 
 /// folly's `TokenBucket::borrow`: drained, ten charges of ten wait a second each, one behind the other.
@@ -322,10 +346,10 @@ fn instalments_are_a_choice() {
     assert!(!denied.is_never());
     assert_eq!(denied.retry_after(), Some(STEP * 9));
     assert!(limiter.reserve(21).unwrap_err().is_never());
-    assert_eq!(large.cancel(), 7, "all but what is behind");
-    assert_eq!(limiter.available(), -5);
-    clock.advance(STEP * 5);
-    assert_eq!((limiter.available(), behind.ready_in()), (0, STEP * 7));
+    assert_eq!(large.cancel(), 12);
+    assert_eq!(limiter.available(), -12, "it is in front of the one behind");
+    let next = limiter.reserve(5).unwrap();
+    assert_eq!((next.ready_in(), behind.ready_in()), (Duration::ZERO, STEP * 12));
     let keyed = KeyedLimiter::<str>::builder(quota, 9).instalments().clock(clock).build().unwrap();
     assert_eq!(keyed.reserve("a", 12).unwrap().ready_in(), STEP * 7);
 }

@@ -12,7 +12,7 @@
 //! says so lags. Time is counted in windows of `2^fraction` units.
 
 use super::terms::window_bits;
-use super::{GivenUp, Returned};
+use super::GivenUp;
 use crate::error::QuotaError;
 use crate::quota::Quota;
 
@@ -110,12 +110,12 @@ impl FixedWindow {
 
     /// See [`Rule::give_up`](super::Rule::give_up). A place is the moment that it is due: what was booked in
     /// its window is free again if no later window has been begun.
-    pub(super) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
+    pub(super) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
         let (index, count) = self.at(state, now);
         let tokens = given.n.min(count);
         let there = index == given.place >> self.fraction && tokens > 0;
         let back = index << self.count_bits | (count - tokens);
-        there.then_some((back, Returned { tokens, promised: None }))
+        there.then_some((back, tokens))
     }
 
     /// Where the window ends. No index of a clock's overflows, but one of a corrupt file may.

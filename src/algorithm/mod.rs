@@ -25,7 +25,7 @@ mod warm_up;
 pub(crate) use batch::Batch;
 pub use carry::Carry;
 pub(crate) use leaky_bucket::level;
-pub(crate) use rule::{GivenUp, Returned, Rule};
+pub(crate) use rule::{GivenUp, Rule};
 pub use source::Source;
 pub(crate) use terms::{Mark, Terms};
 pub(crate) use token_bucket::TokenBucket;

@@ -5,11 +5,12 @@ use super::fixed_window::FixedWindow;
 use super::sliding_window::SlidingWindow;
 use super::warm_up::WarmUp;
 
-/// A place in line that is given up: what it is, for how many tokens, of how many, and how far the line is known to
-/// have gone.
+/// A place in line, some of whose tokens are given back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GivenUp {
+    /// What [`Rule::place`] remembered of it.
     pub(crate) place: u64,
+    /// How many tokens are given back, of how many.
     pub(crate) n: u64,
     pub(crate) of: u64,
     /// The state that it made.
@@ -18,15 +19,6 @@ pub(crate) struct GivenUp {
     pub(crate) units: u64,
     /// What others have given back since it was taken, in units.
     pub(crate) returned: u64,
-    pub(crate) promised: u64,
-}
-
-/// What comes back of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Returned {
-    pub(crate) tokens: u64,
-    /// How far the line has gone, if somebody behind holds a place there.
-    pub(crate) promised: Option<u64>,
 }
 
 /// The decisions of one limiter. One predictable branch chooses the algorithm.
@@ -119,10 +111,14 @@ impl Rule {
         }
     }
 
-    /// What a bucket gives for a place, in units: `taken` tokens from it, which were rounded up, and `held` ones that had been
-    /// before, and are rounded down.
-    pub(crate) fn worth(&self, taken: u64, held: u64) -> u64 {
-        if let Self::Bucket(rule) = self { rule.worth(taken, held) } else { 0 }
+    /// What `n` tokens are of a bucket, in units; `None` of what counts otherwise.
+    pub(crate) fn worth(&self, n: u64) -> Option<u64> {
+        if let Self::Bucket(rule) = self { Some(rule.worth(n)) } else { None }
+    }
+
+    /// Whole tokens in so many units of a bucket.
+    pub(crate) fn whole(&self, units: u64) -> u64 {
+        if let Self::Bucket(rule) = self { rule.whole(units) } else { 0 }
     }
 
     /// Units until a place is due.
@@ -135,22 +131,34 @@ impl Rule {
         }
     }
 
-    /// The state after giving up a place that is not due yet, or `None` if nothing comes back.
+    /// The state after giving up a place that is not due yet, and the tokens that come back; `None` if nothing does.
     ///
-    /// Of a bucket `n - behind` tokens do, `behind` being those reserved after it: so everything if nobody is
-    /// behind. The places of those behind stay. That is the rule of Go's x/time/rate, but for one thing: there
-    /// the end of the line moves back with a last place that is given up, even if others have one at the same
-    /// moment, and then too much is returned for the next. Here the end is `promised` for as long as it is ahead of the
-    /// state. Of a bucket that warms up the whole `n` does if nobody is behind, and else nothing.
-    pub(crate) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
+    /// Of a window everything does if no later window has been begun, and of a bucket that warms up if nobody stands
+    /// behind. Those of a plain bucket are spans of a line: see [`take_back`](Self::take_back).
+    pub(crate) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
         if self.until_place(given.place, now) == 0 {
             return None;
         }
         match self {
-            Self::Bucket(rule) => rule.give_up(state, now, given),
+            Self::Bucket(_) => None,
             Self::Fixed(rule) => rule.give_up(state, now, given),
             Self::Sliding(rule) => rule.give_up(state, now, given),
             Self::WarmUp(rule) => rule.give_up(state, given),
+        }
+    }
+
+    /// The state of a bucket without its last `units`, which end at `end`; `None` if its line goes on behind that.
+    pub(crate) fn take_back(&self, state: u64, now: u64, end: u64, units: u64) -> Option<u64> {
+        if let Self::Bucket(rule) = self { rule.take_back(state, now, end, units) } else { None }
+    }
+
+    /// The state with so many units more, at most as many as are missing; `None` if somebody waits.
+    pub(crate) fn add_if_idle(&self, state: u64, now: u64, units: u64) -> Option<u64> {
+        match self {
+            Self::Bucket(rule) if rule.until_place(state, now) == 0 => {
+                Some(state.wrapping_sub(units.min(rule.missing(state, now))))
+            }
+            _ => None,
         }
     }
 

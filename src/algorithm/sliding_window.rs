@@ -17,7 +17,7 @@
 
 use super::fixed_window::layout;
 use super::terms::window_bits;
-use super::{GivenUp, Returned};
+use super::GivenUp;
 use crate::error::QuotaError;
 use crate::quota::Quota;
 
@@ -165,7 +165,7 @@ impl SlidingWindow {
 
     /// See [`Rule::give_up`](super::Rule::give_up). A place is the moment that it is due: what was booked in
     /// its window is free again, if that is the state's or the one before.
-    pub(super) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
+    pub(super) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
         let at = self.at(state, now);
         let after = at.index.checked_sub(given.place >> self.fraction)?;
         let (tokens, back) = match after {
@@ -179,7 +179,7 @@ impl SlidingWindow {
             }
             _ => return None,
         };
-        (tokens > 0).then(|| (self.pack(back), Returned { tokens, promised: None }))
+        (tokens > 0).then(|| (self.pack(back), tokens))
     }
 
     /// The largest part of a window with `weighed * part <= room * window`.

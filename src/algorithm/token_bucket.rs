@@ -6,7 +6,7 @@
 //!   take n:    full time        ->  max(full time, now) + n      if missing + n <= burst
 //!   charge n:  full time        ->  max(full time, now) + n
 //!   reserve n: full time        ->  max(full time, now) + n      if missing + n <= burst + the longest wait
-//!   give up n: full time        ->  max(full time - (n - behind), now)
+//!   take back: full time        ->  full time - n                if the place of n ends there
 //!   refund n:  full time        ->  max(full time - n, now)
 //!   undo n:    full time        ->  full time - min(n, made - now)   made: the full time that taking n made
 //! ```
@@ -16,7 +16,7 @@
 //! rather than seconds, so that an emission interval never has to be rounded. The difference is
 //! signed and wraps, so that a 64-bit line may.
 
-use super::{GivenUp, Returned};
+use super::GivenUp;
 use crate::quota::Quota;
 use crate::time::Scale;
 
@@ -113,12 +113,9 @@ impl TokenBucket {
         (units <= room && wait <= longest).then(|| (now.wrapping_add(missing + units), wait))
     }
 
-    /// See [`Rule::worth`](super::Rule::worth).
-    pub(super) fn worth(&self, taken: u64, held: u64) -> u64 {
-        let units = |tokens| self.scale.units_at_most(tokens, self.debt_max);
-        let held =
-            if self.scale.fraction >= 0 { units(held) } else { held >> -self.scale.fraction };
-        units(taken) + held
+    /// See [`Rule::worth`](super::Rule::worth). Rounded up, as when they were taken.
+    pub(super) fn worth(&self, n: u64) -> u64 {
+        self.scale.units_at_most(n, self.debt_max)
     }
 
     /// How far off a place is: the full time that it made, less the burst.
@@ -127,44 +124,22 @@ impl TokenBucket {
         (place.wrapping_sub(self.burst).wrapping_sub(now) as i64).max(0) as u64
     }
 
-    /// See [`Rule::give_up`](super::Rule::give_up).
-    pub(super) fn give_up(&self, full: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
-        let end = self.end_of_line(full, given);
-        let behind = (end.wrapping_sub(given.place) as i64).max(0) as u64;
-        self.give_back(full, self.missing(full, now), given, (behind, end))
+    /// See [`Rule::take_back`](super::Rule::take_back). The word may lie before the end, where something was refunded
+    /// behind it.
+    pub(super) fn take_back(&self, full: u64, now: u64, end: u64, units: u64) -> Option<u64> {
+        let last = full.wrapping_sub(end) as i64 <= 0;
+        last.then(|| full.wrapping_sub(units.min(self.missing(full, now))))
     }
 
-    /// See [`Rule::undo`](super::Rule::undo).
-    pub(super) fn undo(&self, full: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
-        let (made, end) = (given.place, self.end_of_line(full, given));
-        // Nobody waits if the last place in the line is due.
-        let waits = self.until_place(end, now) > 0;
-        let behind = if waits { (end.wrapping_sub(made) as i64).max(0) as u64 } else { 0 };
+    /// See [`Rule::undo`](super::Rule::undo). Nobody waits if the last place in the line is due.
+    pub(super) fn undo(&self, full: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
+        if self.until_place(full, now) > 0 {
+            return None;
+        }
         // What others have given back since has moved the word back: it has been full all the sooner.
-        let lacks = self.missing(made, now).saturating_sub(given.returned);
-        let most = lacks.min(self.missing(full, now));
-        self.give_back(full, most, given, (behind, end))
-    }
-
-    /// Where the line ends that somebody may still hold a place in. No line is longer than the debt; what seems
-    /// further ahead is long past, on a line that wraps.
-    fn end_of_line(&self, full: u64, given: GivenUp) -> u64 {
-        let ahead = given.promised.wrapping_sub(full);
-        if ahead <= self.debt_max { given.promised } else { full }
-    }
-
-    /// All that is given up but what is reserved behind, and at most so many units.
-    fn give_back(
-        &self,
-        full: u64,
-        most: u64,
-        given: GivenUp,
-        (behind, end): (u64, u64),
-    ) -> Option<(u64, Returned)> {
-        let back = given.units.saturating_sub(behind).min(most);
-        let promised = (behind > 0).then_some(end);
-        let tokens = self.whole(back).min(given.n);
-        (back > 0).then(|| (full.wrapping_sub(back), Returned { tokens, promised }))
+        let lacks = self.missing(given.place, now).saturating_sub(given.returned);
+        let back = given.units.min(lacks).min(self.missing(full, now));
+        Some((full.wrapping_sub(back), self.whole(back).min(given.n)))
     }
 
     #[inline]

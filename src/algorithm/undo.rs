@@ -16,15 +16,15 @@
 //! exactly that. More cannot be told: of those who took, the word does not say when. Who gives back what he took takes the full
 //! time back, and `made` with it: so what has been given back since is counted beside the word, and subtracted.
 //!
-//! Where somebody *waits* behind, the rule of [`Rule::give_up`] holds as well, for the same reason. Windows count, so what
-//! was counted in a window that still counts is subtracted. What warms up is as it was before, if nobody came between.
+//! Where somebody *waits* behind it goes to whoever that is (`line::queue`). Windows count, so what was counted in a
+//! window that still counts is subtracted. What warms up is as it was before, if nobody came between.
 
-use super::{GivenUp, Returned, Rule};
+use super::{GivenUp, Rule};
 
 impl Rule {
-    /// The state without a debit, or a place in line, that nobody has acted on; `None` if nothing comes back. What is given
-    /// bears the tokens, and what [`place`](Self::place) remembered of them.
-    pub(crate) fn undo(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, Returned)> {
+    /// The state without a debit that nobody has acted on, and the tokens that come back; `None` of a bucket if somebody
+    /// waits behind it, of others if nothing comes back.
+    pub(crate) fn undo(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
         match self {
             Self::Bucket(rule) => rule.undo(state, now, given),
             Self::Fixed(rule) => rule.give_up(state, now, given),

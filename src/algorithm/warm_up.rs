@@ -26,7 +26,7 @@
 //! a direct limiter has this rule.
 
 use super::terms::Span;
-use super::{GivenUp, Mark, Returned, Source, Terms};
+use super::{GivenUp, Mark, Source, Terms};
 use crate::algorithm::Algorithm;
 use crate::error::QuotaError;
 use crate::quota::Quota;
@@ -139,7 +139,7 @@ impl WarmUp {
 
     /// See [`Rule::give_up`](super::Rule::give_up). A place is the state that it was made of: if the state is still the
     /// one that it made, the place is the last one, and what of it is kept is reserved anew.
-    pub(super) fn give_up(&self, state: u64, given: GivenUp) -> Option<(u64, Returned)> {
+    pub(super) fn give_up(&self, state: u64, given: GivenUp) -> Option<(u64, u64)> {
         let GivenUp { place, n, of, made, .. } = given;
         let reserved = |n| match n {
             0 => place,
@@ -149,7 +149,7 @@ impl WarmUp {
             }
         };
         let last = n > 0 && made == state;
-        last.then(|| (reserved(of.saturating_sub(n)), Returned { tokens: n, promised: None }))
+        last.then(|| (reserved(of.saturating_sub(n)), n))
     }
 
     pub(super) fn fresh(&self, now: u64) -> u64 {

@@ -4,8 +4,14 @@ use crate::error::Denied;
 use crate::figures::Grant;
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
-use crate::line::{Line, Place, Whose};
+use crate::line::{Line, Place, Whose, queue};
+#[cfg(feature = "std")]
+use crate::line::queue::Notify;
+#[cfg(feature = "std")]
+use crate::live::Moment;
 use crate::wait::Reservation;
+#[cfg(feature = "std")]
+use crate::wait::held::Held;
 use core::fmt;
 use core::hash::Hash;
 use core::time::Duration;
@@ -102,8 +108,11 @@ impl<'a> Limit<'a> {
     }
 
     pub(super) fn foresee(&self, n: u64, within: Option<Duration>) -> Result<(), Denied> {
-        let answer = self.line.foresee(self.whose(), self.tokens(n), within);
-        answer.map_err(|denied| denied.of(self.which))
+        match self.line.foresee(self.whose(), self.tokens(n), within) {
+            // Somebody may have given up a place that fits: only taking it tells.
+            Err(denied) if !denied.is_never() && self.line.queues().is_busy(self.whose()) => Ok(()),
+            answer => answer.map_err(|denied| denied.of(self.which)),
+        }
     }
 
     pub(super) fn debit(&self, n: u64) -> Result<Place, Denied> {
@@ -112,7 +121,7 @@ impl<'a> Limit<'a> {
     }
 
     pub(super) fn undo(&self, place: &Place) {
-        self.line.undo(place);
+        queue::undo(self.line, place, place.n);
     }
 
     pub(super) fn place(
@@ -122,6 +131,17 @@ impl<'a> Limit<'a> {
     ) -> Result<Reservation<'a>, Denied> {
         let place = Reservation::take(self.line, self.whose(), self.tokens(n), within);
         place.map_err(|denied| denied.of(self.which))
+    }
+
+    #[cfg(feature = "std")]
+    pub(super) fn hold(
+        &self,
+        n: u64,
+        within: Option<Duration>,
+        notify: impl FnOnce() -> Notify,
+    ) -> Result<Held<'a>, Denied> {
+        let held = Held::take(self.line, self.whose(), self.tokens(n), within, notify);
+        held.map_err(|denied| denied.of(self.which))
     }
 
     pub(super) fn charge(&self, n: u64) -> Duration {
@@ -156,6 +176,16 @@ impl<'a> Limit<'a> {
             1 => (grant.remaining(), self.which),
             cost => (grant.remaining() / cost, self.which),
         }
+    }
+
+    #[cfg(feature = "std")]
+    pub(super) fn moment(&self) -> Moment {
+        self.line.moment()
+    }
+
+    #[cfg(feature = "std")]
+    pub(super) fn named(&self, denied: Denied) -> Denied {
+        denied.of(self.which)
     }
 
     pub(super) fn answer(&self, grant: Grant, n: u64) -> Grant {

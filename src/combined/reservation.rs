@@ -4,8 +4,6 @@ use super::limit::Limit;
 use super::{Combined, MAX, Tightest};
 use crate::error::Denied;
 use crate::figures::Grant;
-#[cfg(feature = "std")]
-use crate::wait::Held;
 use crate::wait::Reservation;
 use core::fmt;
 use core::time::Duration;
@@ -155,30 +153,6 @@ impl CombinedReservation<'_> {
     pub fn settle(mut self, actual: u64) -> Duration {
         let parts = self.parts.0.iter_mut().filter_map(Option::take);
         parts.map(|(limit, place)| limit.settle(place, actual)).max().unwrap_or_default()
-    }
-}
-
-#[cfg(feature = "std")]
-impl Held for CombinedReservation<'_> {
-    fn waits(&self) -> Duration {
-        CombinedReservation::waits(self)
-    }
-
-    fn moved(&mut self) -> Option<Duration> {
-        // Each is asked, so that each remembers the quota.
-        self.parts.places_mut().filter_map(Held::moved).max()
-    }
-
-    fn late(&mut self, by: Duration) -> Denied {
-        let (n, at) = self.grant.told_late(by);
-        let tightest = Denied::new(n, at);
-        self.parts.0.iter_mut().for_each(|part| *part = None);
-        tightest
-    }
-
-    fn used(&mut self) -> Grant {
-        self.parts.spend();
-        self.grant()
     }
 }
 

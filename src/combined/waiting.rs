@@ -1,14 +1,119 @@
 //! Waiting for several limits at once.
 
-use super::Combined;
-#[cfg(feature = "tokio")]
-use super::CombinedReservation;
+use super::limit::Limit;
+use super::{Combined, MAX, Tightest};
 use crate::error::Denied;
 use crate::figures::Grant;
+#[cfg(feature = "tokio")]
+use crate::line::queue::{Notify, Together};
+use crate::line::queue::Stand;
+#[cfg(feature = "tokio")]
+use crate::wait::Wait;
+use crate::wait::held::{Ask, Asker, Held, Holds};
 use crate::wait::sleep_for;
 #[cfg(feature = "tokio")]
-use crate::wait::{Ask, Wait};
+use alloc::sync::Arc;
 use core::time::Duration;
+
+/// Of which limits, and how many tokens.
+#[derive(Debug)]
+struct Request<'a> {
+    limits: Combined<'a>,
+    n: u64,
+}
+
+/// Tokens of each limit, or a number in its line. A limit whose moment comes earlier than the others' keeps its tokens until
+/// then; dropped, all are handed on, the last first: of keys that share a bucket, it stands behind the others.
+struct Parts<'a>([Option<(Limit<'a>, Held<'a>)>; MAX]);
+
+struct AllHeld<'a> {
+    parts: Parts<'a>,
+    request: (Combined<'a>, u64),
+}
+
+impl Drop for Parts<'_> {
+    fn drop(&mut self) {
+        self.0.iter_mut().rev().for_each(|part| *part = None);
+    }
+}
+
+impl<'a> Ask for Request<'a> {
+    type Holds = AllHeld<'a>;
+
+    fn ask(&self, within: Option<Duration>, asker: Asker<'_>) -> Result<AllHeld<'a>, Denied> {
+        let Self { limits, n } = self;
+        limits.try_often(|limit| limit.foresee(*n, within), || self.ask_all(within, asker))
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Of all of them, one after the other, or of none.
+    fn ask_all(&self, within: Option<Duration>, asker: Asker<'_>) -> Result<AllHeld<'a>, Denied> {
+        #[cfg(feature = "tokio")]
+        let together = match asker {
+            Asker::Task(waker) => Some(Together::new(waker)),
+            Asker::Thread => None,
+        };
+        let mut parts = Parts([const { None }; MAX]);
+        for (part, limit) in parts.0.iter_mut().zip(self.limits.limits()) {
+            #[cfg(feature = "tokio")]
+            let held = match &together {
+                Some(together) => {
+                    // Before the place is taken, so that it is not granted before.
+                    together.add();
+                    let held = limit.hold(self.n, within, || Notify::Part(Arc::clone(together)));
+                    if !matches!(&held, Ok(held) if held.is_waiting()) {
+                        together.remove();
+                    }
+                    held?
+                }
+                None => limit.hold(self.n, within, || asker.notify())?,
+            };
+            #[cfg(not(feature = "tokio"))]
+            let held = limit.hold(self.n, within, || asker.notify())?;
+            *part = Some((*limit, held));
+        }
+        // From now on the task is told; what was granted before it looks at by itself.
+        #[cfg(feature = "tokio")]
+        together.iter().for_each(|together| {
+            together.remove();
+        });
+        Ok(AllHeld { parts, request: (self.limits, self.n) })
+    }
+}
+
+impl Holds for AllHeld<'_> {
+    fn stand(&mut self, asker: Asker<'_>) -> Stand {
+        let parts = self.parts.0.iter_mut().flatten();
+        // Each is asked, so that each knows whom to tell.
+        parts.map(|(_, held)| held.stand(asker)).fold(Stand::Granted, Stand::and)
+    }
+
+    fn spend(mut self) -> Grant {
+        let mut tightest = Tightest::default();
+        let mut grants = [const { None }; MAX];
+        for (grant, part) in grants.iter_mut().zip(&mut self.parts.0) {
+            *grant = part.take().map(|(limit, held)| (limit, held.spend()));
+        }
+        for (limit, grant) in grants.iter().flatten() {
+            tightest.add(limit, *grant);
+        }
+        let (limits, n) = self.request;
+        tightest.answer(n).unwrap_or_else(|| limits.limits()[0].moment().grant(n, 0))
+    }
+
+    fn late(mut self, by: Duration) -> Denied {
+        let mut denied = None;
+        for part in &mut self.parts.0 {
+            let Some((limit, held)) = part.take() else { continue };
+            if held.is_waiting() {
+                denied.get_or_insert(limit.named(held.late(by)));
+            }
+        }
+        let (limits, n) = self.request;
+        denied.unwrap_or_else(|| limits.limits()[0].moment().denied(n, 0))
+    }
+}
 
 impl Combined<'_> {
     /// Takes `n` tokens of each limit, and sleeps until they are there: a [`reserve`](Self::reserve), slept
@@ -18,7 +123,7 @@ impl Combined<'_> {
     ///
     /// At once, as [`reserve`](Self::reserve).
     pub fn acquire_blocking(&self, n: u64) -> Result<Grant, Denied> {
-        sleep_for(self.place(n, None)?, None)
+        sleep_for(Request { limits: *self, n }.ask(None, Asker::Thread)?)
     }
 
     /// [`acquire_blocking`](Self::acquire_blocking), if the wait is at most `timeout`. Otherwise it fails at once,
@@ -28,7 +133,7 @@ impl Combined<'_> {
     ///
     /// At once, as [`reserve_within`](Self::reserve_within).
     pub fn acquire_blocking_timeout(&self, n: u64, timeout: Duration) -> Result<Grant, Denied> {
-        sleep_for(self.place(n, Some(timeout))?, Some(timeout))
+        sleep_for(Request { limits: *self, n }.ask(Some(timeout), Asker::Thread)?)
     }
 }
 
@@ -37,46 +142,27 @@ pub use future::CombinedAcquire;
 
 #[cfg(feature = "tokio")]
 mod future {
-    use super::{Ask, Combined, CombinedReservation, Denied, Duration, Grant, Wait};
+    use super::{Combined, Denied, Duration, Grant, Request, Wait};
     use core::fmt;
     use core::future::Future;
     use core::pin::Pin;
     use core::task::{Context, Poll};
-    use pin_project_lite::pin_project;
 
-    pin_project! {
-        /// The future of [`Combined::acquire`] and its kin.
-        ///
-        /// Nothing is taken before it is polled first. From then on it holds a place in each line, and one
-        /// timer for the latest of them. Dropped before, it gives everything back as
-        /// [`CombinedReservation::cancel`] does. Polled again when it is done, it answers the same.
-        #[must_use = "futures do nothing unless they are awaited"]
-        pub struct CombinedAcquire<'a> {
-            #[pin]
-            wait: Wait<Request<'a>>,
-        }
-    }
-
-    /// Of which limits, and how many tokens.
-    #[derive(Debug)]
-    struct Request<'a> {
-        limits: Combined<'a>,
-        n: u64,
-    }
-
-    impl<'a> Ask for Request<'a> {
-        type Place = CombinedReservation<'a>;
-
-        fn place(&self, within: Option<Duration>) -> Result<CombinedReservation<'a>, Denied> {
-            self.limits.place(self.n, within)
-        }
+    /// The future of [`Combined::acquire`] and its kin.
+    ///
+    /// Nothing is taken before it is polled first. From then on it stands in each line, and is woken once, when the
+    /// last of its places is due. Dropped at any moment, it costs nobody a token: see
+    /// [`Acquire`](crate::Acquire). Polled again when it is done, it answers the same.
+    #[must_use = "futures do nothing unless they are awaited"]
+    pub struct CombinedAcquire<'a> {
+        wait: Wait<Request<'a>>,
     }
 
     impl CombinedAcquire<'_> {
         /// Waits a random time longer, at most `up_to`, and no longer than the timeout: see
         /// [`Acquire::jitter`](crate::Acquire::jitter).
         pub fn jitter(mut self, up_to: Duration) -> Self {
-            self.wait.jitter(up_to);
+            self.wait.jitter = up_to;
             self
         }
     }
@@ -84,8 +170,8 @@ mod future {
     impl Future for CombinedAcquire<'_> {
         type Output = Result<Grant, Denied>;
 
-        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-            self.project().wait.poll(cx)
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+            self.wait.poll(cx)
         }
     }
 
@@ -96,8 +182,8 @@ mod future {
     }
 
     impl<'a> Combined<'a> {
-        /// Takes `n` tokens of each limit, and waits until they are there: a [`reserve`](Self::reserve) with one of
-        /// tokio's timers. See [`RateLimiter::acquire`](crate::RateLimiter::acquire).
+        /// Takes `n` tokens of each limit, and waits until they are there. A limit whose tokens come earlier than the others'
+        /// holds them until then, as with [`reserve`](Self::reserve). See [`RateLimiter::acquire`](crate::RateLimiter::acquire).
         ///
         /// ```
         /// # #[tokio::main(flavor = "current_thread", start_paused = true)]

@@ -3,7 +3,7 @@
 use super::KeyedLimiter;
 use super::table::{Buckets, Change};
 use crate::algorithm;
-use crate::line::Whose;
+use crate::line::{Whose, queue};
 use crate::live::Moment;
 use core::hash::Hash;
 use core::time::Duration;
@@ -28,7 +28,8 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         found.ok().flatten().unwrap_or_default()
     }
 
-    /// Gives `n` tokens back, never above the burst. Of an untouched key, nothing is missing.
+    /// Gives `n` tokens back, never above the burst. Of an untouched key, nothing is missing. While somebody waits for the
+    /// key they go to the first in line.
     pub fn refund(&self, key: &K, n: u64) {
         self.put_back_to(self.whose(key), n);
     }
@@ -53,6 +54,9 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     }
 
     pub(super) fn put_back_to(&self, whose: Whose, n: u64) {
+        if queue::refund(self, whose, n) {
+            return;
+        }
         self.update_existing(whose.hash, |state, now| self.refunded(whose, state, now, n));
     }
 
@@ -76,7 +80,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         self.update_existing(self.seed.fingerprint(key), look).unwrap_or(0)
     }
 
-    /// Makes the key's bucket full again, as if nothing had ever been taken.
+    /// Makes the key's bucket full again, as if nothing had ever been taken. Those who wait are served of it in their order.
     pub fn reset(&self, key: &K) {
         let reset = |state, now: Moment| {
             let rule = now.rule();
@@ -88,8 +92,10 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         };
         let whose = self.whose(key);
         let without_slot = Whose { shared: true, ..whose };
-        self.promised(whose).reset(|| {
-            self.promised(without_slot).reset(|| self.update_existing(whose.hash, reset))
+        self.queues.reset(self, whose, || {
+            self.returns(whose).reset(|| {
+                self.returns(without_slot).reset(|| self.update_existing(whose.hash, reset))
+            });
         });
     }
 }
@@ -102,7 +108,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
         };
         // It may have been the bucket that keys without a slot share.
         for whose in [whose, Whose { shared: true, ..whose }] {
-            self.promised(whose).returns(state.wrapping_sub(refunded));
+            self.returns(whose).count(state.wrapping_sub(refunded));
         }
         Change::Shrink(refunded, ())
     }

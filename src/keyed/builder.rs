@@ -6,7 +6,7 @@ use super::{KeyedLimiter, slots};
 use crate::algorithm::{Algorithm, Terms};
 use crate::clock::{Clock, Source};
 use crate::error::QuotaError;
-use crate::line::{Queue, Waiting};
+use crate::line::{Queue, Queues, Waiting};
 use crate::live::{Live, Schedule};
 use crate::quota::Quota;
 use crate::word;
@@ -203,6 +203,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let seed = seed.ok_or(QuotaError::SEED)?;
         let live = Live::new(terms, self.schedule.timer(source, &terms)?);
         let table = Table::new(slots);
-        Ok(KeyedLimiter { table, live, capacity, seed, when_full, waiting, keys })
+        let queues = Queues::of_keys();
+        Ok(KeyedLimiter { table, live, capacity, seed, when_full, waiting, queues, keys })
     }
 }

@@ -3,6 +3,7 @@
 use super::KeyedLimiter;
 use crate::algorithm::{Carry, Terms};
 use crate::error::QuotaError;
+use super::table::Buckets;
 use crate::live::{Begin, Moment};
 use crate::quota::Quota;
 
@@ -61,12 +62,20 @@ impl<K: ?Sized> KeyedLimiter<K> {
     /// limiter's 30 years of token time: by the time that a bucket takes to fill.
     pub fn set_quota_with(&self, quota: Quota, carry: Carry) -> Result<(), QuotaError> {
         let (common, quota) = (self.table.lines.common(), self.waiting.shape(quota));
-        let begin = |now: &Moment, next: &Terms| match carry {
-            Carry::AsIs => Begin::as_is(now, next),
-            Carry::Full => Ok(Begin::at(now.terms().full_again(self.emptiest(now), now.units))),
-            Carry::Proportional => Err(QuotaError::PROPORTIONAL),
+        let mut shifted_back = 0;
+        let begin = |now: &Moment, next: &Terms| {
+            let begin = match carry {
+                Carry::AsIs => Begin::as_is(now, next),
+                Carry::Full => Ok(Begin::at(now.terms().full_again(self.emptiest(now), now.units))),
+                Carry::Proportional => Err(QuotaError::PROPORTIONAL),
+            }?;
+            shifted_back = begin.before(now.units);
+            Ok(begin)
         };
-        self.table.lines.alone(|| self.live.change(&common.announced, quota, begin))
+        let done = self.table.lines.alone(|| self.live.change(&common.announced, quota, begin));
+        // Those who wait are due at other moments now.
+        self.queues.requote(&self.now(), shifted_back);
+        done
     }
 
     /// A state that no key's bucket is emptier than.

@@ -4,7 +4,7 @@
 
 use crate::cell::Cell;
 use crate::error::QuotaError;
-use crate::line::{Furthest, Promised};
+use crate::line::{Furthest, Returns};
 use crate::live::Announced;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Acquire;
@@ -17,7 +17,7 @@ pub(super) const WAYS: usize = if cfg!(sluicegate_loom) { 1 } else { 4 };
 /// A key's candidate slots.
 pub(super) const CANDIDATES: usize = 2 * WAYS;
 
-/// Groups of keys that share what their lines are promised.
+/// Groups of keys that share the count of what is given back.
 const GROUPS: usize = 64;
 
 /// One cache line of slots.
@@ -53,8 +53,8 @@ pub(super) struct Common {
     pub(super) announced: Apart<Announced>,
     /// The bucket that keys without a slot share.
     pub(super) overflow: Apart<Cell>,
-    /// How far lines are promised, for groups of keys.
-    pub(super) promised: Apart<[Promised; GROUPS]>,
+    /// What has been given back, for groups of keys.
+    pub(super) returns: Apart<[Returns; GROUPS]>,
     /// How far the most indebted bucket has ever gone.
     pub(super) furthest: Apart<Furthest>,
 }
@@ -66,7 +66,7 @@ impl Common {
             reclaimed: Apart(AtomicU64::new(0)),
             announced: Apart(Announced::new()),
             overflow: Apart(Cell::new(0)),
-            promised: Apart(core::array::from_fn(|_| Promised::new())),
+            returns: Apart(core::array::from_fn(|_| Returns::new())),
             furthest: Apart(Furthest::new()),
         }
     }

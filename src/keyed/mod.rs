@@ -22,9 +22,10 @@ use crate::algorithm::{Algorithm, Mark};
 use crate::cell::Step;
 use crate::error::{Denied, QuotaError};
 use crate::figures::Grant;
-use crate::line::Waiting;
+use crate::line::{Queues, Waiting};
 use crate::live::{InForce, Live, Moment, Reading};
 use crate::quota::Quota;
+use alloc::sync::Arc;
 use core::fmt;
 use core::hash::Hash;
 use core::marker::PhantomData;
@@ -71,6 +72,8 @@ pub struct KeyedLimiter<K: ?Sized> {
     seed: Seed,
     when_full: WhenFull,
     waiting: Waiting,
+    /// Those who wait in this process, which no check looks at.
+    queues: Arc<Queues>,
     /// Keys are only ever borrowed.
     keys: PhantomData<fn(&K)>,
 }

@@ -1,15 +1,15 @@
 //! Places in the line of a key.
 //!
-//! What is promised beyond the word is remembered for 64 groups of keys: who shares a group with a long line is
-//! given back less of a place with somebody behind, never more. A reset makes all places of the key's group void.
+//! What is given back is counted for 64 groups of keys: a key that shares a group with others may get less of what it
+//! undoes, never more. A reset makes all places of the key's group void.
 
 use super::table::{Buckets, Change};
 use super::{KeyedLimiter, WhenFull};
-use crate::algorithm::Returned;
 use crate::error::Denied;
 use crate::figures::Grant;
-use crate::line::{Line, Place, Promised, Seen, Since, Whose};
+use crate::line::{Line, Place, Queues, Returns, Span, Whose};
 use crate::live::{Moment, Reading};
+use alloc::sync::Arc;
 use core::hash::Hash;
 use core::time::Duration;
 
@@ -38,15 +38,19 @@ impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
             Ok(None) => Ok(untouched),
             Err(full) => {
                 let whose = Whose { shared: true, ..whose };
-                let Since { resets, returned } = self.promised(whose).since();
+                let since = self.returns(whose).since();
                 let place = self.without_slot(full, n, place).unwrap_or_else(Err)?;
-                Ok(Place { whose, resets, returned, ..place })
+                Ok(Place { whose, since, ..place })
             }
         }
     }
 
+    fn place_at(&self, whose: Whose, n: u64, end: u64, now: &Moment) -> Place {
+        Place::ending(whose, n, end, self.returns(whose).since(), now)
+    }
+
     fn debit(&self, whose: Whose, n: u64) -> Result<Place, Denied> {
-        let since = self.promised(whose).since();
+        let since = self.returns(whose).since();
         let Some((taken, read)) = self.take_unchanged(whose.hash, n) else {
             return self.place(whose, n, Some(Duration::ZERO));
         };
@@ -87,21 +91,54 @@ impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
         now.figures(0).wait(now.rule().until_place(place.place, now.units))
     }
 
-    fn give_up(&self, place: &Place, n: u64) -> u64 {
-        self.give_back(place, |promised, state, now| {
-            now.rule().give_up(state, now.units, place.given(place.place, n, promised))
+    fn queues(&self) -> &Arc<Queues> {
+        &self.queues
+    }
+
+    fn moment(&self) -> Moment {
+        self.now()
+    }
+
+    fn take_back(&self, whose: Whose, span: Span, now: &Moment) -> bool {
+        let rule = now.rule();
+        self.give_back(whose, |state| {
+            let back = rule.take_back(state, now.units, span.end, span.units())?;
+            Some((back, state == span.end))
         })
     }
 
-    fn undo(&self, place: &Place) {
-        self.give_back(place, |promised, state, now| {
-            let by_now = place.place_by(&now.figures(state));
-            now.rule().undo(state, now.units, place.given(by_now, place.n, promised))
-        });
+    fn add_if_idle(&self, whose: Whose, units: u64, now: &Moment) -> bool {
+        let rule = now.rule();
+        self.give_back(whose, |state| Some((rule.add_if_idle(state, now.units, units)?, false)))
     }
 
-    fn refund(&self, place: &Place, n: u64) {
-        self.stand_by(place.whose, |state, now| self.refunded(place.whose, state, now, n));
+    fn returned_since(&self, place: &Place) -> Option<u64> {
+        self.returns(place.whose).since_then(place.since)
+    }
+
+    fn give_up(&self, place: &Place, n: u64) -> u64 {
+        let back = self.undo_by(place, |returned, state, now| {
+            let given = place.given(place.place, n, returned);
+            match place.whose.shared {
+                true if now.is_due_later(place.place) => {
+                    let rule = now.rule();
+                    match rule.take_back(state, now.units, place.place, given.units) {
+                        Some(state) => Some((state, n)),
+                        None => rule.give_up(state, now.units, given),
+                    }
+                }
+                _ => now.rule().give_up(state, now.units, given),
+            }
+        });
+        back.unwrap_or(0)
+    }
+
+    fn undo(&self, place: &Place, n: u64, _: &Moment) -> bool {
+        let undone = self.undo_by(place, |returned, state, now| {
+            let given = place.given(place.place_by(&now), n, returned);
+            now.rule().undo(state, now.units, given)
+        });
+        undone.is_some()
     }
 
     fn put_back(&self, whose: Whose, n: u64) {
@@ -110,11 +147,6 @@ impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
 
     fn charge(&self, whose: Whose, n: u64) -> Duration {
         if n == 0 { self.debt(whose.hash) } else { self.charge_to(whose, n) }
-    }
-
-    #[cfg(feature = "std")]
-    fn generation(&self) -> u64 {
-        self.live.generation(&self.table.lines.common().announced)
     }
 }
 
@@ -159,13 +191,12 @@ impl<K: ?Sized> KeyedLimiter<K> {
         now: Moment,
     ) -> Result<(u64, Place), Denied> {
         let (rule, at) = (now.rule(), now.figures(state));
-        let Since { resets, returned } = self.promised(whose).since();
+        let since = self.returns(whose).since();
         let stand = |placed, wait| {
             let place = rule.place(state, placed, now.units, wait);
             let at = now.figures(placed);
-            let (made, held, nanos) = (placed, 0, at.nanos_of(wait));
-            let place = Place { whose, n, place, made, resets, held, returned, wait, nanos, at };
-            Ok((placed, place))
+            let nanos = at.nanos_of(wait);
+            Ok((placed, Place { whose, n, place, made: placed, since, wait, nanos, at }))
         };
         if n == 0 {
             return stand(state, 0);
@@ -195,27 +226,44 @@ impl<K: ?Sized> KeyedLimiter<K> {
         })
     }
 
-    /// Gives some of a place back: how many tokens, and the state then, says `back` of what is promised and the state.
-    fn give_back(
+    /// Gives something back to the bucket, as `back` says of its state, and whether that takes the last debit back; whether it
+    /// did, or there is no such bucket any more. It is counted for those who undo what they took, unless it is the last.
+    fn give_back(&self, whose: Whose, back: impl Fn(u64) -> Option<(u64, bool)>) -> bool {
+        let give_back = |before: u64, _: Moment| {
+            let Some((state, is_last)) = back(before) else { return Change::Keep(false) };
+            if !is_last {
+                self.returns(whose).count(before.wrapping_sub(state));
+            }
+            Change::Shrink(state, true)
+        };
+        self.stand_by(whose, give_back).unwrap_or(true)
+    }
+
+    /// Gives back tokens of a place that no reset has made void: how many. `None` if `back` says so.
+    fn undo_by(
         &self,
         place: &Place,
-        back: impl Fn(Seen, u64, Moment) -> Option<(u64, Returned)>,
-    ) -> u64 {
-        let promised = self.promised(place.whose);
+        back: impl Fn(u64, u64, Moment) -> Option<(u64, u64)>,
+    ) -> Option<u64> {
+        let returns = self.returns(place.whose);
         let give_back = |before: u64, now: Moment| {
-            let seen = promised.seen(place.since());
-            let Some((state, back)) = seen.and_then(|seen| back(seen, before, now)) else {
-                return Change::Keep(0);
+            let Some(returned) = returns.since_then(place.since) else {
+                return Change::Keep(Some(0));
             };
-            if !place.is_last(before) {
-                promised.returns(before.wrapping_sub(state));
+            match back(returned, before, now) {
+                None => Change::Keep(None),
+                Some((same, tokens)) if same == before => Change::Keep(Some(tokens)),
+                Some((state, tokens)) => {
+                    // What was given back may have made the word what it was after this place, and others took
+                    // since.
+                    if place.made != before || returned != 0 {
+                        returns.count(before.wrapping_sub(state));
+                    }
+                    Change::Shrink(state, Some(tokens))
+                }
             }
-            if let Some(end) = back.promised {
-                promised.raise(end);
-            }
-            Change::Shrink(state, back.tokens)
         };
-        self.stand_by(place.whose, give_back).unwrap_or(0)
+        self.stand_by(place.whose, give_back).unwrap_or(Some(0))
     }
 
     /// Applies `op` to the bucket that a place is in, if that is still there.
@@ -226,9 +274,9 @@ impl<K: ?Sized> KeyedLimiter<K> {
         self.table.update(self, whose.hash, None, op).ok().flatten()
     }
 
-    /// Of keys without a slot, the first group's.
-    pub(super) fn promised(&self, whose: Whose) -> &Promised {
-        let groups = &self.table.lines.common().promised;
+    /// What has been given back to the key's group; of keys without a slot, to the first.
+    pub(super) fn returns(&self, whose: Whose) -> &Returns {
+        let groups = &self.table.lines.common().returns;
         // By bits that choose neither lines nor anything else.
         let group = if whose.shared { 0 } else { (whose.hash >> 20) as usize % groups.len() };
         &groups[group]

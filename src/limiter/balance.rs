@@ -3,6 +3,7 @@
 use super::{Path, RateLimiter};
 use crate::algorithm;
 use crate::cell::Step;
+use crate::line::{Whose, queue};
 use crate::striped;
 use core::time::Duration;
 
@@ -34,13 +35,18 @@ impl RateLimiter {
     /// What is given back may be taken again, so the limiter then admits that much more in a window.
     /// A fixed window takes back what it admitted since its boundary; a sliding window, that and what
     /// the previous one did.
+    ///
+    /// While somebody waits they go to the first in line, and with it everybody else comes earlier.
     pub fn refund(&self, n: u64) {
+        if queue::refund(self, Whose::default(), n) {
+            return;
+        }
         let now = self.now();
         self.cell.update(|seen| {
             let (drawn, state) = self.split(seen);
             match now.rule().refund(state, now.units, n) {
                 Some(refunded) => {
-                    self.promised.returns(state.wrapping_sub(refunded));
+                    self.returns.count(state.wrapping_sub(refunded));
                     Step::Put(self.join(drawn, refunded), ())
                 }
                 None => Step::Keep(()),
@@ -67,13 +73,15 @@ impl RateLimiter {
         algorithm::level(&now.rule(), state, now.units).saturating_sub(drawn)
     }
 
-    /// Makes the bucket full again, as if nothing had ever been taken.
+    /// Makes the bucket full again, as if nothing had ever been taken. Those who wait are served of it in their order.
     pub fn reset(&self) {
         if let Path::Striped(striped) = &self.path {
             striped.collect(striped::mine(), u64::MAX);
         }
-        let now = self.now();
-        let full = now.rule().fresh(now.units);
-        self.promised.reset(|| self.cell.update(|_| Step::Put(full, ())));
+        self.queues.reset(self, Whose::default(), || {
+            let now = self.now();
+            let full = now.rule().fresh(now.units);
+            self.returns.reset(|| self.cell.update(|_| Step::Put(full, ())));
+        });
     }
 }

@@ -4,6 +4,7 @@ use super::{Path, RateLimiter, Stripes};
 use crate::algorithm::{Carry, Rule};
 use crate::cell::Step;
 use crate::error::QuotaError;
+use crate::line::Whose;
 use crate::live::{Begin, Moment};
 use crate::quota::Quota;
 use crate::striped;
@@ -65,6 +66,7 @@ impl RateLimiter {
             Some(period) => self.free.warming_up_by(quota, period)?,
             None => self.waiting.shape(quota),
         };
+        let mut shifted_back = 0;
         let done = self.live.change(&self.announced, quota, |now, next| {
             if let Path::Batched(batch) = &self.path {
                 batch.again(&next.rule())?;
@@ -73,19 +75,25 @@ impl RateLimiter {
             let next = self.path.lowered(*next);
             let state = self.gathered(&now);
             let (terms, units) = (now.terms(), now.units);
-            match carry {
+            let begin = match carry {
                 Carry::AsIs => Begin::as_is(&now, &next),
                 Carry::Full => Ok(Begin::at(terms.full_again(state, units))),
                 Carry::Proportional => {
                     terms.proportional(&next, state, units, now.rest()).map(Begin::at)
                 }
-            }
+            }?;
+            shifted_back = begin.before(units);
+            Ok(begin)
         });
         // What was leased by the old quota since it was gathered.
         if let Path::Striped(striped) = &self.path {
             let before = self.cell.load();
             let leased = striped.empty();
             striped.give_back(&self.cell, before, &Stripes(self, striped), leased);
+        }
+        // Those who wait are due at other moments now.
+        if self.queues.is_busy(Whose::default()) {
+            self.queues.requote(&self.now(), shifted_back);
         }
         done
     }

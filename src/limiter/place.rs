@@ -1,19 +1,24 @@
 //! Places in a direct limiter's line.
 
 use super::{Path, RateLimiter, Stripes};
-use crate::algorithm::{GivenUp, Returned, Rule};
+use crate::algorithm::{GivenUp, Rule};
 use crate::cell::Step;
 use crate::error::Denied;
 use crate::figures::Grant;
-use crate::line::{Line, Place, Since, Whose};
+use crate::line::{Line, Place, Queues, Span, Whose};
 use crate::live::Moment;
 use crate::striped;
 use crate::word;
+use alloc::sync::Arc;
 use core::time::Duration;
 
 impl Line for RateLimiter {
     fn place(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<Place, Denied> {
         self.stand(whose, n, within, true)
+    }
+
+    fn place_at(&self, whose: Whose, n: u64, end: u64, now: &Moment) -> Place {
+        Place::ending(whose, n, end, self.returns.since(), now)
     }
 
     fn debit(&self, whose: Whose, n: u64) -> Result<Place, Denied> {
@@ -26,7 +31,7 @@ impl Line for RateLimiter {
         let Some(now) = self.live.read_wrapping(&self.announced) else {
             return self.stand(whose, n, Some(Duration::ZERO), true);
         };
-        let since = self.promised.since();
+        let since = self.returns.since();
         match self.take_exactly(rule, now, n) {
             Ok(taken) => Ok(Place::at_once(whose, n, taken, since, self.live.figures(now, taken))),
             Err(state) => Err(Denied::new(n, self.live.figures(now, state))),
@@ -66,17 +71,34 @@ impl Line for RateLimiter {
         now.figures(0).wait(now.rule().until_place(place.place, now.units))
     }
 
+    fn queues(&self) -> &Arc<Queues> {
+        &self.queues
+    }
+
+    fn moment(&self) -> Moment {
+        self.now()
+    }
+
+    fn take_back(&self, _: Whose, span: Span, now: &Moment) -> bool {
+        let rule = now.rule();
+        let back = |state| rule.take_back(state, now.units, span.end, span.units());
+        self.give_back(back, |state| state == span.end)
+    }
+
+    fn add_if_idle(&self, _: Whose, units: u64, now: &Moment) -> bool {
+        self.give_back(|state| now.rule().add_if_idle(state, now.units, units), |_| false)
+    }
+
+    fn returned_since(&self, place: &Place) -> Option<u64> {
+        self.returns.since_then(place.since)
+    }
+
     fn give_up(&self, place: &Place, n: u64) -> u64 {
-        self.give_back(place, place.place, n, self.now(), Rule::give_up)
+        self.undo_by(place, place.place, n, &self.now(), Rule::give_up).unwrap_or(0)
     }
 
-    fn undo(&self, place: &Place) {
-        let now = self.now();
-        self.give_back(place, place.place_by(&now.figures(0)), place.n, now, Rule::undo);
-    }
-
-    fn refund(&self, _: &Place, n: u64) {
-        RateLimiter::refund(self, n);
+    fn undo(&self, place: &Place, n: u64, now: &Moment) -> bool {
+        self.undo_by(place, place.place_by(now), n, now, Rule::undo).is_some()
     }
 
     fn put_back(&self, _: Whose, n: u64) {
@@ -86,26 +108,10 @@ impl Line for RateLimiter {
     fn charge(&self, _: Whose, n: u64) -> Duration {
         RateLimiter::charge(self, n)
     }
-
-    #[cfg(feature = "std")]
-    fn generation(&self) -> u64 {
-        self.live.generation(&self.announced)
-    }
 }
 
-/// A place to be: of what state, the tokens that stay drawn ahead, the state with it, the tokens that the bucket gave,
-/// and the wait.
-#[derive(Clone, Copy)]
-struct Stand {
-    before: u64,
-    drawn: u64,
-    state: u64,
-    taken: u64,
-    wait: u64,
-}
-
-/// What the state is when some of a place comes back, and how much that is.
-type Back = fn(&Rule, u64, u64, GivenUp) -> Option<(u64, Returned)>;
+/// What the state is when some of a place comes back, and how many tokens those are.
+type Back = fn(&Rule, u64, u64, GivenUp) -> Option<(u64, u64)>;
 
 impl RateLimiter {
     /// A place; unless it is to be kept, only what it would be.
@@ -118,89 +124,101 @@ impl RateLimiter {
     ) -> Result<Place, Denied> {
         let now = self.now();
         let (rule, terms) = (now.rule(), now.terms());
-        let Since { resets, returned } = self.promised.since();
-        let stand = |Stand { before, state, taken, wait, .. }| {
+        let since = self.returns.since();
+        let stand = |before, state, wait| {
             let at = now.figures(state);
             let place = rule.place(before, state, now.units, wait);
-            let (made, nanos) = (state, at.nanos_of(wait));
-            let held = u32::try_from(n - taken).unwrap_or(u32::MAX);
-            Ok(Place { whose, n, place, made, resets, held, returned, wait, nanos, at })
+            let nanos = at.nanos_of(wait);
+            Place { whose, n, place, made: state, since, wait, nanos, at }
         };
         let instalments = self.waiting.instalments && !terms.is_window();
         if n == 0 {
             let state = self.undrawn(self.cell.load(), now);
-            return stand(Stand { before: state, drawn: 0, state, taken: 0, wait: 0 });
+            return Ok(stand(state, state, 0));
         }
         if n > rule.limit().saturating_add(if instalments { self.waiting.most } else { 0 }) {
             return Err(self.denied(n, self.cell.load(), now));
         }
         let (longest, patience) = now.figures(0).longest(self.waiting.most, within);
-        let reserve = |before, drawn, n, longest| match n {
-            0 => Some(Stand { before, drawn, state: before, taken: 0, wait: 0 }),
-            taken => {
-                let placed = rule.reserve(before, now.units, taken, longest);
-                placed.map(|(state, wait)| Stand { before, drawn, state, taken, wait })
-            }
-        };
-        let of_the_bucket = |seen| {
-            let (drawn, state) = self.split(seen);
-            reserve(state, drawn, n, 0)
-        };
-        let of_all = |seen, leased| {
-            let (drawn, state) = self.split(seen);
-            let left = drawn.saturating_sub(n - leased);
-            reserve(state, left, n - leased - (drawn - left), longest)
-        };
-        let take = |place: &dyn Fn(u64) -> Option<Stand>| {
-            self.cell.update(|seen| match place(seen) {
-                Some(placed) if keep => {
-                    Step::Put(self.join(placed.drawn, placed.state), Ok(placed))
-                }
-                Some(placed) => Step::Keep(Ok(placed)),
-                None => Step::Keep(Err(seen)),
+        let take = |leased| {
+            self.cell.update(|seen| {
+                let (drawn, state, rest) = self.gathered_for(seen, now, n, leased);
+                let Some((placed, wait)) = rule.reserve(state, now.units, n, longest) else {
+                    return Step::Keep(Err(seen));
+                };
+                let place = Ok(stand(state, placed, wait));
+                let with_rest = rule.refund(placed, now.units, rest).unwrap_or(placed);
+                if keep { Step::Put(self.join(drawn, with_rest), place) } else { Step::Keep(place) }
             })
         };
-        // What the bucket has alone can be undone exactly. Otherwise drawn and leased tokens are spent first:
-        // they have been debited already.
-        if self.draws_ahead()
-            && let Ok(placed) = take(&of_the_bucket)
-        {
-            return stand(placed);
-        }
         let before = self.cell.load();
         let leased = match &self.path {
-            Path::Striped(striped) if keep => striped.collect(striped::mine(), n),
-            Path::Striped(striped) => striped.held().min(n),
+            Path::Striped(striped) => {
+                let lacks = n.saturating_sub(rule.balance(before, now.units).max(0) as u64);
+                if keep { striped.collect(striped::mine(), lacks) } else { striped.held().min(lacks) }
+            }
             _ => 0,
         };
-        match take(&|seen| of_all(seen, leased)) {
-            Ok(placed) => stand(placed),
-            Err(seen) => {
-                if let (Path::Striped(striped), 1.., true) = (&self.path, leased, keep) {
-                    striped.give_back(&self.cell, before, &Stripes(self, striped), leased);
-                }
-                let at = now.figures(self.undrawn(seen, now));
-                Err(Denied::new(n, at.without_place(n, patience)))
+        take(leased).or_else(|seen| {
+            if let (Path::Striped(striped), 1.., true) = (&self.path, leased, keep) {
+                striped.give_back(&self.cell, before, &Stripes(self, striped), leased);
             }
-        }
+            let at = now.figures(self.undrawn(seen, now));
+            Err(Denied::new(n, at.without_place(n, patience)))
+        })
     }
 
-    fn give_back(&self, of: &Place, place: u64, n: u64, now: Moment, back: Back) -> u64 {
+    /// The tokens that stay drawn ahead, and the bucket with those of them that it lacks of `n`, and with what was
+    /// taken from stripes, as far as it holds that. So a place is of the bucket alone, and can be undone exactly.
+    fn gathered_for(&self, seen: u64, now: Moment, n: u64, leased: u64) -> (u64, u64, u64) {
+        let (drawn, state) = self.split(seen);
+        let rule = now.rule();
+        let there = rule.balance(state, now.units);
+        let back = drawn.min(n.saturating_sub(there.max(0) as u64));
+        let room = (rule.limit() as i64).saturating_sub(there).max(0) as u64;
+        let fits = room.min(back + leased);
+        let gathered = rule.refund(state, now.units, fits);
+        (drawn - back, gathered.unwrap_or(state), back + leased - fits)
+    }
+
+    /// Gives something back to the bucket, as `back` says of its state; whether it did. It is counted for those who undo
+    /// what they took, unless it `is_last`: then they took theirs before.
+    fn give_back(
+        &self,
+        back: impl Fn(u64) -> Option<u64>,
+        is_last: impl Fn(u64) -> bool,
+    ) -> bool {
+        self.cell.update(|seen| {
+            let (drawn, before) = self.split(seen);
+            let Some(state) = back(before) else { return Step::Keep(false) };
+            if !is_last(before) {
+                self.returns.count(before.wrapping_sub(state));
+            }
+            Step::Put(self.join(drawn, state), true)
+        })
+    }
+
+    /// Gives back `n` tokens of a place that no reset has made void: how many. `None` if `back` says so.
+    fn undo_by(&self, of: &Place, place: u64, n: u64, now: &Moment, back: Back) -> Option<u64> {
         let rule = now.rule();
         self.cell.update(|seen| {
-            let Some(known) = self.promised.seen(of.since()) else { return Step::Keep(0) };
-            let given = of.given(place, n, known);
-            let (drawn, before) = self.split(seen);
-            let Some((state, back)) = back(&rule, before, now.units, given) else {
-                return Step::Keep(0);
+            let Some(returned) = self.returns.since_then(of.since) else {
+                return Step::Keep(Some(0));
             };
-            if !of.is_last(before) {
-                self.promised.returns(before.wrapping_sub(state));
+            let given = of.given(place, n, returned);
+            let (drawn, before) = self.split(seen);
+            match back(&rule, before, now.units, given) {
+                None => Step::Keep(None),
+                Some((same, tokens)) if same == before => Step::Keep(Some(tokens)),
+                Some((state, tokens)) => {
+                    // What was given back may have made the word what it was after this place, and others took
+                    // since.
+                    if of.made != before || returned != 0 {
+                        self.returns.count(before.wrapping_sub(state));
+                    }
+                    Step::Put(self.join(drawn, state), Some(tokens))
+                }
             }
-            if let Some(promised) = back.promised {
-                self.promised.raise(promised);
-            }
-            Step::Put(self.join(drawn, state), back.tokens)
         })
     }
 }

@@ -29,6 +29,11 @@ impl Begin {
     pub(crate) fn at(units: u64) -> Self {
         Self { units, flows_on: false }
     }
+
+    /// By how much that is before the moment at which the last line ends.
+    pub(crate) fn before(&self, units: u64) -> u64 {
+        (units.wrapping_sub(self.units) as i64).max(0) as u64
+    }
 }
 
 impl Live {

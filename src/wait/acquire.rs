@@ -1,32 +1,34 @@
 //! Waiting in a future.
 
-use super::{Held, Of, Reservation, too_late};
+use super::held::{Ask, Asker, Held, Holds};
+use super::Of;
+use crate::clock::{Instant, instant};
 use crate::error::Denied;
 use crate::figures::Grant;
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
 use crate::line::Whose;
+use crate::line::queue::Stand;
+use alloc::boxed::Box;
 use core::fmt;
 use core::future::Future;
 use core::hash::{BuildHasher, Hash};
+use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
-use pin_project_lite::pin_project;
 use tokio::task::coop;
 use tokio::time::{Sleep, sleep};
 
-pin_project! {
-    /// The future of [`acquire`](RateLimiter::acquire) and its kin.
-    ///
-    /// Nothing is taken before it is polled first. From then on it holds a place in line, and one timer for
-    /// that moment, so it is woken once. Dropped before, it gives the place up as
-    /// [`Reservation::cancel`] does. Polled again when it is done, it answers the same.
-    #[must_use = "futures do nothing unless they are awaited"]
-    pub struct Acquire<'a> {
-        #[pin]
-        wait: Wait<Request<'a>>,
-    }
+/// The future of [`acquire`](RateLimiter::acquire) and its kin.
+///
+/// Nothing is taken before it is polled first. From then on it stands in line, first come, first served, and is woken
+/// once. Dropped at any moment, it costs nobody a token: those behind it come earlier by what it leaves, also if
+/// its own moment had come and it had not been polled since. Polled again when it is done, it answers the same.
+#[must_use = "futures do nothing unless they are awaited"]
+#[derive(Debug)]
+pub struct Acquire<'a> {
+    wait: Wait<Request<'a>>,
 }
 
 /// Whose line, and how many tokens.
@@ -38,10 +40,10 @@ struct Request<'a> {
 }
 
 impl<'a> Ask for Request<'a> {
-    type Place = Reservation<'a>;
+    type Holds = Held<'a>;
 
-    fn place(&self, within: Option<Duration>) -> Result<Reservation<'a>, Denied> {
-        Reservation::take(self.line, self.whose, self.n, within)
+    fn ask(&self, within: Option<Duration>, asker: Asker<'_>) -> Result<Held<'a>, Denied> {
+        Held::take(self.line, self.whose, self.n, within, || asker.notify())
     }
 }
 
@@ -58,10 +60,15 @@ impl<'a> Acquire<'a> {
 
     /// Waits a random time longer, at most `up_to`, and no longer than the timeout: so that many who
     /// became due at the same moment do not act at the same moment. The place in line stays the same. It counts from
-    /// the first poll.
+    /// when the tokens are there.
     pub fn jitter(mut self, up_to: Duration) -> Self {
-        self.wait.jitter(up_to);
+        self.wait.jitter = up_to;
         self
+    }
+
+    /// The tokens, which are handed on if they are not spent.
+    pub(super) fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<Held<'a>, Denied>> {
+        self.wait.poll_held(cx)
     }
 }
 
@@ -75,124 +82,124 @@ fn random(up_to: Duration) -> Duration {
 impl Future for Acquire<'_> {
     type Output = Result<Grant, Denied>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().wait.poll(cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.wait.poll(cx)
     }
 }
 
-/// What is to be waited for.
-pub(crate) trait Ask {
-    /// What is held meanwhile.
-    type Place: Held;
-
-    /// Takes it, unless it were due only after `within`.
-    fn place(&self, within: Option<Duration>) -> Result<Self::Place, Denied>;
-}
-
-/// How far a wait is. One after the other in the same memory, since who is woken finds none of it in his caches.
-#[derive(Debug)]
+/// How far a wait is.
 enum State<A: Ask> {
-    Asked {
-        ask: A,
-        within: Option<Duration>,
-        jitter: Duration,
-    },
-    /// And how much later it may yet become.
-    Waiting(A::Place, Option<Duration>),
+    Asked(A),
+    /// In line, or with its tokens.
+    Holds(A::Holds),
+    /// With its tokens, until the jitter is over.
+    Delayed(A::Holds, Pin<Box<Sleep>>),
     Done(Result<Grant, Denied>),
+    /// Somebody else has the tokens now.
+    Gone,
 }
 
-pin_project! {
-    /// Waiting for what is taken at the first poll.
-    pub(crate) struct Wait<A: Ask> {
-        state: State<A>,
-        #[pin]
-        timer: Option<Sleep>,
-    }
+/// Waiting for what is taken at the first poll.
+pub(crate) struct Wait<A: Ask> {
+    state: State<A>,
+    within: Option<Duration>,
+    /// When the caller's patience ends.
+    latest: Option<Instant>,
+    pub(crate) jitter: Duration,
 }
+
+impl<A: Ask> Unpin for Wait<A> {}
 
 impl<A: Ask> Wait<A> {
     pub(crate) fn new(ask: A, within: Option<Duration>) -> Self {
-        Self { state: State::Asked { ask, within, jitter: Duration::ZERO }, timer: None }
+        Self { state: State::Asked(ask), within, latest: None, jitter: Duration::ZERO }
     }
 
-    pub(crate) fn jitter(&mut self, up_to: Duration) {
-        if let State::Asked { jitter, .. } = &mut self.state {
-            *jitter = up_to;
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Grant, Denied>> {
+        if let State::Done(answer) = &self.state {
+            return Poll::Ready(*answer);
         }
-    }
-
-    pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Grant, Denied>> {
-        let mut this = self.project();
-        if let State::Asked { ask, within, jitter } = &*this.state {
-            // A loop of calls that need not wait lets other tasks run.
-            let budget = ready!(coop::poll_proceed(cx));
-            let taken = ask.place(*within);
-            budget.made_progress();
-            *this.state = match taken {
-                Ok(place) => {
-                    let wait = place.waits();
-                    let most =
-                        within.map_or(*jitter, |within| (*jitter).min(within.saturating_sub(wait)));
-                    let wait =
-                        if most.is_zero() { wait } else { wait.saturating_add(random(most)) };
-                    if !wait.is_zero() {
-                        this.timer.set(Some(sleep(wait)));
-                    }
-                    let rest = within.map(|within| within.saturating_sub(wait));
-                    State::Waiting(place, rest)
-                }
-                Err(denied) => State::Done(Err(denied)),
-            };
-        }
-        let (place, rest) = match this.state {
-            State::Waiting(place, rest) => (place, rest),
-            State::Done(answer) => return Poll::Ready(*answer),
-            // It has just been taken, or denied.
-            State::Asked { .. } => return Poll::Pending,
-        };
-        while let Some(timer) = this.timer.as_mut().as_pin_mut() {
-            ready!(timer.poll(cx));
-            // Another quota may have moved the place; the limiter's clock is not asked otherwise, so that a
-            // timer's word is enough.
-            this.timer.set(None);
-            let Some(left) = place.moved() else { break };
-            if let Some(late) = too_late(left, rest) {
-                let answer = Err(place.late(late));
-                *this.state = State::Done(answer);
-                return Poll::Ready(answer);
-            }
-            this.timer.set(Some(sleep(left)));
-        }
-        let answer = Ok(place.used());
-        *this.state = State::Done(answer);
+        let answer = ready!(self.poll_held(cx)).map(Holds::spend);
+        self.state = State::Done(answer);
         Poll::Ready(answer)
     }
-}
 
-impl<A: Ask + fmt::Debug> fmt::Debug for Wait<A>
-where
-    A::Place: fmt::Debug,
-{
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.state.fmt(f)
+    /// What is held once it is due. It is asked no more after that.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<A::Holds, Denied>> {
+        if let State::Asked(ask) = &self.state {
+            // A loop of calls that need not wait lets other tasks run.
+            let budget = ready!(coop::poll_proceed(cx));
+            let asked = ask.ask(self.within, Asker::Task(cx.waker()));
+            budget.made_progress();
+            if !self.jitter.is_zero() {
+                self.latest = self.within.and_then(|within| instant().checked_add(within));
+            }
+            match asked {
+                Ok(holds) => self.state = State::Holds(holds),
+                Err(denied) => return Poll::Ready(Err(denied)),
+            }
+        }
+        if let State::Holds(holds) = &mut self.state {
+            match holds.stand(Asker::Task(cx.waker())) {
+                Stand::Waits(_) => return Poll::Pending,
+                Stand::Late(by) => {
+                    if let State::Holds(holds) = mem::replace(&mut self.state, State::Gone) {
+                        return Poll::Ready(Err(holds.late(by)));
+                    }
+                }
+                Stand::Granted => self.delay(),
+            }
+        }
+        if let State::Delayed(_, timer) = &mut self.state {
+            ready!(timer.as_mut().poll(cx));
+        }
+        match mem::replace(&mut self.state, State::Gone) {
+            State::Holds(holds) | State::Delayed(holds, _) => Poll::Ready(Ok(holds)),
+            // It was polled again after it was done.
+            state => {
+                self.state = state;
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Waits for the jitter, if there is to be one.
+    fn delay(&mut self) {
+        if self.jitter.is_zero() {
+            return;
+        }
+        let rest = self.latest.map(|latest| latest.saturating_duration_since(instant()));
+        let delay = random(rest.map_or(self.jitter, |rest| self.jitter.min(rest)));
+        if delay.is_zero() {
+            return;
+        }
+        match mem::replace(&mut self.state, State::Gone) {
+            State::Holds(holds) => self.state = State::Delayed(holds, Box::pin(sleep(delay))),
+            state => self.state = state,
+        }
     }
 }
 
-impl fmt::Debug for Acquire<'_> {
+impl<A: Ask + fmt::Debug> fmt::Debug for Wait<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Acquire").field(&self.wait).finish()
+        match &self.state {
+            State::Asked(ask) => f.debug_tuple("Asked").field(ask).finish(),
+            State::Holds(_) | State::Delayed(..) => f.write_str("Waiting"),
+            State::Done(answer) => f.debug_tuple("Done").field(answer).finish(),
+            State::Gone => f.write_str("Done"),
+        }
     }
 }
 
 impl RateLimiter {
     /// Takes `n` tokens, and waits until they are there, in the order of the first polls.
     ///
-    /// It is a [`reserve`](Self::reserve) with one of tokio's timers: nothing is taken before the first poll, and
-    /// what is dropped gives its place up. If the tokens are there it is ready at once, at the cost of a check.
-    /// Timers have milliseconds: a wait ends up to one later than its moment, never before. A lower rate makes it longer;
-    /// a higher one is for those who come after, since nobody is woken before his timer. A limiter that is waited for
-    /// on a paused clock should read [`TokioClock`](crate::TokioClock).
+    /// Nothing is taken before the first poll. If the tokens are there it is ready at once, at the cost of a check.
+    /// Otherwise the caller stands in line, and one of tokio's timers rings for the first of it. Whoever leaves the line,
+    /// at any moment, costs nobody a token: those behind come earlier by as much, and also when the quota is
+    /// raised. A lower one makes the wait longer. Timers have milliseconds: a wait ends up to one later than its
+    /// moment, never before. A limiter that is waited for on a paused clock should read
+    /// [`TokioClock`](crate::TokioClock).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -221,8 +228,8 @@ impl RateLimiter {
     }
 
     /// [`acquire`](Self::acquire), if the wait is at most `timeout`. Otherwise it fails at once, and takes
-    /// nothing: what is known to come too late is not waited for. If it becomes so by a lower rate, it fails when it would
-    /// have ended, and gives its place up.
+    /// nothing: what is known to come too late is not waited for. If it becomes so by a lower rate, it fails then, and
+    /// gives its place up.
     ///
     /// # Errors
     ///

@@ -1,32 +1,31 @@
 //! Waiting in a thread.
 
-use super::{Held, Of, Reservation, too_late};
+use super::Of;
+use super::held::{Asker, Held, Holds};
 use crate::error::Denied;
 use crate::figures::Grant;
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
 use crate::line::Whose;
+use crate::line::queue::Stand;
 use core::hash::Hash;
 use core::time::Duration;
 use std::thread;
 
 fn acquire(line: Of<'_>, whose: Whose, n: u64, within: Option<Duration>) -> Result<Grant, Denied> {
-    sleep_for(Reservation::take(line, whose, n, within)?, within)
+    let held = Held::take(line, whose, n, within, || Asker::Thread.notify())?;
+    sleep_for(held)
 }
 
-/// Sleeps until it is due, or is known not to be within that time.
-pub(crate) fn sleep_for(mut place: impl Held, within: Option<Duration>) -> Result<Grant, Denied> {
-    let wait = place.waits();
-    let mut rest = within.map(|within| within.saturating_sub(wait));
-    let mut left = Some(wait).filter(|wait| !wait.is_zero());
-    while let Some(wait) = left {
-        thread::sleep(wait);
-        left = place.moved();
-        if let Some(late) = left.and_then(|left| too_late(left, &mut rest)) {
-            return Err(place.late(late));
+/// Sleeps until it is due, or is known to come too late.
+pub(crate) fn sleep_for(mut held: impl Holds) -> Result<Grant, Denied> {
+    loop {
+        match held.stand(Asker::Thread) {
+            Stand::Granted => return Ok(held.spend()),
+            Stand::Late(by) => return Err(held.late(by)),
+            Stand::Waits(time) => thread::park_timeout(time),
         }
     }
-    Ok(place.used())
 }
 
 impl RateLimiter {

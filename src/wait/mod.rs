@@ -4,6 +4,8 @@
 mod acquire;
 #[cfg(feature = "std")]
 mod blocking;
+#[cfg(feature = "std")]
+pub(crate) mod held;
 mod reservation;
 #[cfg(feature = "tokio")]
 mod throttle;
@@ -11,7 +13,7 @@ mod throttle;
 #[cfg(feature = "tokio")]
 pub use acquire::Acquire;
 #[cfg(feature = "tokio")]
-pub(crate) use acquire::{Ask, Wait};
+pub(crate) use acquire::Wait;
 #[cfg(feature = "std")]
 pub(crate) use blocking::sleep_for;
 pub use reservation::Reservation;
@@ -19,8 +21,6 @@ pub use reservation::Reservation;
 pub use throttle::{Throttle, ThrottleSink};
 
 use crate::error::Denied;
-#[cfg(feature = "std")]
-use crate::figures::Grant;
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
 use crate::line::{Line, Whose};
@@ -97,34 +97,5 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     }
 }
 
-/// What is waited for: a place in line, or one in each of several.
-#[cfg(feature = "std")]
-pub(crate) trait Held {
-    /// How long it was when it was taken.
-    fn waits(&self) -> Duration;
-
-    /// How long still, if a quota has changed since it was taken or this was last asked.
-    fn moved(&mut self) -> Option<Duration>;
-
-    /// Gives it up, since it has moved beyond the caller's patience by that time.
-    fn late(&mut self, by: Duration) -> Denied;
-
-    /// The tokens are spent, also if a limiter's clock is a little behind the one that was waited by.
-    fn used(&mut self) -> Grant;
-}
-
 /// `&dyn Line` of a limiter, so that places, futures and streams need no type parameter.
 pub(crate) type Of<'a> = &'a dyn Line;
-
-#[cfg(feature = "std")]
-/// By how much another wait of `left` exceeds what is left of a timeout, which it is taken from otherwise.
-fn too_late(left: Duration, rest: &mut Option<Duration>) -> Option<Duration> {
-    let rest = rest.as_mut()?;
-    match rest.checked_sub(left) {
-        Some(less) => {
-            *rest = less;
-            None
-        }
-        None => Some(left.saturating_sub(*rest)),
-    }
-}

@@ -1,11 +1,9 @@
 //! A place in line, held by whoever waits.
 
-#[cfg(feature = "std")]
-use super::Held;
 use super::Of;
 use crate::error::Denied;
 use crate::figures::Grant;
-use crate::line::{Place, Whose};
+use crate::line::{Place, Whose, queue};
 use core::fmt;
 use core::time::Duration;
 
@@ -30,8 +28,6 @@ use core::time::Duration;
 pub struct Reservation<'a> {
     line: Of<'a>,
     place: Place,
-    #[cfg(feature = "std")]
-    generation: u64,
     /// Used, given up or settled: nothing is to be given back.
     closed: bool,
 }
@@ -43,17 +39,11 @@ impl<'a> Reservation<'a> {
         n: u64,
         within: Option<Duration>,
     ) -> Result<Self, Denied> {
-        // Before the place is taken: a change in between is then noticed.
-        #[cfg(feature = "std")]
-        let generation = line.generation();
-        let place = line.place(whose, n, within)?;
-        Ok(Self {
-            line,
-            place,
-            #[cfg(feature = "std")]
-            generation,
-            closed: false,
-        })
+        let place = match queue::from_gap(line, whose, n, within) {
+            Some(place) => place,
+            None => line.place(whose, n, within)?,
+        };
+        Ok(Self { line, place, closed: false })
     }
 
     /// How long from now until the place is due; zero if it is. Reads the clock once.
@@ -78,15 +68,16 @@ impl<'a> Reservation<'a> {
 
     /// The limiter's answer as it will be when the place is due, by the quota as it was when it was taken.
     pub fn grant(&self) -> Grant {
-        let Place { n, at, wait, .. } = self.place;
-        Grant::new(n, at.after(wait, self.place.waits()))
+        self.place.grant()
     }
 
-    /// Gives the place up: how many tokens come back.
+    /// Gives the place up: how many of its tokens somebody else may have.
     ///
-    /// All of them, if nobody has reserved behind it. Otherwise as many as it had more than those behind it
-    /// together, since what they reserved stays promised to them: they keep their places, to the nanosecond. None if it is
-    /// due already. Of a limiter that [warms up](crate::Builder::warm_up), all or none. Of a window, all of them, unless places in a later window have been taken since (of a sliding
+    /// All that have not flowed by, which is all of them unless it was to be paid in instalments; none if it is due
+    /// already. They go to whoever is next in line: those who wait behind it in `acquire` come earlier by as much. Other
+    /// reservations keep the moment they were promised, to the nanosecond; with only such behind it, the place is
+    /// kept for the next one that reserves or acquires and fits it, and what is left of it comes back to the bucket when
+    /// nobody stands behind it any more. Of a limiter that [warms up](crate::Builder::warm_up), all or none. Of a window, all of them, unless places in a later window have been taken since (of a sliding
     /// one, in the one after the next).
     #[must_use = "some tokens may not come back; to ignore that, drop the reservation"]
     pub fn cancel(mut self) -> u64 {
@@ -96,24 +87,18 @@ impl<'a> Reservation<'a> {
     /// Sets the cost right: gives back what is left of the reserved tokens, or takes the rest, into debt if they are
     /// not there. Says how long until the debt is paid: zero if there is none.
     ///
-    /// What is given back may be taken again, as with [`refund`](crate::RateLimiter::refund). Before the place is due, it
-    /// is given up like a [cancelled](Self::cancel) place.
+    /// Of a place that is not due yet the tokens are given up as by [`cancel`](Self::cancel). Otherwise as many come back as the
+    /// bucket would have more if they had not been taken: what has flowed over since, or was of an
+    /// earlier window, does not.
     pub fn settle(mut self, actual: u64) -> Duration {
         self.closed = true;
         let reserved = self.place.n;
         if actual > reserved {
             return self.line.charge(self.place.whose, actual - reserved);
         }
-        if self.is_due() {
-            self.line.refund(&self.place, reserved - actual);
-        } else {
-            self.line.give_up(&self.place, reserved - actual);
-        }
+        queue::undo(self.line, &self.place, reserved - actual);
+        queue::ended(self.line, self.place.whose);
         Duration::ZERO
-    }
-
-    fn is_due(&self) -> bool {
-        self.ready_in().is_zero()
     }
 
     fn give_up(&mut self) -> u64 {
@@ -121,46 +106,27 @@ impl<'a> Reservation<'a> {
             return 0;
         }
         self.closed = true;
-        self.line.give_up(&self.place, self.place.n)
+        let tokens = queue::cancel(self.line, &self.place, self.place.n);
+        if tokens == 0 {
+            queue::ended(self.line, self.place.whose);
+        }
+        tokens
     }
 
     /// The tokens are spent, also if the limiter's clock is a little behind the one that was waited by.
     pub(crate) fn spend(&mut self) {
-        self.closed = true;
+        if !self.closed {
+            self.closed = true;
+            queue::ended(self.line, self.place.whose);
+        }
     }
 
     /// Nobody acts on it, whether it is due or not.
     pub(crate) fn undo(&mut self) {
         if !self.closed {
             self.closed = true;
-            self.line.undo(&self.place);
+            queue::undo(self.line, &self.place, self.place.n);
         }
-    }
-}
-
-#[cfg(feature = "std")]
-impl Held for Reservation<'_> {
-    fn waits(&self) -> Duration {
-        self.place.waits()
-    }
-
-    fn moved(&mut self) -> Option<Duration> {
-        let generation = self.line.generation();
-        if generation == self.generation {
-            return None;
-        }
-        self.generation = generation;
-        Some(self.ready_in()).filter(|left| !left.is_zero())
-    }
-
-    fn late(&mut self, by: Duration) -> Denied {
-        self.give_up();
-        Denied::new(self.place.n, self.place.at.told(Some(by)))
-    }
-
-    fn used(&mut self) -> Grant {
-        self.spend();
-        self.grant()
     }
 }
 

@@ -1,9 +1,11 @@
 //! Streams and sinks that a limiter slows down.
 
+use super::held::{Held, Holds};
 use super::{Acquire, Of};
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
 use crate::line::Whose;
+use alloc::boxed::Box;
 use core::fmt;
 use core::future::Future;
 use core::hash::Hash;
@@ -15,16 +17,12 @@ use futures_sink::Sink;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
-pin_project! {
-    /// One token after the other.
-    struct Permit<'a> {
-        line: Of<'a>,
-        whose: Whose,
-        #[pin]
-        acquire: Option<Acquire<'a>>,
-        #[pin]
-        pause: Option<Sleep>,
-    }
+/// One token after the other.
+struct Permit<'a> {
+    line: Of<'a>,
+    whose: Whose,
+    acquire: Option<Acquire<'a>>,
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<'a> Permit<'a> {
@@ -33,25 +31,21 @@ impl<'a> Permit<'a> {
     }
 
     /// Waits for a token. Where a line or a table is full, it waits until there may be room.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Held<'a>> {
         loop {
-            if let Some(pause) = this.pause.as_mut().as_pin_mut() {
-                ready!(pause.poll(cx));
-                this.pause.set(None);
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
             }
-            if this.acquire.is_none() {
-                this.acquire.set(Some(Acquire::new(*this.line, *this.whose, 1, None)));
-            }
-            let Some(acquire) = this.acquire.as_mut().as_pin_mut() else { return Poll::Pending };
-            let answer = ready!(acquire.poll(cx));
-            this.acquire.set(None);
+            let new = || Acquire::new(self.line, self.whose, 1, None);
+            let answer = ready!(self.acquire.get_or_insert_with(new).poll_held(cx));
+            self.acquire = None;
             match answer {
-                Ok(_) => return Poll::Ready(()),
+                Ok(held) => return Poll::Ready(held),
                 // One token never exceeds a limit.
                 Err(denied) => {
                     let pause = denied.retry_after().unwrap_or(Duration::from_secs(1));
-                    this.pause.set(Some(sleep(pause)));
+                    self.pause = Some(Box::pin(sleep(pause)));
                 }
             }
         }
@@ -65,7 +59,6 @@ pin_project! {
         #[pin]
         stream: S,
         item: Option<S::Item>,
-        #[pin]
         permit: Permit<'a>,
     }
 }
@@ -87,7 +80,7 @@ impl<S: Stream> Stream for Throttle<'_, S> {
                 None => return Poll::Ready(None),
             }
         }
-        ready!(this.permit.poll(cx));
+        ready!(this.permit.poll(cx)).spend();
         Poll::Ready(this.item.take())
     }
 
@@ -110,15 +103,15 @@ pin_project! {
     pub struct ThrottleSink<'a, S> {
         #[pin]
         sink: S,
-        ready: bool,
-        #[pin]
+        // The token of the next item, which is handed on if none comes.
+        held: Option<Held<'a>>,
         permit: Permit<'a>,
     }
 }
 
 impl<'a, S> ThrottleSink<'a, S> {
     fn new(line: Of<'a>, whose: Whose, sink: S) -> Self {
-        Self { sink, ready: false, permit: Permit::new(line, whose) }
+        Self { sink, held: None, permit: Permit::new(line, whose) }
     }
 }
 
@@ -128,16 +121,17 @@ impl<S: Sink<T>, T> Sink<T> for ThrottleSink<'_, S> {
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         let this = self.project();
         ready!(this.sink.poll_ready(cx))?;
-        if !*this.ready {
-            ready!(this.permit.poll(cx));
-            *this.ready = true;
+        if this.held.is_none() {
+            *this.held = Some(ready!(this.permit.poll(cx)));
         }
         Poll::Ready(Ok(()))
     }
 
     fn start_send(self: Pin<&mut Self>, item: T) -> Result<(), S::Error> {
         let this = self.project();
-        *this.ready = false;
+        if let Some(held) = this.held.take() {
+            held.spend();
+        }
         this.sink.start_send(item)
     }
 

@@ -29,6 +29,7 @@ use super::{KeyedLimiter, slots};
 use crate::algorithm::Terms;
 use crate::clock::{Clock, MonotonicClock, Timer};
 use crate::error::SharedError;
+use crate::line::Queues;
 use crate::live::Live;
 use crate::quota::Quota;
 use crate::word;
@@ -121,7 +122,8 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let terms = terms(header.kind.quota).map_err(SharedError::Quota)?;
         let timer = schedule.align(timer, &terms, header.unix);
         let (live, seed) = (Live::new(terms, timer), Seed(header.seed));
-        Ok(KeyedLimiter { table, live, capacity, seed, when_full, waiting, keys })
+        let queues = Queues::of_keys();
+        Ok(KeyedLimiter { table, live, capacity, seed, when_full, waiting, queues, keys })
     }
 }
 

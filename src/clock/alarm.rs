@@ -1,0 +1,147 @@
+//! Moments of the runtime that tasks wait on, and an alarm at one of them.
+
+#[cfg(feature = "tokio")]
+pub(crate) use tokio::time::Instant;
+
+/// Tasks may wait on a clock that a test has paused; threads never do.
+#[cfg(not(feature = "tokio"))]
+pub(crate) use std::time::Instant;
+
+/// Now, by the clock that the caller waits on.
+pub(crate) fn instant() -> Instant {
+    Instant::now()
+}
+
+#[cfg(feature = "tokio")]
+pub(crate) use alarms::{Alarm, Rang, Runtime};
+
+#[cfg(feature = "tokio")]
+mod alarms {
+    use super::{Instant, instant};
+    use alloc::boxed::Box;
+    use core::fmt;
+    use core::future::Future;
+    use core::pin::Pin;
+    use core::task::{Context, Waker};
+    use core::time::Duration;
+    use tokio::runtime::{Handle, Id};
+    use tokio::task::unconstrained;
+    use tokio::time::{Sleep, sleep};
+
+    /// A runtime that tasks wait on.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Runtime(Id);
+
+    impl Runtime {
+        /// The caller's.
+        ///
+        /// # Panics
+        ///
+        /// Outside of a runtime.
+        pub(crate) fn current() -> Self {
+            Self(Handle::current().id())
+        }
+    }
+
+    /// Longer than any test or service runs: an alarm that is not meant to ring.
+    const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+    /// A timer of one runtime that calls a waker, not the task that set it.
+    pub(crate) struct Alarm {
+        runtime: Runtime,
+        timer: Pin<Box<Sleep>>,
+        waker: Waker,
+        /// When it will ring; `None` before it is set, and once it has rung.
+        set: Option<Instant>,
+        /// Whether the timer knows the waker.
+        armed: bool,
+    }
+
+    /// Why an alarm called its waker.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Rang {
+        /// Its moment has come, if it was set.
+        Due(Instant),
+        /// It has been set anew meanwhile.
+        NotYet,
+        /// Its runtime has ended, which rings all alarms of it. It must not be set again.
+        Ended,
+    }
+
+    impl Alarm {
+        /// An alarm in the caller's runtime, not set.
+        ///
+        /// # Panics
+        ///
+        /// Outside of a runtime with its time enabled.
+        pub(crate) fn new(waker: impl FnOnce(Runtime) -> Waker) -> Self {
+            let runtime = Runtime::current();
+            let timer = Box::pin(sleep(NEVER));
+            Self { runtime, timer, waker: waker(runtime), set: None, armed: false }
+        }
+
+        /// Puts the alarm into the caller's runtime. One of the same number may have been another one.
+        pub(crate) fn renew(&mut self) {
+            self.timer.set(sleep(NEVER));
+            (self.set, self.armed) = (None, false);
+        }
+
+        pub(crate) fn runtime(&self) -> Runtime {
+            self.runtime
+        }
+
+        pub(crate) fn waker(&self) -> &Waker {
+            &self.waker
+        }
+
+        /// Sets it to ring at that moment. `true` if it is past already; then it does not ring.
+        pub(crate) fn set(&mut self, at: Instant) -> bool {
+            if self.set == Some(at) {
+                return false;
+            }
+            if self.armed {
+                // A timer whose moment is past calls its waker while it is set, and the caller holds the
+                // lock that the waker wants.
+                let _ = self.poll(Waker::noop());
+            }
+            self.timer.as_mut().reset(at);
+            let past = self.poll(&self.waker.clone());
+            (self.set, self.armed) = if past { (None, false) } else { (Some(at), true) };
+            past
+        }
+
+        /// Lets it ring no more. It may be called when its runtime has ended.
+        pub(crate) fn hush(&mut self) {
+            if self.set.take().is_some() {
+                self.timer.as_mut().reset(instant() + NEVER);
+            }
+        }
+
+        /// Called by its waker: whether its moment has come.
+        pub(crate) fn rang(&mut self) -> Rang {
+            let now = instant();
+            match self.set {
+                Some(at) if now < at && self.timer.is_elapsed() => Rang::Ended,
+                Some(at) if now < at => Rang::NotYet,
+                _ => {
+                    (self.set, self.armed) = (None, false);
+                    Rang::Due(now)
+                }
+            }
+        }
+
+        /// Whether it is past; if not it will call the waker. The budget of the task that happens to run has
+        /// nothing to do with it.
+        fn poll(&mut self, waker: &Waker) -> bool {
+            let mut timer = unconstrained(self.timer.as_mut());
+            let mut timer = Pin::new(&mut timer);
+            timer.as_mut().poll(&mut Context::from_waker(waker)).is_ready()
+        }
+    }
+
+    impl fmt::Debug for Alarm {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("Alarm").field("runtime", &self.runtime).field("set", &self.set).finish()
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! Those who wait: a line for each bucket that somebody waits for, beside its word.
+//!
+//! The tokens of everybody who waits are debited in the word when they come, so checks see them without looking
+//! here, and cannot overtake. What is kept here is who they are and in which order, under a
+//! lock that is held for a few steps: [`Order`] says who gets what, and this file who is told.
+//!
+//! - Who comes: debits the word under the lock, so that the line and the word have one order.
+//! - Whose place is due: is granted it and woken, by whoever looks at the line first: a timer of a
+//!   runtime that somebody waits on, or any caller. One timer rings for the first place of the line.
+//! - Who leaves, at any moment: hands its place on, see [`Order`]; the last one's goes back to the word.
+//!
+//! A reservation has a promised moment and does not stand in the line. If it is given up with somebody
+//! behind it, its place is kept as a gap for whoever comes next.
+//!
+//! Checks, and whoever finds tokens there, take no lock. Nor do reservations and what is given back, as
+//! long as `busy` says that nobody waits and nothing was given up.
+
+mod order;
+#[cfg(feature = "std")]
+mod waiters;
+
+pub(crate) use order::Span;
+#[cfg(feature = "tokio")]
+pub(crate) use waiters::{Together, stand_as_task};
+#[cfg(feature = "std")]
+pub(crate) use waiters::{Entered, Notify, Stand, act, enter, leave, stand_as_thread};
+
+use crate::line::{Line, Place, Whose};
+use crate::live::Moment;
+use crate::sync::plain::{AtomicU64, Ordering::Relaxed};
+use crate::sync::{Guard, Mutex};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use order::Order;
+
+#[cfg(feature = "std")]
+type Who = waiters::Waiter;
+/// Without threads and tasks nobody waits, and there are gaps only.
+#[cfg(not(feature = "std"))]
+type Who = core::convert::Infallible;
+
+/// Locks of a keyed limiter's lines. Keys that share one wait for each other's steps, never for tokens.
+const SHARDS: usize = if cfg!(sluicegate_loom) { 1 } else { 16 };
+
+/// The key's fingerprint, and whether it has no slot of its own.
+type Key = (u64, bool);
+
+fn key(whose: Whose) -> Key {
+    (whose.hash, whose.shared)
+}
+
+/// The lines of a limiter.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    shards: Box<[Shard]>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    /// Lines that are not empty. A hint: whoever changes a line holds its lock.
+    busy: AtomicU64,
+    lines: Mutex<BTreeMap<Key, Queue>>,
+}
+
+/// One bucket's line.
+#[derive(Debug)]
+struct Queue {
+    order: Order<Who>,
+    #[cfg(feature = "std")]
+    watch: waiters::Watch,
+}
+
+impl Queue {
+    fn new() -> Self {
+        Self {
+            order: Order::new(),
+            #[cfg(feature = "std")]
+            watch: waiters::Watch::default(),
+        }
+    }
+}
+
+/// Whom to tell when the lock is given back.
+#[derive(Debug, Default)]
+struct Told {
+    #[cfg(feature = "std")]
+    calls: alloc::vec::Vec<waiters::Call>,
+}
+
+impl Told {
+    fn tell(self) {
+        #[cfg(feature = "std")]
+        self.calls.into_iter().for_each(waiters::Call::call);
+    }
+}
+
+impl Queues {
+    /// For a limiter of one bucket.
+    pub(crate) fn of_one() -> Arc<Self> {
+        Self::with(1)
+    }
+
+    /// For a bucket for each key.
+    pub(crate) fn of_keys() -> Arc<Self> {
+        Self::with(SHARDS)
+    }
+
+    fn with(shards: usize) -> Arc<Self> {
+        let shard =
+            |_| Shard { busy: AtomicU64::new(0), lines: Mutex::new(BTreeMap::new()) };
+        Arc::new(Self { shards: (0..shards).map(shard).collect() })
+    }
+
+    fn shard(&self, hash: u64) -> &Shard {
+        // By bits that choose no slot of the table.
+        &self.shards[(hash >> 32) as usize % self.shards.len()]
+    }
+
+    /// Whether anybody waits, or anything was given up, that the key may have to do with. One load.
+    pub(crate) fn is_busy(&self, whose: Whose) -> bool {
+        self.shard(whose.hash).busy.load(Relaxed) > 0
+    }
+
+    /// Runs `step` on the key's line, if there is one, and makes one if `make`; then tells whom it has to.
+    fn line<R>(
+        &self,
+        key: Key,
+        make: bool,
+        step: impl FnOnce(&mut Queue, &mut Told) -> R,
+    ) -> Option<R> {
+        let shard = self.shard(key.0);
+        let mut lines = shard.lines.lock();
+        if make {
+            lines.entry(key).or_insert_with(Queue::new);
+        }
+        let queue = lines.get_mut(&key)?;
+        let (mut told, was_empty) = (Told::default(), queue.order.is_empty());
+        let result = step(queue, &mut told);
+        let is_empty = queue.order.is_empty();
+        if is_empty && self.shards.len() > 1 {
+            lines.remove(&key);
+        }
+        self.count(shard, was_empty, is_empty);
+        drop::<Guard<'_, _>>(lines);
+        told.tell();
+        Some(result)
+    }
+
+    fn count(&self, shard: &Shard, was_empty: bool, is_empty: bool) {
+        match (was_empty, is_empty) {
+            (true, false) => shard.busy.fetch_add(1, Relaxed),
+            (false, true) => shard.busy.fetch_sub(1, Relaxed),
+            _ => 0,
+        };
+    }
+}
+
+/// Takes back for the bucket what nobody in line wants.
+fn bucket<'a>(
+    line: &'a dyn Line,
+    whose: Whose,
+    now: &'a Moment,
+) -> impl FnMut(Span) -> bool + 'a {
+    move |span| line.take_back(whose, span, now)
+}
+
+impl Queue {
+    /// Gives gaps back to the bucket, if nobody stands behind them any more.
+    fn settle(&mut self, line: &dyn Line, whose: Whose, now: &Moment) {
+        if self.order.has_gaps() && !self.order.has_waiting() {
+            let units = self.order.units_of_gaps(now.units);
+            if line.add_if_idle(whose, units, now) {
+                self.order.forget_gaps();
+            }
+        }
+    }
+
+    /// Hands a span on, which `place` had of its limiter.
+    fn free(&mut self, line: &dyn Line, whose: Whose, span: Span, now: &Moment) {
+        self.order.free(span, now.units, &mut bucket(line, whose, now));
+        self.settle(line, whose, now);
+    }
+
+    /// Grants what is due, and has the next one told in time.
+    #[cfg_attr(not(feature = "std"), allow(unused_variables, reason = "nobody waits"))]
+    fn look(&mut self, now: &Moment, told: &mut Told) {
+        #[cfg(feature = "std")]
+        self.serve(now, told);
+    }
+}
+
+/// Gives up `n` tokens of a place that is not due yet, to whoever is next. How many tokens those are.
+pub(crate) fn cancel(line: &dyn Line, place: &Place, n: u64) -> u64 {
+    let now = line.moment();
+    let Some(span) = place.span_of(n) else { return line.give_up(place, n) };
+    if line.returned_since(place).is_none() || !now.is_due_later(place.place) {
+        return 0;
+    }
+    let Some(rest) = span.rest(now.units) else { return 0 };
+    let tokens = now.rule().whole(rest.units()).min(n);
+    hand_on(line, place.whose, span, &now);
+    tokens
+}
+
+/// Makes `n` tokens of a place, due or not, never to have been taken, as far as that can be told.
+pub(crate) fn undo(line: &dyn Line, place: &Place, n: u64) {
+    let now = line.moment();
+    if now.is_due_later(place.place) {
+        cancel(line, place, n);
+        return;
+    }
+    let Some(span) = place.span_of(n) else {
+        line.undo(place, n, &now);
+        return;
+    };
+    // What was given up before comes back before: it moves the word, and with it what it is to be worth.
+    ended(line, place.whose);
+    if !line.undo(place, n, &now) {
+        // Somebody waits behind it.
+        let Some(returned) = line.returned_since(place) else { return };
+        if let Some(rest) = place.by_now(span, returned, &now).rest(now.units) {
+            hand_on(line, place.whose, rest, &now);
+        }
+    }
+}
+
+fn hand_on(line: &dyn Line, whose: Whose, span: Span, now: &Moment) {
+    let queues = line.queues();
+    if !queues.is_busy(whose) && line.take_back(whose, span, now) {
+        return;
+    }
+    queues.line(key(whose), true, |queue, told| {
+        queue.free(line, whose, span, now);
+        queue.look(now, told);
+    });
+}
+
+/// A reservation has ended: gives back what was given up in front of it, if nobody else stands behind.
+pub(crate) fn ended(line: &dyn Line, whose: Whose) {
+    if line.queues().is_busy(whose) {
+        let now = line.moment();
+        line.queues().line(key(whose), false, |queue, told| {
+            queue.settle(line, whose, &now);
+            queue.look(&now, told);
+        });
+    }
+}
+
+/// A place that was given up with somebody behind it, if there is one for `n`.
+pub(crate) fn from_gap(
+    line: &dyn Line,
+    whose: Whose,
+    n: u64,
+    within: Option<core::time::Duration>,
+) -> Option<Place> {
+    if n == 0 || !line.queues().is_busy(whose) {
+        return None;
+    }
+    let now = line.moment();
+    line.queues()
+        .line(key(whose), false, |queue, _| queue.gap(line, whose, n, within, &now))
+        .flatten()
+}
+
+impl Queue {
+    fn gap(
+        &mut self,
+        line: &dyn Line,
+        whose: Whose,
+        n: u64,
+        within: Option<core::time::Duration>,
+        now: &Moment,
+    ) -> Option<Place> {
+        self.settle(line, whose, now);
+        let units = now.rule().worth(n)?;
+        let (longest, _) = now.figures(0).longest(u64::MAX, within);
+        let suits = |end| now.rule().until_place(end, now.units) <= longest;
+        let span = self.order.take_gap(units, now.units, suits)?;
+        Some(line.place_at(whose, n, span.end, now))
+    }
+}
+
+/// Gives `n` tokens to those who wait, if anybody does.
+pub(crate) fn refund(line: &dyn Line, whose: Whose, n: u64) -> bool {
+    if n == 0 || !line.queues().is_busy(whose) {
+        return false;
+    }
+    let now = line.moment();
+    let Some(units) = now.rule().worth(n) else { return false };
+    let given = line.queues().line(key(whose), false, |queue, told| {
+        queue.settle(line, whose, &now);
+        let Some(start) = queue.order.first_start() else { return false };
+        // The first place comes earlier by as much, and with it all others.
+        queue.free(line, whose, Span::ending(start, units), &now);
+        queue.look(&now, told);
+        true
+    });
+    given.unwrap_or(false)
+}

@@ -1,0 +1,139 @@
+//! What somebody who waits has: tokens that were there, or a number in a line.
+
+use super::Of;
+use crate::error::Denied;
+use crate::figures::Grant;
+use crate::line::queue::{self, Entered, Notify, Stand};
+use crate::line::{Place, Whose};
+use core::fmt;
+use core::mem;
+use core::time::Duration;
+
+/// Who waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asker<'a> {
+    Thread,
+    #[cfg(feature = "tokio")]
+    Task(&'a core::task::Waker),
+    #[cfg(not(feature = "tokio"))]
+    #[expect(dead_code, reason = "there are no tasks")]
+    Task(&'a core::convert::Infallible),
+}
+
+/// What is waited for: tokens of a limiter, or of several.
+pub(crate) trait Ask {
+    type Holds: Holds;
+
+    /// Takes the tokens, or stands in line, unless it were due only after `within`.
+    fn ask(&self, within: Option<Duration>, asker: Asker<'_>) -> Result<Self::Holds, Denied>;
+}
+
+/// What is held meanwhile. Dropped, it is handed on to whoever is next.
+pub(crate) trait Holds {
+    /// How it stands, and whom to tell when that changes.
+    fn stand(&mut self, asker: Asker<'_>) -> Stand;
+
+    /// Acts on it.
+    fn spend(self) -> Grant;
+
+    /// Gives it up, since it comes too late by that time.
+    fn late(self, by: Duration) -> Denied;
+}
+
+/// Tokens of one limiter.
+pub(crate) struct Held<'a> {
+    line: Of<'a>,
+    whose: Whose,
+    has: Has,
+}
+
+enum Has {
+    Nothing,
+    /// Tokens that were there.
+    Tokens(Place),
+    /// A number in the line.
+    Number(usize),
+}
+
+impl<'a> Held<'a> {
+    /// Takes `n` tokens now, or a place behind everybody who waits.
+    pub(crate) fn take(
+        line: Of<'a>,
+        whose: Whose,
+        n: u64,
+        within: Option<Duration>,
+        notify: impl FnOnce() -> Notify,
+    ) -> Result<Self, Denied> {
+        let has = match queue::enter(line, whose, n, within, notify)? {
+            Entered::AtOnce(place) => Has::Tokens(place),
+            Entered::Waits(number) => Has::Number(number),
+        };
+        Ok(Self { line, whose, has })
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(self.has, Has::Number(_))
+    }
+}
+
+impl Asker<'_> {
+    pub(crate) fn notify(self) -> Notify {
+        match self {
+            Self::Thread => Notify::Thread(std::thread::current()),
+            #[cfg(feature = "tokio")]
+            Self::Task(waker) => Notify::Task(waker.clone()),
+            #[cfg(not(feature = "tokio"))]
+            Self::Task(never) => match *never {},
+        }
+    }
+}
+
+impl Holds for Held<'_> {
+    fn stand(&mut self, asker: Asker<'_>) -> Stand {
+        let Has::Number(number) = self.has else { return Stand::Granted };
+        match asker {
+            Asker::Thread => queue::stand_as_thread(self.line, self.whose, number),
+            #[cfg(feature = "tokio")]
+            Asker::Task(waker) => queue::stand_as_task(self.line, self.whose, number, waker),
+            #[cfg(not(feature = "tokio"))]
+            Asker::Task(never) => match *never {},
+        }
+    }
+
+    fn spend(mut self) -> Grant {
+        match mem::replace(&mut self.has, Has::Nothing) {
+            Has::Tokens(place) => place.grant(),
+            Has::Number(number) => queue::act(self.line, self.whose, number),
+            Has::Nothing => self.line.moment().grant(0, 0),
+        }
+    }
+
+    fn late(mut self, by: Duration) -> Denied {
+        let place = match mem::replace(&mut self.has, Has::Nothing) {
+            Has::Number(number) => queue::leave(self.line, self.whose, number),
+            Has::Tokens(_) | Has::Nothing => None,
+        };
+        match place {
+            Some(place) => Denied::new(place.n, place.at.told(Some(by))),
+            None => self.line.moment().denied(0, 0),
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        match mem::replace(&mut self.has, Has::Nothing) {
+            Has::Tokens(place) => queue::undo(self.line, &place, place.n),
+            Has::Number(number) => {
+                queue::leave(self.line, self.whose, number);
+            }
+            Has::Nothing => {}
+        }
+    }
+}
+
+impl fmt::Debug for Held<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("waits", &self.is_waiting()).finish()
+    }
+}
