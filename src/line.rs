@@ -264,6 +264,14 @@ impl core::fmt::Debug for Place {
     }
 }
 
+impl Waiting {
+    /// The most tokens that one place can have.
+    pub(crate) fn largest_place(&self, now: &Moment) -> u64 {
+        let more = self.instalments && !now.terms().is_window();
+        now.limit().saturating_add(if more { self.most } else { 0 })
+    }
+}
+
 /// Whom a place is taken of.
 pub(crate) trait Line: Send + Sync {
     /// Takes a place for `n` behind everybody else, or, if it were due only after `within`, changes nothing.
@@ -292,6 +300,9 @@ pub(crate) trait Line: Send + Sync {
 
     /// How long until a place is due.
     fn until(&self, place: &Place) -> Duration;
+
+    /// How long the line may get.
+    fn waiting(&self) -> &Waiting;
 
     /// Those who wait.
     fn queues(&self) -> &Arc<Queues>;

@@ -132,6 +132,11 @@ impl Line {
     /// Gaps come back when nobody waits.
     fn settle_gaps(&mut self) {
         self.trim();
+        while let Some((start, end)) = self.gaps.last().cloned()
+            && self.take_back(&start, &end)
+        {
+            self.gaps.pop();
+        }
         if !self.model.tokens.is_negative() {
             let all = self.gaps.drain(..).fold(exact(0), |all, (start, end)| all + (end - start));
             self.give_back(all);
@@ -187,14 +192,24 @@ impl Line {
         if start >= end {
             return;
         }
-        if self.full() <= &end + &same {
-            let back = (end - start).min(&self.model.burst - &self.model.tokens);
-            self.model.tokens += back;
-        } else {
+        if !self.take_back(&start, &end) {
             self.gaps.push((start, end));
             self.gaps.sort();
         }
         self.settle_gaps();
+    }
+
+    /// Gives a span back to the bucket, if the line goes no further.
+    fn take_back(&mut self, start: &Exact, end: &Exact) -> bool {
+        let (full, before) = (self.full(), self.returned.clone());
+        if full > end + &self.same {
+            return false;
+        }
+        self.give_back(end - start);
+        if (full - end).abs() <= self.same {
+            self.returned = before;
+        }
+        true
     }
 
     /// The last `n` tokens of a place are given up before it is due: how many are somebody else's.
@@ -334,8 +349,10 @@ fn run(
                     return Ok(());
                 }
                 (face.refund)(n);
-                line.settle_gaps();
-                line.give_back(exact(n));
+                if n > 0 {
+                    line.settle_gaps();
+                    line.give_back(exact(n));
+                }
             }
             Op::Reserve(n) | Op::Within(n, _) => {
                 let within = if let Op::Within(_, wait) = *op { Some(wait) } else { None };

@@ -7,7 +7,7 @@ use super::table::{Buckets, Change};
 use super::{KeyedLimiter, WhenFull};
 use crate::error::Denied;
 use crate::figures::Grant;
-use crate::line::{Line, Place, Queues, Returns, Span, Whose};
+use crate::line::{Line, Place, Queues, Returns, Span, Waiting, Whose};
 use crate::live::{Moment, Reading};
 use alloc::sync::Arc;
 use core::hash::Hash;
@@ -89,6 +89,10 @@ impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
     fn until(&self, place: &Place) -> Duration {
         let now = self.now();
         now.figures(0).wait(now.rule().until_place(place.place, now.units))
+    }
+
+    fn waiting(&self) -> &Waiting {
+        &self.waiting
     }
 
     fn queues(&self) -> &Arc<Queues> {
@@ -201,10 +205,8 @@ impl<K: ?Sized> KeyedLimiter<K> {
         if n == 0 {
             return stand(state, 0);
         }
-        let instalments = self.waiting.instalments && !at.terms.is_window();
         let (longest, patience) = at.longest(self.waiting.most, within);
-        let over = if instalments { self.waiting.most } else { 0 };
-        if n > rule.limit().saturating_add(over) {
+        if n > self.waiting.largest_place(&now) {
             return Err(Denied::new(n, at));
         }
         match rule.reserve(state, now.units, n, longest) {

@@ -5,7 +5,7 @@ use crate::algorithm::{GivenUp, Rule};
 use crate::cell::Step;
 use crate::error::Denied;
 use crate::figures::Grant;
-use crate::line::{Line, Place, Queues, Span, Whose};
+use crate::line::{Line, Place, Queues, Span, Waiting, Whose};
 use crate::live::Moment;
 use crate::striped;
 use crate::word;
@@ -71,6 +71,10 @@ impl Line for RateLimiter {
         now.figures(0).wait(now.rule().until_place(place.place, now.units))
     }
 
+    fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
     fn queues(&self) -> &Arc<Queues> {
         &self.queues
     }
@@ -123,7 +127,7 @@ impl RateLimiter {
         keep: bool,
     ) -> Result<Place, Denied> {
         let now = self.now();
-        let (rule, terms) = (now.rule(), now.terms());
+        let rule = now.rule();
         let since = self.returns.since();
         let stand = |before, state, wait| {
             let at = now.figures(state);
@@ -131,12 +135,11 @@ impl RateLimiter {
             let nanos = at.nanos_of(wait);
             Place { whose, n, place, made: state, since, wait, nanos, at }
         };
-        let instalments = self.waiting.instalments && !terms.is_window();
         if n == 0 {
             let state = self.undrawn(self.cell.load(), now);
             return Ok(stand(state, state, 0));
         }
-        if n > rule.limit().saturating_add(if instalments { self.waiting.most } else { 0 }) {
+        if n > self.waiting.largest_place(&now) {
             return Err(self.denied(n, self.cell.load(), now));
         }
         let (longest, patience) = now.figures(0).longest(self.waiting.most, within);

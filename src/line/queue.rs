@@ -168,6 +168,10 @@ fn bucket<'a>(
 impl Queue {
     /// Gives gaps back to the bucket, if nobody stands behind them any more.
     fn settle(&mut self, line: &dyn Line, whose: Whose, now: &Moment) {
+        if !self.order.has_gaps() {
+            return;
+        }
+        self.order.free_last_gaps(now.units, &mut bucket(line, whose, now));
         if self.order.has_gaps() && !self.order.has_waiting() {
             let units = self.order.units_of_gaps(now.units);
             if line.add_if_idle(whose, units, now) {
@@ -273,6 +277,9 @@ impl Queue {
         now: &Moment,
     ) -> Option<Place> {
         self.settle(line, whose, now);
+        if n > line.waiting().largest_place(now) {
+            return None;
+        }
         let units = now.rule().worth(n)?;
         let (longest, _) = now.figures(0).longest(u64::MAX, within);
         let suits = |end| now.rule().until_place(end, now.units) <= longest;

@@ -379,11 +379,8 @@ impl<W> Order<W> {
         suits: impl Fn(u64) -> bool,
     ) -> Option<Span> {
         self.trim_gaps(now);
-        let waits_behind = |gap: &Span| {
-            let last = self.runs.back();
-            last.is_some_and(|run| !is_after(gap.end, run.start))
-        };
-        let at = self.gaps.iter().position(|gap| gap.units() >= units && !waits_behind(gap))?;
+        let fits = |gap: &Span| gap.units() >= units && !self.waits_behind(*gap);
+        let at = self.gaps.iter().position(fits)?;
         let gap = &mut self.gaps[at];
         let span = Span { start: gap.start, end: gap.start.wrapping_add(units) };
         if !suits(span.end) {
@@ -404,6 +401,22 @@ impl<W> Order<W> {
             }
             None => false,
         });
+    }
+
+    /// Gives gaps that no waiter stands behind back to the bucket, as long as it takes them: nothing may stand behind them
+    /// any more, since something was refunded.
+    pub(crate) fn free_last_gaps(&mut self, now: u64, bucket: &mut impl FnMut(Span) -> bool) {
+        self.trim_gaps(now);
+        while let Some(&gap) = self.gaps.last() {
+            if self.waits_behind(gap) || !bucket(gap) {
+                return;
+            }
+            self.gaps.pop();
+        }
+    }
+
+    fn waits_behind(&self, gap: Span) -> bool {
+        self.runs.back().is_some_and(|run| !is_after(gap.end, run.start))
     }
 
     /// How many units of all gaps have not flowed by.
