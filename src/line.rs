@@ -311,8 +311,8 @@ pub(crate) trait Line: Send + Sync {
     fn moment(&self) -> Moment;
 
     /// Takes a span of the line back, of which nobody in line has a use. `false`, and nothing changes, if the line goes
-    /// on behind it.
-    fn take_back(&self, whose: Whose, span: Span, now: &Moment) -> bool;
+    /// on behind it. If a reset has made void what was taken at the time of `since`, nothing changes either.
+    fn take_back(&self, whose: Whose, span: Span, since: Option<Since>, now: &Moment) -> bool;
 
     /// Gives so many units back if nobody waits; otherwise nothing changes.
     fn add_if_idle(&self, whose: Whose, units: u64, now: &Moment) -> bool;

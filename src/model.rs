@@ -10,7 +10,7 @@ use crate::cell::Cell;
 use crate::clock::Timer;
 use crate::keyed::table::{Buckets, Change, Room, Table};
 use crate::limiter::RateLimiter;
-use crate::line::{Line, Place, Whose};
+use crate::line::{Line, Place, Whose, queue};
 use crate::live::{Announced, Begin, Live};
 use crate::quota::Quota;
 use crate::striped::{Centre, Striped, Timed};
@@ -389,7 +389,7 @@ impl Places {
     /// Gives it up: how many tokens come back.
     #[must_use]
     pub fn cancel(&self, place: Standing) -> u64 {
-        self.0.give_up(&place.0, place.0.n)
+        queue::cancel(&self.0, &place.0, place.0.n)
     }
 
     /// Makes the bucket full.
@@ -407,5 +407,102 @@ impl Places {
     #[must_use]
     pub fn available(&self) -> i64 {
         self.0.available()
+    }
+}
+
+/// A limiter that callers wait for, on a clock by hand. Nobody sleeps: each looks for itself.
+#[derive(Debug)]
+pub struct Waiters {
+    limiter: RateLimiter,
+    clock: Ticks,
+}
+
+impl Waiters {
+    /// A bucket of this quota, empty.
+    ///
+    /// # Panics
+    ///
+    /// Never: the figures are permitted.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a model's figures are its own")]
+    pub fn new(quota: Quota) -> Self {
+        let clock = Ticks(alloc::sync::Arc::new(crate::sync::AtomicU64::new(0)));
+        let source = crate::clock::Source::bare(clock.clone());
+        let limiter = RateLimiter::builder(quota).source(source).build();
+        let limiter = limiter.expect("a limiter that can be");
+        limiter.charge(quota.burst_size());
+        Self { limiter, clock }
+    }
+
+    /// Lets so many seconds pass.
+    pub fn pass(&self, seconds: u64) {
+        // ORDERING: Release, see `Ticks`.
+        self.clock.0.fetch_add(seconds * 1_000_000_000, crate::sync::Ordering::AcqRel);
+    }
+
+    /// Stands in line for `n`: the caller's number, or `None` if they were there.
+    ///
+    /// # Panics
+    ///
+    /// If the line has an end, which it has not.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a model asks for what there is")]
+    pub fn enter(&self, n: u64) -> Option<usize> {
+        let notify = || queue::Notify::Thread(std::thread::current());
+        match queue::enter(&self.limiter, Whose::default(), n, None, notify).expect("a place") {
+            queue::Entered::AtOnce(_) => None,
+            queue::Entered::Waits(number) => Some(number),
+        }
+    }
+
+    /// Whether the caller's place is due by now, as it sees by itself.
+    #[must_use]
+    pub fn is_due(&self, number: usize) -> bool {
+        let stand = queue::stand_as_thread(&self.limiter, Whose::default(), number);
+        stand == queue::Stand::Granted
+    }
+
+    /// Acts on a place that is due.
+    pub fn act(&self, number: usize) {
+        let _ = queue::act(&self.limiter, Whose::default(), number);
+    }
+
+    /// Leaves, from wherever.
+    pub fn leave(&self, number: usize) {
+        queue::leave(&self.limiter, Whose::default(), number);
+    }
+
+    /// Takes a place with a promised moment.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a model asks for what there is")]
+    pub fn reserve(&self, n: u64) -> Standing {
+        Standing(self.limiter.place(Whose::default(), n, None).expect("a place"))
+    }
+
+    /// Gives it up.
+    pub fn cancel(&self, place: Standing) {
+        queue::cancel(&self.limiter, &place.0, place.0.n);
+    }
+
+    /// Takes `n` now, as a check does.
+    #[must_use]
+    pub fn check(&self, n: u64) -> bool {
+        self.limiter.check_n(n).is_ok()
+    }
+
+    /// Whole tokens there, negative in debt.
+    #[must_use]
+    pub fn available(&self) -> i64 {
+        self.limiter.available()
+    }
+
+    /// Another quota; whether it is in force.
+    #[must_use]
+    pub fn change(&self, quota: Quota) -> bool {
+        self.limiter.set_quota(quota).is_ok()
     }
 }

@@ -7,7 +7,7 @@ use super::table::{Buckets, Change};
 use super::{KeyedLimiter, WhenFull};
 use crate::error::Denied;
 use crate::figures::Grant;
-use crate::line::{Line, Place, Queues, Returns, Span, Waiting, Whose};
+use crate::line::{Line, Place, Queues, Returns, Since, Span, Waiting, Whose};
 use crate::live::{Moment, Reading};
 use alloc::sync::Arc;
 use core::hash::Hash;
@@ -103,9 +103,9 @@ impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
         self.now()
     }
 
-    fn take_back(&self, whose: Whose, span: Span, now: &Moment) -> bool {
+    fn take_back(&self, whose: Whose, span: Span, since: Option<Since>, now: &Moment) -> bool {
         let rule = now.rule();
-        self.give_back(whose, |state| {
+        self.give_back(whose, since, |state| {
             let back = rule.take_back(state, now.units, span.end, span.units())?;
             Some((back, state == span.end))
         })
@@ -113,7 +113,7 @@ impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
 
     fn add_if_idle(&self, whose: Whose, units: u64, now: &Moment) -> bool {
         let rule = now.rule();
-        self.give_back(whose, |state| Some((rule.add_if_idle(state, now.units, units)?, false)))
+        self.give_back(whose, None, |state| Some((rule.add_if_idle(state, now.units, units)?, false)))
     }
 
     fn returned_since(&self, place: &Place) -> Option<u64> {
@@ -230,11 +230,20 @@ impl<K: ?Sized> KeyedLimiter<K> {
 
     /// Gives something back to the bucket, as `back` says of its state, and whether that takes the last debit back; whether it
     /// did, or there is no such bucket any more. It is counted for those who undo what they took, unless it is the last.
-    fn give_back(&self, whose: Whose, back: impl Fn(u64) -> Option<(u64, bool)>) -> bool {
+    fn give_back(
+        &self,
+        whose: Whose,
+        since: Option<Since>,
+        back: impl Fn(u64) -> Option<(u64, bool)>,
+    ) -> bool {
+        let returns = self.returns(whose);
         let give_back = |before: u64, _: Moment| {
+            if since.is_some_and(|since| returns.since_then(since).is_none()) {
+                return Change::Keep(true);
+            }
             let Some((state, is_last)) = back(before) else { return Change::Keep(false) };
             if !is_last {
-                self.returns(whose).count(before.wrapping_sub(state));
+                returns.count(before.wrapping_sub(state));
             }
             Change::Shrink(state, true)
         };

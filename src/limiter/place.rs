@@ -5,7 +5,7 @@ use crate::algorithm::{GivenUp, Rule};
 use crate::cell::Step;
 use crate::error::Denied;
 use crate::figures::Grant;
-use crate::line::{Line, Place, Queues, Span, Waiting, Whose};
+use crate::line::{Line, Place, Queues, Since, Span, Waiting, Whose};
 use crate::live::Moment;
 use crate::striped;
 use crate::word;
@@ -83,14 +83,14 @@ impl Line for RateLimiter {
         self.now()
     }
 
-    fn take_back(&self, _: Whose, span: Span, now: &Moment) -> bool {
+    fn take_back(&self, _: Whose, span: Span, since: Option<Since>, now: &Moment) -> bool {
         let rule = now.rule();
         let back = |state| rule.take_back(state, now.units, span.end, span.units());
-        self.give_back(back, |state| state == span.end)
+        self.give_back(since, back, |state| state == span.end)
     }
 
     fn add_if_idle(&self, _: Whose, units: u64, now: &Moment) -> bool {
-        self.give_back(|state| now.rule().add_if_idle(state, now.units, units), |_| false)
+        self.give_back(None, |state| now.rule().add_if_idle(state, now.units, units), |_| false)
     }
 
     fn returned_since(&self, place: &Place) -> Option<u64> {
@@ -188,10 +188,14 @@ impl RateLimiter {
     /// what they took, unless it `is_last`: then they took theirs before.
     fn give_back(
         &self,
+        since: Option<Since>,
         back: impl Fn(u64) -> Option<u64>,
         is_last: impl Fn(u64) -> bool,
     ) -> bool {
         self.cell.update(|seen| {
+            if since.is_some_and(|since| self.returns.since_then(since).is_none()) {
+                return Step::Keep(true);
+            }
             let (drawn, before) = self.split(seen);
             let Some(state) = back(before) else { return Step::Keep(false) };
             if !is_last(before) {

@@ -25,13 +25,15 @@ pub(crate) use waiters::{Together, stand_as_task};
 #[cfg(feature = "std")]
 pub(crate) use waiters::{Entered, Notify, Stand, act, enter, leave, stand_as_thread};
 
-use crate::line::{Line, Place, Whose};
+use crate::line::{Line, Place, Since, Whose};
 use crate::live::Moment;
-use crate::sync::plain::{AtomicU64, Ordering::Relaxed};
-use crate::sync::{Guard, Mutex};
+use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicU64, Guard, Mutex};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::cell::Cell;
 use order::Order;
 
 #[cfg(feature = "std")]
@@ -85,7 +87,7 @@ impl Queue {
 #[derive(Debug, Default)]
 struct Told {
     #[cfg(feature = "std")]
-    calls: alloc::vec::Vec<waiters::Call>,
+    calls: Vec<waiters::Call>,
 }
 
 impl Told {
@@ -122,29 +124,68 @@ impl Queues {
         self.shard(whose.hash).busy.load(Relaxed) > 0
     }
 
-    /// Runs `step` on the key's line, if there is one, and makes one if `make`; then tells whom it has to.
-    fn line<R>(
+    /// Runs `step` on the key's line, if there is one; then tells whom it has to.
+    fn line<R>(&self, key: Key, step: impl FnOnce(&mut Queue, &mut Told) -> R) -> Option<R> {
+        self.line_or(key, || Some(None), |queue, told| Some(step(queue, told)))
+    }
+
+    /// The same, and makes a line if there is none, unless `otherwise` has an answer, which it gives under the same lock.
+    fn line_or<R>(
         &self,
         key: Key,
-        make: bool,
+        otherwise: impl FnOnce() -> Option<R>,
         step: impl FnOnce(&mut Queue, &mut Told) -> R,
-    ) -> Option<R> {
+    ) -> R {
         let shard = self.shard(key.0);
         let mut lines = shard.lines.lock();
-        if make {
-            lines.entry(key).or_insert_with(Queue::new);
+        if !lines.contains_key(&key)
+            && let Some(answer) = otherwise()
+        {
+            return answer;
         }
-        let queue = lines.get_mut(&key)?;
+        let queue = lines.entry(key).or_insert_with(Queue::new);
         let (mut told, was_empty) = (Told::default(), queue.order.is_empty());
         let result = step(queue, &mut told);
         let is_empty = queue.order.is_empty();
+        // The only line of a limiter stays, and with it its memory.
         if is_empty && self.shards.len() > 1 {
             lines.remove(&key);
         }
         self.count(shard, was_empty, is_empty);
         drop::<Guard<'_, _>>(lines);
         told.tell();
-        Some(result)
+        result
+    }
+
+    /// After another quota has been put in force: places are due at other moments. By `shifted_back` the line goes on
+    /// before where it had ended.
+    pub(crate) fn requote(&self, now: &Moment, shifted_back: u64) {
+        for shard in &self.shards {
+            if shard.busy.load(Relaxed) == 0 {
+                continue;
+            }
+            let keys: Vec<Key> = shard.lines.lock().keys().copied().collect();
+            for key in keys {
+                self.line(key, |queue, told| {
+                    // What had flowed by when the line was shifted back, has.
+                    queue.order.trim(now.units.wrapping_add(shifted_back));
+                    queue.requote(now, told);
+                });
+            }
+        }
+    }
+
+    /// Fills the bucket, which `reset` does, and lets those who wait stand in line for what is there then.
+    ///
+    /// Under the lock also where nobody waits: whoever gives up a place just then sees that it is void.
+    pub(crate) fn reset(&self, line: &dyn Line, whose: Whose, reset: impl FnOnce()) {
+        let reset = Cell::new(Some(reset));
+        let reset = || reset.take().map_or((), |reset| reset());
+        self.line_or(
+            key(whose),
+            || Some(reset()),
+            |queue, told| queue.start_again(line, whose, reset, told),
+        );
     }
 
     fn count(&self, shard: &Shard, was_empty: bool, is_empty: bool) {
@@ -156,13 +197,14 @@ impl Queues {
     }
 }
 
-/// Takes back for the bucket what nobody in line wants.
+/// Takes back for the bucket what nobody in line wants, if that was taken at a time that no reset has made void.
 fn bucket<'a>(
     line: &'a dyn Line,
     whose: Whose,
+    since: Option<Since>,
     now: &'a Moment,
 ) -> impl FnMut(Span) -> bool + 'a {
-    move |span| line.take_back(whose, span, now)
+    move |span| line.take_back(whose, span, since, now)
 }
 
 impl Queue {
@@ -171,7 +213,7 @@ impl Queue {
         if !self.order.has_gaps() {
             return;
         }
-        self.order.free_last_gaps(now.units, &mut bucket(line, whose, now));
+        self.order.free_last_gaps(now.units, &mut bucket(line, whose, None, now));
         if self.order.has_gaps() && !self.order.has_waiting() {
             let units = self.order.units_of_gaps(now.units);
             if line.add_if_idle(whose, units, now) {
@@ -180,17 +222,35 @@ impl Queue {
         }
     }
 
-    /// Hands a span on, which `place` had of its limiter.
-    fn free(&mut self, line: &dyn Line, whose: Whose, span: Span, now: &Moment) {
-        self.order.free(span, now.units, &mut bucket(line, whose, now));
+    /// Hands a span on.
+    fn free(
+        &mut self,
+        line: &dyn Line,
+        (whose, since): (Whose, Option<Since>),
+        span: Span,
+        now: &Moment,
+    ) {
+        self.order.free(span, now.units, &mut bucket(line, whose, since, now));
         self.settle(line, whose, now);
     }
 
     /// Grants what is due, and has the next one told in time.
-    #[cfg_attr(not(feature = "std"), allow(unused_variables, reason = "nobody waits"))]
+    #[cfg(feature = "std")]
     fn look(&mut self, now: &Moment, told: &mut Told) {
-        #[cfg(feature = "std")]
         self.serve(now, told);
+    }
+}
+
+/// Nobody waits; there are gaps only.
+#[cfg(not(feature = "std"))]
+impl Queue {
+    fn look(&mut self, _: &Moment, _: &mut Told) {}
+
+    fn requote(&mut self, _: &Moment, _: &mut Told) {}
+
+    fn start_again(&mut self, _: &dyn Line, _: Whose, reset: impl FnOnce(), _: &mut Told) {
+        self.order.forget_gaps();
+        reset();
     }
 }
 
@@ -203,7 +263,7 @@ pub(crate) fn cancel(line: &dyn Line, place: &Place, n: u64) -> u64 {
     }
     let Some(rest) = span.rest(now.units) else { return 0 };
     let tokens = now.rule().whole(rest.units()).min(n);
-    hand_on(line, place.whose, span, &now);
+    hand_on(line, place, span, &now);
     tokens
 }
 
@@ -224,18 +284,17 @@ pub(crate) fn undo(line: &dyn Line, place: &Place, n: u64) {
         // Somebody waits behind it.
         let Some(returned) = line.returned_since(place) else { return };
         if let Some(rest) = place.by_now(span, returned, &now).rest(now.units) {
-            hand_on(line, place.whose, rest, &now);
+            hand_on(line, place, rest, &now);
         }
     }
 }
 
-fn hand_on(line: &dyn Line, whose: Whose, span: Span, now: &Moment) {
-    let queues = line.queues();
-    if !queues.is_busy(whose) && line.take_back(whose, span, now) {
-        return;
-    }
-    queues.line(key(whose), true, |queue, told| {
-        queue.free(line, whose, span, now);
+fn hand_on(line: &dyn Line, place: &Place, span: Span, now: &Moment) {
+    let (whose, since) = (place.whose, Some(place.since));
+    // Under the lock, so that of two that leave at once one sees what the other has left.
+    let take_back = || line.take_back(whose, span, since, now).then_some(());
+    line.queues().line_or(key(whose), take_back, |queue, told| {
+        queue.free(line, (whose, since), span, now);
         queue.look(now, told);
     });
 }
@@ -244,7 +303,7 @@ fn hand_on(line: &dyn Line, whose: Whose, span: Span, now: &Moment) {
 pub(crate) fn ended(line: &dyn Line, whose: Whose) {
     if line.queues().is_busy(whose) {
         let now = line.moment();
-        line.queues().line(key(whose), false, |queue, told| {
+        line.queues().line(key(whose), |queue, told| {
             queue.settle(line, whose, &now);
             queue.look(&now, told);
         });
@@ -263,7 +322,7 @@ pub(crate) fn from_gap(
     }
     let now = line.moment();
     line.queues()
-        .line(key(whose), false, |queue, _| queue.gap(line, whose, n, within, &now))
+        .line(key(whose), |queue, _| queue.gap(line, whose, n, within, &now))
         .flatten()
 }
 
@@ -295,11 +354,11 @@ pub(crate) fn refund(line: &dyn Line, whose: Whose, n: u64) -> bool {
     }
     let now = line.moment();
     let Some(units) = now.rule().worth(n) else { return false };
-    let given = line.queues().line(key(whose), false, |queue, told| {
+    let given = line.queues().line(key(whose), |queue, told| {
         queue.settle(line, whose, &now);
         let Some(start) = queue.order.first_start() else { return false };
         // The first place comes earlier by as much, and with it all others.
-        queue.free(line, whose, Span::ending(start, units), &now);
+        queue.free(line, (whose, None), Span::ending(start, units), &now);
         queue.look(&now, told);
         true
     });

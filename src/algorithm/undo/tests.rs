@@ -56,16 +56,8 @@ fn terms() -> impl Strategy<Value = (Terms, u64)> {
 }
 
 fn undone(rule: &Rule, state: u64, now: u64, n: u64, made: u64) -> u64 {
-    // Nothing is promised beyond the state.
-    let given = GivenUp {
-        place: made,
-        n,
-        of: n,
-        made,
-        units: rule.worth(n, 0),
-        returned: 0,
-        promised: state,
-    };
+    let units = rule.worth(n).unwrap_or(0);
+    let given = GivenUp { place: made, n, of: n, made, units, returned: 0 };
     rule.undo(state, now, given).map_or(state, |(state, _)| state)
 }
 
@@ -171,36 +163,23 @@ fn what_has_been_full_since_gets_nothing_back() {
     assert_eq!(rule.balance(undone(&rule, state, now, 5, made), now), 3);
 }
 
-/// Who waits behind acts at his moment, so nobody else may be admitted by what comes back.
+/// Somebody who waits behind comes first: it is not for the bucket to take back.
 #[test]
-fn with_somebody_waiting_behind_as_much_less_comes_back() {
+fn with_somebody_waiting_behind_nothing_comes_back() {
     let terms = Terms::bucket(Quota::per_second(1).burst(1), Algorithm::TokenBucket, 56);
     let (rule, token) = (terms.rule(), terms.scale().units(1));
     let made = rule.take(0, 0, 1).unwrap();
     let (behind, wait) = rule.reserve(made, 0, 1, u64::MAX).unwrap();
     assert_eq!(wait, token);
-    assert_eq!(undone(&rule, behind, 0, 1, made), behind);
-    // Given up, it was promised for as long as it lasts.
-    let given = GivenUp {
-        place: made,
-        n: 1,
-        of: 1,
-        made,
-        units: rule.worth(1, 0),
-        returned: 0,
-        promised: behind,
-    };
-    assert_eq!(rule.undo(made, 0, given), None);
-    // When it is due nobody waits.
-    let given = GivenUp {
-        place: made,
-        n: 1,
-        of: 1,
-        made,
-        units: rule.worth(1, 0),
-        returned: 0,
-        promised: behind,
-    };
-    assert!(rule.undo(made, token - 1, given).is_none());
+    let given = GivenUp { place: made, n: 1, of: 1, made, units: token, returned: 0 };
+    assert_eq!(rule.undo(behind, 0, given), None);
+    assert_eq!(rule.undo(behind, token - 1, given), None);
+    assert_eq!(rule.add_if_idle(behind, token - 1, token), None);
+    // When it is due nobody waits; what has flowed by is not given back.
+    assert_eq!(rule.undo(behind, token, given), Some((behind, 0)));
+    assert_eq!(rule.add_if_idle(behind, token, token), Some(made));
+    // The last of a line goes back with its end; what is not the last stays.
+    assert_eq!(rule.take_back(behind, 0, behind, token), Some(made));
+    assert_eq!(rule.take_back(behind, 0, made, token), None);
     assert_eq!(rule.balance(undone(&rule, made, token / 2, 1, made), token / 2), 1);
 }

@@ -106,7 +106,7 @@ impl Wake for Bell {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if let Some(queues) = self.queues.upgrade() {
-            queues.line(self.key, false, |queue, told| queue.ring(self.runtime, told));
+            queues.line(self.key, |queue, told| queue.ring(self.runtime, told));
         }
     }
 }
@@ -159,7 +159,7 @@ pub(crate) fn enter(
         Err(_) => {}
     }
     let (queues, key) = (line.queues(), key(whose));
-    let entered = queues.line(key, true, |queue, told| {
+    queues.line_or(key, || None, |queue, told| {
         let now = line.moment();
         queue.see(&now);
         queue.serve(&now, told);
@@ -197,9 +197,7 @@ pub(crate) fn enter(
         let number = queue.order.push(span, waiter);
         queue.arm(told);
         Ok(Entered::Waits(number))
-    });
-    // The line was made if there was none.
-    entered.unwrap_or_else(|| line.place(whose, n, within).map(Entered::AtOnce))
+    })
 }
 
 /// The caller's runtime may have changed, or its task: whom to tell from now on.
@@ -211,7 +209,7 @@ pub(crate) fn stand_as_task(
     waker: &core::task::Waker,
 ) -> Stand {
     let key = key(whose);
-    let stand = line.queues().line(key, false, |queue, told| {
+    let stand = line.queues().line(key, |queue, told| {
         if queue.order.is_granted(number) {
             return Stand::Granted;
         }
@@ -238,7 +236,7 @@ pub(crate) fn stand_as_task(
 
 /// How a thread stands, before it sleeps.
 pub(crate) fn stand_as_thread(line: &dyn Line, whose: Whose, number: usize) -> Stand {
-    let stand = line.queues().line(key(whose), false, |queue, told| {
+    let stand = line.queues().line(key(whose), |queue, told| {
         let now = line.moment();
         queue.see(&now);
         queue.serve(&now, told);
@@ -249,7 +247,7 @@ pub(crate) fn stand_as_thread(line: &dyn Line, whose: Whose, number: usize) -> S
 
 /// Acts on a place that was granted: the answer.
 pub(crate) fn act(line: &dyn Line, whose: Whose, number: usize) -> Grant {
-    let waiter = line.queues().line(key(whose), false, |queue, _| queue.remove(number));
+    let waiter = line.queues().line(key(whose), |queue, _| queue.remove(number));
     match waiter.flatten() {
         Some(waiter) => waiter.place.grant(),
         // Nobody has that number.
@@ -259,67 +257,28 @@ pub(crate) fn act(line: &dyn Line, whose: Whose, number: usize) -> Grant {
 
 /// Leaves the line, from wherever: hands on what the caller had, and says what that was.
 pub(crate) fn leave(line: &dyn Line, whose: Whose, number: usize) -> Option<Place> {
-    let left = line.queues().line(key(whose), false, |queue, told| {
+    let left = line.queues().line(key(whose), |queue, told| {
         let now = line.moment();
         queue.see(&now);
         let granted = queue.order.is_granted(number);
-        let waiter = queue.order.leave(number, now.units, &mut bucket(line, whose, &now))?;
+        let since = queue.order.who(number)?.place.since;
+        let mut bucket = bucket(line, whose, Some(since), &now);
+        let waiter = queue.order.leave(number, now.units, &mut bucket)?;
         #[cfg(feature = "tokio")]
         queue.watch.uncount(waiter.runtime);
         let place = waiter.place;
         if place.span_of(place.n).is_none() {
-            if granted { line.undo(&place, place.n, &now) } else { line.give_up(&place, place.n) > 0 };
+            if granted {
+                line.undo(&place, place.n, &now);
+            } else {
+                line.give_up(&place, place.n);
+            }
         }
         queue.settle(line, whose, &now);
         queue.serve(&now, told);
         Some(place)
     });
     left.flatten()
-}
-
-impl Queues {
-    /// After another quota has been put in force: places are due at other moments.
-    pub(crate) fn requote(&self, now: &Moment, shifted_back: u64) {
-        for shard in &self.shards {
-            let keys: Vec<Key> = shard.lines.lock().keys().copied().collect();
-            for key in keys {
-                self.line(key, false, |queue, told| queue.requote(now, shifted_back, told));
-            }
-        }
-    }
-
-    /// Fills the bucket, which `reset` does, and lets those who wait stand in line for what is there then.
-    pub(crate) fn reset(&self, line: &dyn Line, whose: Whose, reset: impl FnOnce()) {
-        if !self.is_busy(whose) {
-            return reset();
-        }
-        let mut reset = Some(reset);
-        let busy = self.line(key(whose), false, |queue, told| {
-            let waiting = queue.order.disperse();
-            if let Some(reset) = reset.take() {
-                reset();
-            }
-            let now = line.moment();
-            queue.see(&now);
-            for number in waiting {
-                let Some(waiter) = queue.order.who(number) else { continue };
-                let n = waiter.place.n;
-                // A bucket that has been full a moment ago has a place for everybody who had one.
-                let span = match line.place(whose, n, None) {
-                    Ok(place) => {
-                        waiter.place = place;
-                        place.span_of(n).unwrap_or(Span::ending(place.place, 0))
-                    }
-                    Err(_) => Span::ending(now.units, 0),
-                };
-                queue.order.push_again(number, span);
-            }
-            queue.serve(&now, told);
-        });
-        if let (None, Some(reset)) = (busy, reset) {
-            reset();
-        }
-    }
 }
 
 impl Queue {
@@ -330,6 +289,34 @@ impl Queue {
         {
             self.watch.seen = Some((*now, instant()));
         }
+    }
+
+    /// Lets those who wait stand in line once more, after the bucket has been filled by `reset`.
+    pub(super) fn start_again(
+        &mut self,
+        line: &dyn Line,
+        whose: Whose,
+        reset: impl FnOnce(),
+        told: &mut Told,
+    ) {
+        let waiting = self.order.disperse();
+        reset();
+        let now = line.moment();
+        self.see(&now);
+        for number in waiting {
+            let Some(waiter) = self.order.who(number) else { continue };
+            let n = waiter.place.n;
+            // A bucket that has been filled has a place for everybody who had one before.
+            let span = match line.place(whose, n, None) {
+                Ok(place) => {
+                    waiter.place = place;
+                    place.span_of(n).unwrap_or(Span::ending(place.place, 0))
+                }
+                Err(_) => Span::ending(now.units, 0),
+            };
+            self.order.push_again(number, span);
+        }
+        self.serve(&now, told);
     }
 
     /// Grants those places that are due, and arms the alarms for the next one.
@@ -385,10 +372,8 @@ impl Queue {
         Some(waiter)
     }
 
-    fn requote(&mut self, now: &Moment, shifted_back: u64, told: &mut Told) {
-        // What had flowed by when the line was shifted back, has.
-        let flowed = now.units.wrapping_add(shifted_back);
-        self.order.trim(flowed);
+    /// After another quota has been put in force.
+    pub(super) fn requote(&mut self, now: &Moment, told: &mut Told) {
         self.see(now);
         let (rule, at) = (now.rule(), instant());
         let mut ends = Vec::new();
