@@ -104,3 +104,260 @@ async fn impatient_clients_are_served_what_flows() {
         }
     }
 }
+
+/// A task that waits for a token and for other events: each event drops the wait, and no token with it.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_loop_that_selects_gets_the_whole_rate() {
+    for every in [7, 50, 90, 130] {
+        for (kind, limiter) in kinds(10, 1).into_iter().chain(kinds(100, 10)) {
+            let rate = if limiter.check() && limiter.check() { 100 } else { 10 };
+            let (start, mut served, mut events) = (Instant::now(), 0, 0);
+            let mut ticks = tokio::time::interval(MS * every);
+            while start.elapsed() < 30 * SECOND {
+                tokio::select! {
+                    true = limiter.acquire(1) => served += 1,
+                    _ = ticks.tick() => events += 1,
+                }
+            }
+            assert!(events as u128 * u128::from(every) >= 29_000);
+            let flowed = 30 * rate;
+            let least = flowed * 98 / 100;
+            assert!((least..=flowed + 10).contains(&served), "{kind}, {every} ms: {served} of {flowed}");
+        }
+    }
+}
+
+/// A thousand ask once and leave: the next waits as if they had never come.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_newcomer_waits_as_if_those_who_left_had_never_come() {
+    for (kind, limiter) in kinds(10, 1) {
+        served(&limiter, 1_000, SECOND, MS).await;
+        let start = Instant::now();
+        assert!(limiter.acquire(1).await);
+        assert!(start.elapsed() <= 100 * MS + MS, "{kind}: {:?}", start.elapsed());
+    }
+}
+
+/// Whoever stays is served in order, at the moments of those who left, is never early, and no check comes between.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn those_who_stay_move_up_and_are_served_in_order() {
+    for (kind, limiter) in kinds(10, 1) {
+        assert!(limiter.check());
+        let (local, order) = (LocalSet::new(), Rc::new(RefCell::new(Vec::new())));
+        let start = Instant::now();
+        for i in 0..60_u32 {
+            let (limiter, order) = (limiter.clone(), order.clone());
+            local.spawn_local(async move {
+                // Two of three lose their patience, one after the other.
+                let patience = if i % 3 == 0 { 100 * SECOND } else { MS * (40 + 17 * i) };
+                if timeout(patience, limiter.acquire(1)).await == Ok(true) {
+                    order.borrow_mut().push((i, start.elapsed()));
+                }
+            });
+        }
+        let checks = limiter.clone();
+        local.spawn_local(async move {
+            // Between the moments, when a token has half flowed.
+            sleep(MS * 50).await;
+            for _ in 0..20 {
+                assert!(!checks.check(), "somebody waits");
+                sleep(MS * 100).await;
+            }
+        });
+        local.await;
+        let order = order.take();
+        assert!(order.is_sorted(), "{kind}: {order:?}");
+        assert!(order.iter().filter(|(i, _)| i % 3 == 0).count() == 20, "{kind}: all who stay");
+        for ((_, at), rank) in order.iter().zip(1_u32..) {
+            let due = MS * 100 * rank;
+            assert!((due..=due + MS).contains(at), "{kind}: the {rank}th at {at:?}");
+        }
+    }
+}
+
+/// Those who left leave their room in a line that has an end.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_full_line_has_room_at_once() {
+    let builder = RateLimiter::builder(Quota::per_second(10).burst(1)).max_waiting(3);
+    let limiter = builder.clock(TokioClock::new()).build().unwrap();
+    assert!(limiter.check().is_ok());
+    let mut waits: Vec<_> = (0..3).map(|_| Box::pin(limiter.acquire(1))).collect();
+    for wait in &mut waits {
+        assert!(futures_util::poll!(wait).is_pending());
+    }
+    assert!(limiter.acquire(1).await.is_err());
+    drop(waits.remove(0));
+    let mut last = Box::pin(limiter.acquire(1));
+    assert!(futures_util::poll!(&mut last).is_pending());
+    let start = Instant::now();
+    for wait in waits.into_iter().chain([last]) {
+        wait.await.unwrap();
+    }
+    assert_eq!(start.elapsed(), 300 * MS);
+}
+
+/// A place that was granted, and not acted on, goes to the next; and so it does while the jitter runs, or a sink is ready.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn what_was_granted_and_not_handed_out_goes_to_the_next() {
+    let limiter = RateLimiter::builder(Quota::per_second(1).burst(1)).clock(TokioClock::new());
+    let limiter = limiter.build().unwrap();
+    assert!(limiter.check().is_ok());
+    let mut first = Box::pin(limiter.acquire(1));
+    let mut second = Box::pin(limiter.acquire(1));
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert!(futures_util::poll!(&mut second).is_pending());
+    sleep(SECOND).await;
+    drop(first);
+    second.await.unwrap();
+    // With nobody behind it, the bucket has it.
+    let mut alone = Box::pin(limiter.acquire(1));
+    assert!(futures_util::poll!(&mut alone).is_pending());
+    sleep(SECOND).await;
+    assert_eq!(limiter.available(), 0);
+    drop(alone);
+    assert_eq!(limiter.available(), 1);
+    let mut late = Box::pin(limiter.acquire(1).jitter(1_000 * SECOND));
+    assert!(futures_util::poll!(&mut late).is_pending());
+    assert_eq!(limiter.available(), 0);
+    drop(late);
+    assert_eq!(limiter.available(), 1);
+    let mut sink = Box::pin(limiter.throttle_sink(futures_util::sink::drain::<u8>()));
+    std::future::poll_fn(|cx| futures_util::Sink::poll_ready(sink.as_mut(), cx)).await.unwrap();
+    assert_eq!(limiter.available(), 0);
+    drop(sink);
+    assert_eq!(limiter.available(), 1);
+}
+
+/// A thousand wait at 100 a second, and after two seconds it is 1,000: from then on as many act as flow, and newcomers
+/// come behind.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_raised_quota_keeps_the_law_when_they_act() {
+    let limiter = RateLimiter::builder(Quota::per_second(100).burst(1)).clock(TokioClock::new());
+    let limiter = Rc::new(limiter.build().unwrap());
+    let (local, acts) = (LocalSet::new(), Rc::new(RefCell::new(Vec::new())));
+    let start = Instant::now();
+    for i in 0..1_000 {
+        let (limiter, acts) = (limiter.clone(), acts.clone());
+        local.spawn_local(async move {
+            while start.elapsed() < 9 * SECOND {
+                limiter.acquire(1).await.unwrap();
+                acts.borrow_mut().push((start.elapsed(), i));
+            }
+        });
+    }
+    let other = limiter.clone();
+    local.spawn_local(async move {
+        sleep(2 * SECOND).await;
+        other.set_quota(Quota::per_second(1_000).burst(1)).unwrap();
+        // It comes last, though it comes when the rate has changed.
+        let before = start.elapsed();
+        spawn_local(async move {
+            other.acquire(1).await.unwrap();
+            assert!(start.elapsed() - before >= 799 * MS, "{:?}", start.elapsed());
+        });
+    });
+    local.await;
+    let acts = acts.take();
+    let within = |from: u64, to: u64| {
+        let (from, to) = (SECOND * from as u32, SECOND * to as u32);
+        acts.iter().filter(|(at, _)| *at > from && *at <= to).count()
+    };
+    let after = within(2, 9);
+    assert!((6_998..=7_001).contains(&after), "{after} of 7,001");
+    // In no millisecond more than it flowed, and one that a timer was late by.
+    for (i, (at, _)) in acts.iter().enumerate() {
+        let since = &acts[i.saturating_sub(50)];
+        let window = (*at - since.0).as_millis() as usize;
+        assert!(i < 50 || window + 2 >= 50, "50 in {window} ms");
+    }
+}
+
+/// A runtime that ends while its tasks wait gives all of it to those who wait elsewhere, and to the bucket.
+#[test]
+fn a_runtime_that_ends_loses_nothing() {
+    let limiter = std::sync::Arc::new(RateLimiter::new(Quota::per_second(20).burst(1)));
+    assert!(limiter.check().is_ok());
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let waits = |limiter: &std::sync::Arc<RateLimiter>| {
+        let limiter = limiter.clone();
+        async move { limiter.acquire(1).await.map(|_| ()) }
+    };
+    for _ in 0..200 {
+        first.spawn(waits(&limiter));
+    }
+    first.block_on(async {
+        while limiter.available() > -190 {
+            tokio::task::yield_now().await;
+        }
+    });
+    let here = second.spawn(waits(&limiter));
+    second.block_on(async { tokio::task::yield_now().await });
+    drop(first);
+    assert!(limiter.available() >= -1);
+    let start = std::time::Instant::now();
+    second.block_on(here).unwrap().unwrap();
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+}
+
+/// Nor does one whose thread is busy hold up those who wait on others.
+#[test]
+fn a_busy_runtime_delays_nobody_elsewhere() {
+    let limiter = RateLimiter::new(Quota::per_second(20).burst(1));
+    assert!(limiter.check().is_ok());
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (busy, other) = (runtime(), runtime());
+    let mut first = Box::pin(limiter.acquire(1));
+    // Its timer is never looked at again.
+    busy.block_on(async { assert!(futures_util::poll!(&mut first).is_pending()) });
+    let start = std::time::Instant::now();
+    other.block_on(limiter.acquire(1)).unwrap();
+    assert!((95 * MS..SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
+    // Nor a thread, which has a timer of its own.
+    limiter.acquire_blocking(1).unwrap();
+    assert!((145 * MS..SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
+    // The first one's moment has long come. It may be polled anywhere.
+    other.block_on(first).unwrap();
+}
+
+/// A wait may go on in another runtime than it began in, also when that one has ended.
+#[test]
+fn a_wait_goes_on_in_another_runtime() {
+    let limiter = RateLimiter::new(Quota::per_second(20).burst(1));
+    assert!(limiter.check().is_ok());
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut wait = Box::pin(limiter.acquire(1));
+    let mut behind = Box::pin(limiter.acquire(1));
+    let first = runtime();
+    first.block_on(async { assert!(futures_util::poll!(&mut wait).is_pending()) });
+    first.block_on(async { assert!(futures_util::poll!(&mut behind).is_pending()) });
+    drop(first);
+    let start = std::time::Instant::now();
+    let second = runtime();
+    second.block_on(wait).unwrap();
+    second.block_on(behind).unwrap();
+    assert!((90 * MS..SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+/// Threads whose quota is raised while they sleep act by the new one, in their order.
+#[test]
+fn threads_follow_a_raised_quota() {
+    let limiter = RateLimiter::new(Quota::per_minute(10).burst(1));
+    assert!(limiter.check().is_ok());
+    let start = std::time::Instant::now();
+    let denied = std::thread::scope(|scope| {
+        let waits: Vec<_> = (0..3).map(|_| scope.spawn(|| limiter.acquire_blocking(1))).collect();
+        let patient = scope.spawn(|| limiter.acquire_blocking_timeout(1, 10_000 * SECOND * 3));
+        while limiter.available() > -4 {
+            std::thread::yield_now();
+        }
+        // For the one with a timeout a slower quota comes too late, and it says so at once.
+        limiter.set_quota(Quota::new(1, 20_000 * SECOND).unwrap()).unwrap();
+        let denied = patient.join().unwrap();
+        limiter.set_quota(Quota::per_second(100).burst(1)).unwrap();
+        waits.into_iter().for_each(|wait| assert!(wait.join().unwrap().is_ok()));
+        denied.unwrap_err()
+    });
+    assert!(denied.retry_after().unwrap() > 10_000 * SECOND, "{denied}");
+    assert!(start.elapsed() < 5 * SECOND, "{:?}", start.elapsed());
+}
