@@ -122,7 +122,10 @@ async fn a_loop_that_selects_gets_the_whole_rate() {
             assert!(events as u128 * u128::from(every) >= 29_000);
             let flowed = 30 * rate;
             let least = flowed * 98 / 100;
-            assert!((least..=flowed + 10).contains(&served), "{kind}, {every} ms: {served} of {flowed}");
+            assert!(
+                (least..=flowed + 10).contains(&served),
+                "{kind}, {every} ms: {served} of {flowed}"
+            );
         }
     }
 }

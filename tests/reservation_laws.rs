@@ -410,7 +410,9 @@ fn run(
                     continue;
                 }
                 let (place, its) = held.remove(i % held.len());
-                if !its.at_once && near(&line.left(&its), &slack) || near(&line.model.tokens, &slack) {
+                if !its.at_once && near(&line.left(&its), &slack)
+                    || near(&line.model.tokens, &slack)
+                {
                     return Ok(());
                 }
                 if let Op::Settle(_, actual) = *op {

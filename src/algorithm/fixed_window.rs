@@ -11,8 +11,8 @@
 //! than the state's nothing is left: the windows before it are booked by those who wait, or the clock that
 //! says so lags. Time is counted in windows of `2^fraction` units.
 
-use super::terms::window_bits;
 use super::GivenUp;
+use super::terms::window_bits;
 use crate::error::QuotaError;
 use crate::quota::Quota;
 

@@ -15,9 +15,9 @@
 //! `count + rate * W` in any window of length W, as a bucket does. The formula is the one of
 //! "How we built rate limiting capable of scaling to millions of domains" (Cloudflare, 2017).
 
+use super::GivenUp;
 use super::fixed_window::layout;
 use super::terms::window_bits;
-use super::GivenUp;
 use crate::error::QuotaError;
 use crate::quota::Quota;
 

@@ -4,9 +4,9 @@ use crate::error::Denied;
 use crate::figures::Grant;
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
-use crate::line::{Line, Place, Whose, queue};
 #[cfg(feature = "std")]
 use crate::line::queue::Notify;
+use crate::line::{Line, Place, Whose, queue};
 #[cfg(feature = "std")]
 use crate::live::Moment;
 use crate::wait::Reservation;

@@ -4,9 +4,9 @@ use super::limit::Limit;
 use super::{Combined, MAX, Tightest};
 use crate::error::Denied;
 use crate::figures::Grant;
+use crate::line::queue::Stand;
 #[cfg(feature = "tokio")]
 use crate::line::queue::{Notify, Together};
-use crate::line::queue::Stand;
 #[cfg(feature = "tokio")]
 use crate::wait::Wait;
 use crate::wait::held::{Ask, Asker, Held, Holds};

@@ -1,9 +1,9 @@
 //! Another quota while the limiter runs.
 
 use super::KeyedLimiter;
+use super::table::Buckets;
 use crate::algorithm::{Carry, Terms};
 use crate::error::QuotaError;
-use super::table::Buckets;
 use crate::live::{Begin, Moment};
 use crate::quota::Quota;
 

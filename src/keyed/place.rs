@@ -113,7 +113,9 @@ impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
 
     fn add_if_idle(&self, whose: Whose, units: u64, now: &Moment) -> bool {
         let rule = now.rule();
-        self.give_back(whose, None, |state| Some((rule.add_if_idle(state, now.units, units)?, false)))
+        self.give_back(whose, None, |state| {
+            Some((rule.add_if_idle(state, now.units, units)?, false))
+        })
     }
 
     fn returned_since(&self, place: &Place) -> Option<u64> {

@@ -158,7 +158,11 @@ impl RateLimiter {
         let leased = match &self.path {
             Path::Striped(striped) => {
                 let lacks = n.saturating_sub(rule.balance(before, now.units).max(0) as u64);
-                if keep { striped.collect(striped::mine(), lacks) } else { striped.held().min(lacks) }
+                if keep {
+                    striped.collect(striped::mine(), lacks)
+                } else {
+                    striped.held().min(lacks)
+                }
             }
             _ => 0,
         };

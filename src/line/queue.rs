@@ -15,15 +15,16 @@
 //! Checks, and whoever finds tokens there, take no lock. Nor do reservations and what is given back, as
 //! long as `busy` says that nobody waits and nothing was given up.
 
+#[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "tasks need all of it"))]
 mod order;
 #[cfg(feature = "std")]
 mod waiters;
 
 pub(crate) use order::Span;
-#[cfg(feature = "tokio")]
-pub(crate) use waiters::{Together, stand_as_task};
 #[cfg(feature = "std")]
 pub(crate) use waiters::{Entered, Notify, Stand, act, enter, leave, stand_as_thread};
+#[cfg(feature = "tokio")]
+pub(crate) use waiters::{Together, stand_as_task};
 
 use crate::line::{Line, Place, Since, Whose};
 use crate::live::Moment;
@@ -109,8 +110,7 @@ impl Queues {
     }
 
     fn with(shards: usize) -> Arc<Self> {
-        let shard =
-            |_| Shard { busy: AtomicU64::new(0), lines: Mutex::new(BTreeMap::new()) };
+        let shard = |_| Shard { busy: AtomicU64::new(0), lines: Mutex::new(BTreeMap::new()) };
         Arc::new(Self { shards: (0..shards).map(shard).collect() })
     }
 
@@ -321,9 +321,7 @@ pub(crate) fn from_gap(
         return None;
     }
     let now = line.moment();
-    line.queues()
-        .line(key(whose), |queue, _| queue.gap(line, whose, n, within, &now))
-        .flatten()
+    line.queues().line(key(whose), |queue, _| queue.gap(line, whose, n, within, &now)).flatten()
 }
 
 impl Queue {

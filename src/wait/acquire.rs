@@ -1,7 +1,7 @@
 //! Waiting in a future.
 
-use super::held::{Ask, Asker, Held, Holds};
 use super::Of;
+use super::held::{Ask, Asker, Held, Holds};
 use crate::clock::{Instant, instant};
 use crate::error::Denied;
 use crate::figures::Grant;

@@ -22,38 +22,15 @@
 //! `burst + W` after t and begin at t or later, so together they are no longer than that. A
 //! span that has begun to flow by is worth only its rest, `(now, end]`.
 
+mod gaps;
+mod span;
+
+pub(crate) use span::Span;
+
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use slab::Slab;
-
-/// `(start, end]` in units of token time. Lines may wrap, so spans are compared by differences.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) start: u64,
-    pub(crate) end: u64,
-}
-
-impl Span {
-    /// The span of so many units before `end`.
-    pub(crate) fn ending(end: u64, units: u64) -> Self {
-        Self { start: end.wrapping_sub(units), end }
-    }
-
-    pub(crate) fn units(self) -> u64 {
-        self.end.wrapping_sub(self.start)
-    }
-
-    /// What has not flowed by at `now`, if anything.
-    pub(crate) fn rest(self, now: u64) -> Option<Self> {
-        let start = if is_after(now, self.start) { now } else { self.start };
-        is_after(self.end, start).then_some(Self { start, end: self.end })
-    }
-}
-
-/// Whether `a` is the later time.
-pub(crate) fn is_after(a: u64, b: u64) -> bool {
-    (a.wrapping_sub(b) as i64) > 0
-}
+use span::is_after;
 
 const NONE: usize = usize::MAX;
 
@@ -120,8 +97,7 @@ impl<W> Order<W> {
 
     /// Stands last, in a span that nobody in line is behind of.
     pub(crate) fn push(&mut self, span: Span, who: W) -> usize {
-        let waiter =
-            Waiter { units: span.units(), granted: None, before: NONE, behind: NONE, who };
+        let waiter = Waiter { units: span.units(), granted: None, before: NONE, behind: NONE, who };
         let key = self.waiters.insert(waiter);
         self.append(self.runs.len(), span, key);
         key
@@ -147,8 +123,16 @@ impl<W> Order<W> {
         let Waiter { before, behind, units, .. } = self.waiters[key];
         let run = &mut self.runs[at];
         let end = run.end();
-        if before == NONE { run.first = behind } else { self.waiters[before].behind = behind }
-        if behind == NONE { run.last = before } else { self.waiters[behind].before = before }
+        if before == NONE {
+            run.first = behind
+        } else {
+            self.waiters[before].behind = behind
+        }
+        if behind == NONE {
+            run.last = before
+        } else {
+            self.waiters[behind].before = before
+        }
         run.units = run.units.wrapping_sub(units);
         if run.first == NONE {
             self.runs.remove(at);
@@ -337,21 +321,6 @@ impl<W> Order<W> {
         }
     }
 
-    /// The span, with the gaps that touch it, which are no longer kept.
-    fn with_gaps_at(&mut self, mut span: Span) -> Span {
-        self.gaps.retain(|gap| {
-            if gap.end == span.start {
-                span.start = gap.start;
-            } else if gap.start == span.end {
-                span.end = gap.end;
-            } else {
-                return true;
-            }
-            false
-        });
-        span
-    }
-
     fn join_with_previous(&mut self, at: usize) {
         let Some(previous) = at.checked_sub(1) else { return };
         let (front, run) = (self.runs[previous], self.runs[at]);
@@ -363,75 +332,6 @@ impl<W> Order<W> {
         let units = front.units.wrapping_add(run.units);
         self.runs[previous] = Run { units, last: run.last, ..front };
         self.runs.remove(at);
-    }
-
-    fn keep(&mut self, span: Span) {
-        let at = self.gaps.iter().position(|gap| is_after(gap.start, span.start));
-        self.gaps.insert(at.unwrap_or(self.gaps.len()), span);
-    }
-
-    /// Takes so many units of the first gap that has them and that no waiter stands behind of, if its end is
-    /// one that `suits`.
-    pub(crate) fn take_gap(
-        &mut self,
-        units: u64,
-        now: u64,
-        suits: impl Fn(u64) -> bool,
-    ) -> Option<Span> {
-        self.trim_gaps(now);
-        let fits = |gap: &Span| gap.units() >= units && !self.waits_behind(*gap);
-        let at = self.gaps.iter().position(fits)?;
-        let gap = &mut self.gaps[at];
-        let span = Span { start: gap.start, end: gap.start.wrapping_add(units) };
-        if !suits(span.end) {
-            return None;
-        }
-        gap.start = span.end;
-        if gap.start == gap.end {
-            self.gaps.remove(at);
-        }
-        Some(span)
-    }
-
-    fn trim_gaps(&mut self, now: u64) {
-        self.gaps.retain_mut(|gap| match gap.rest(now) {
-            Some(rest) => {
-                *gap = rest;
-                true
-            }
-            None => false,
-        });
-    }
-
-    /// Gives gaps that no waiter stands behind back to the bucket, as long as it takes them: nothing may stand behind them
-    /// any more, since something was refunded.
-    pub(crate) fn free_last_gaps(&mut self, now: u64, bucket: &mut impl FnMut(Span) -> bool) {
-        self.trim_gaps(now);
-        while let Some(&gap) = self.gaps.last() {
-            if self.waits_behind(gap) || !bucket(gap) {
-                return;
-            }
-            self.gaps.pop();
-        }
-    }
-
-    fn waits_behind(&self, gap: Span) -> bool {
-        self.runs.back().is_some_and(|run| !is_after(gap.end, run.start))
-    }
-
-    /// How many units of all gaps have not flowed by.
-    pub(crate) fn units_of_gaps(&self, now: u64) -> u64 {
-        let rest = self.gaps.iter().filter_map(|gap| gap.rest(now));
-        rest.map(Span::units).fold(0, u64::saturating_add)
-    }
-
-    pub(crate) fn forget_gaps(&mut self) {
-        self.gaps.clear();
-    }
-
-    /// Whether anything was given up that somebody stands behind.
-    pub(crate) fn has_gaps(&self) -> bool {
-        !self.gaps.is_empty()
     }
 }
 
