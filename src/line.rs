@@ -314,6 +314,11 @@ pub(crate) trait Line: Send + Sync {
     /// on behind it. If a reset has made void what was taken at the time of `since`, nothing changes either.
     fn take_back(&self, whose: Whose, span: Span, since: Option<Since>, now: &Moment) -> bool;
 
+    /// Makes of the state what `rework` says, unless a reset has made void what was taken at the time of `since`. Whether it
+    /// did.
+    #[cfg(feature = "std")]
+    fn rework(&self, whose: Whose, since: Since, rework: &dyn Fn(u64) -> Option<u64>) -> bool;
+
     /// Gives so many units back if nobody waits; otherwise nothing changes.
     fn add_if_idle(&self, whose: Whose, units: u64, now: &Moment) -> bool;
 

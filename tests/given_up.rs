@@ -364,3 +364,26 @@ fn threads_follow_a_raised_quota() {
     assert!(denied.retry_after().unwrap() > 10_000 * SECOND, "{denied}");
     assert!(start.elapsed() < 5 * SECOND, "{:?}", start.elapsed());
 }
+
+/// Windows, too: those behind take the room that is left, window by window.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn windows_are_filled_by_those_who_stay() {
+    let fixed = || RateLimiter::builder(Quota::per_second(5)).fixed_window().clock(TokioClock::new());
+    let sliding = || RateLimiter::builder(Quota::per_second(5)).sliding_window().clock(TokioClock::new());
+    let keyed = || KeyedLimiter::<str>::builder(Quota::per_second(5), 9).clock(TokioClock::new());
+    let kinds: [(&str, Rc<dyn Wait>); 4] = [
+        ("fixed", Rc::new(fixed().build().unwrap())),
+        ("sliding", Rc::new(sliding().build().unwrap())),
+        ("keyed fixed", Rc::new(keyed().fixed_window().build().unwrap())),
+        ("keyed sliding", Rc::new(keyed().sliding_window().build().unwrap())),
+    ];
+    for (kind, limiter) in kinds {
+        for clients in [2, 20, 100] {
+            let start = Instant::now();
+            let served = served(&limiter, clients, 1_300 * MS, 60 * SECOND).await;
+            let flowed = 5 * (start.elapsed().as_secs() + 1);
+            assert!(served <= flowed, "{kind}, {clients} clients: {served} of {flowed}");
+            assert!(served * 100 >= flowed * 95, "{kind}, {clients} clients: {served} of {flowed}");
+        }
+    }
+}

@@ -111,6 +111,11 @@ impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
         })
     }
 
+    #[cfg(feature = "std")]
+    fn rework(&self, whose: Whose, since: Since, rework: &dyn Fn(u64) -> Option<u64>) -> bool {
+        self.give_back(whose, Some(since), |state| Some((rework(state)?, true)))
+    }
+
     fn add_if_idle(&self, whose: Whose, units: u64, now: &Moment) -> bool {
         let rule = now.rule();
         self.give_back(whose, None, |state| {

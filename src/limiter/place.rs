@@ -89,6 +89,11 @@ impl Line for RateLimiter {
         self.give_back(since, back, |state| state == span.end)
     }
 
+    #[cfg(feature = "std")]
+    fn rework(&self, _: Whose, since: Since, rework: &dyn Fn(u64) -> Option<u64>) -> bool {
+        self.give_back(Some(since), rework, |_| true)
+    }
+
     fn add_if_idle(&self, _: Whose, units: u64, now: &Moment) -> bool {
         self.give_back(None, |state| now.rule().add_if_idle(state, now.units, units), |_| false)
     }

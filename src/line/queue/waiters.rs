@@ -11,6 +11,7 @@ use core::time::Duration;
 use told::Why;
 use watch::Seat;
 
+mod counted;
 #[cfg(feature = "tokio")]
 mod together;
 mod told;
@@ -183,19 +184,14 @@ pub(crate) fn leave(line: &dyn Line, whose: Whose, number: usize) -> Option<Plac
     let left = line.queues().line(key(whose), |queue, told| {
         let now = line.moment();
         queue.watch.see(&now);
-        let granted = queue.order.is_granted(number);
-        let since = queue.order.who(number)?.place.since;
-        let mut bucket = bucket(line, whose, Some(since), &now);
-        let waiter = queue.order.leave(number, now.units, &mut bucket)?;
+        let place = queue.order.who(number)?.place;
+        let waiter = if place.span_of(place.n).is_some() {
+            let mut bucket = bucket(line, whose, Some(place.since), &now);
+            queue.order.leave(number, now.units, &mut bucket)?
+        } else {
+            queue.leave_counted(line, number, &now)?
+        };
         queue.watch.stand_up(waiter.seat);
-        let place = waiter.place;
-        if place.span_of(place.n).is_none() {
-            if granted {
-                line.undo(&place, place.n, &now);
-            } else {
-                line.give_up(&place, place.n);
-            }
-        }
         queue.settle(line, whose, &now);
         queue.serve(&now, told);
         Some(place)

@@ -1,0 +1,103 @@
+//! Lines of what counts, and has no spans: windows, and what warms up.
+//!
+//! Who leaves there gives its tokens to those behind as if it had never come: their places are taken anew, in their
+//! order, on the state that was before it. That is done in one step, so no check comes between; and only if
+//! the word is what they made of it. Otherwise something stands among them that does not move, and only the last one's
+//! tokens come back.
+
+use super::super::{Queue, Span};
+use super::Waiter;
+use crate::line::{Line, Place};
+use crate::live::Moment;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+
+impl Queue {
+    /// Takes a waiter out, and moves those behind it up.
+    pub(super) fn leave_counted(
+        &mut self,
+        line: &dyn Line,
+        number: usize,
+        now: &Moment,
+    ) -> Option<Waiter> {
+        let granted = self.order.is_granted(number);
+        let mut behind = Vec::new();
+        let mut is_behind = granted;
+        self.order.each(|other, _| {
+            if is_behind {
+                behind.push(other);
+            }
+            is_behind |= other == number;
+        });
+        let waiter = self.order.leave(number, now.units, &mut |_| true)?;
+        let left = waiter.place;
+        let places = behind.iter().filter_map(|other| Some(self.order.who(*other)?.place));
+        let places: Vec<Place> = places.collect();
+        match moved_up(line, &left, granted, &places, now) {
+            Some(places) => self.place_anew(&behind, places),
+            None if granted => {
+                line.undo(&left, left.n, now);
+            }
+            None => {
+                line.give_up(&left, left.n);
+            }
+        }
+        Some(waiter)
+    }
+
+    fn place_anew(&mut self, behind: &[usize], places: Vec<Place>) {
+        let all = self.order.disperse();
+        for (other, place) in behind.iter().zip(places) {
+            if let Some(waiter) = self.order.who(*other) {
+                waiter.place = place;
+            }
+        }
+        for number in all {
+            let end = self.order.who(number).map(|waiter| waiter.place.place);
+            self.order.push_again(number, Span::ending(end.unwrap_or_default(), 0));
+        }
+    }
+}
+
+/// The places of those behind one who leaves, taken anew without it; `None` if that cannot be, and nothing changes.
+fn moved_up(
+    line: &dyn Line,
+    left: &Place,
+    granted: bool,
+    behind: &[Place],
+    now: &Moment,
+) -> Option<Vec<Place>> {
+    let rule = now.rule();
+    let reserve = |state, n| rule.reserve(state, now.units, n, u64::MAX);
+    let given = left.given(left.place, left.n, 0);
+    let moved = RefCell::new(Vec::new());
+    let rework = |state| {
+        // What they made of it, one after the other.
+        let made = behind.iter().try_fold(left.made, |state, place| {
+            let (made, _) = reserve(state, place.n)?;
+            (made == place.made).then_some(made)
+        })?;
+        if made != state {
+            return None;
+        }
+        let back = if granted {
+            rule.undo(left.made, now.units, given)
+        } else {
+            rule.give_up(left.made, now.units, given)
+        };
+        let (mut state, _) = back?;
+        let mut moved = moved.borrow_mut();
+        moved.clear();
+        for place in behind {
+            let before = state;
+            let (made, wait) = reserve(state, place.n)?;
+            state = made;
+            let remembered = rule.place(before, made, now.units, wait);
+            let at = now.figures(made);
+            let nanos = at.nanos_of(wait);
+            moved.push(Place { place: remembered, made, wait, nanos, at, ..*place });
+        }
+        Some(state)
+    };
+    line.rework(left.whose, left.since, &rework).then(|| moved.into_inner())
+}
