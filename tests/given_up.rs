@@ -368,8 +368,10 @@ fn threads_follow_a_raised_quota() {
 /// Windows, too: those behind take the room that is left, window by window.
 #[tokio::test(flavor = "current_thread", start_paused = true)]
 async fn windows_are_filled_by_those_who_stay() {
-    let fixed = || RateLimiter::builder(Quota::per_second(5)).fixed_window().clock(TokioClock::new());
-    let sliding = || RateLimiter::builder(Quota::per_second(5)).sliding_window().clock(TokioClock::new());
+    let fixed =
+        || RateLimiter::builder(Quota::per_second(5)).fixed_window().clock(TokioClock::new());
+    let sliding =
+        || RateLimiter::builder(Quota::per_second(5)).sliding_window().clock(TokioClock::new());
     let keyed = || KeyedLimiter::<str>::builder(Quota::per_second(5), 9).clock(TokioClock::new());
     let kinds: [(&str, Rc<dyn Wait>); 4] = [
         ("fixed", Rc::new(fixed().build().unwrap())),

@@ -66,34 +66,72 @@ fn requests() -> Vec<(i64, &'static str)> {
     requests
 }
 
-/// Denials of each address by exact arithmetic on whole seconds: `count` in `period` seconds.
+/// What is known of a client: when last seen, and what there was. Tokens times the period, or of windows the number of the last,
+/// what the one before it and it admitted, whether that goes at the rate, and whether the limit was reached.
+#[derive(Clone, Copy, Default)]
+struct State {
+    seen: i64,
+    tokens: i64,
+    counts: [i64; 2],
+    paced: bool,
+    reached: bool,
+}
+
+impl State {
+    /// A window further on.
+    fn next(self, count: i64, period: i64) -> Self {
+        let full = (self.reached || self.counts[1] >= (count - 1) * period)
+            && self.counts[0] <= count * period;
+        let left = if self.paced { self.counts[0] - count * period } else { 0 } + self.counts[1];
+        let paced = (self.paced || full) && left > 0;
+        Self { counts: [left.max(0), 0], paced, reached: false, ..self }
+    }
+
+    /// The level after a part of the window.
+    fn level(&self, passed: i64, count: i64, period: i64) -> i64 {
+        let [previous, current] = self.counts;
+        let goes = if self.paced { count * passed } else { previous * passed / period };
+        (previous - goes).max(0) + current
+    }
+}
+
+/// Denials of each address by exact arithmetic on whole seconds: `count` in `period` seconds. Counts are times the period.
 fn denials(algorithm: &str, count: i64, period: i64, burst: i64) -> HashMap<&'static str, u64> {
-    /// When last seen, and what there was: tokens times the period, or two windows' counts.
-    #[derive(Clone, Copy)]
-    struct State(i64, i64, i64);
     let mut states: HashMap<&str, State> = HashMap::new();
     let mut denied = HashMap::new();
     for (at, who) in requests() {
         let admitted = match algorithm {
             "token" | "leaky" => {
-                let state = states.entry(who).or_insert(State(at, burst * period, 0));
-                let tokens = (state.1 + (at - state.0) * count).min(burst * period);
+                let new = State { seen: at, tokens: burst * period, ..State::default() };
+                let state = states.entry(who).or_insert(new);
+                let tokens = (state.tokens + (at - state.seen) * count).min(burst * period);
                 let admitted = tokens >= period;
-                *state = State(at, if admitted { tokens - period } else { tokens }, 0);
+                let tokens = if admitted { tokens - period } else { tokens };
+                *state = State { seen: at, tokens, ..*state };
                 admitted
             }
             _ => {
-                let window = at / period;
-                let state = states.entry(who).or_insert(State(window, 0, 0));
-                *state = match window - state.0 {
-                    0 => *state,
-                    1 => State(window, state.2, 0),
-                    _ => State(window, 0, 0),
-                };
-                let before = if algorithm == "sliding" { state.1 } else { 0 };
-                let left = period - at % period;
-                let admitted = before * left + (state.2 + 1) * period <= count * period;
-                state.2 += i64::from(admitted);
+                let (window, passed) = (at / period, at % period);
+                let new = State { seen: window, ..State::default() };
+                let state = states.entry(who).or_insert(new);
+                match window - state.seen {
+                    0 => {}
+                    1 if algorithm == "sliding" => *state = state.next(count, period),
+                    _ => *state = State::default(),
+                }
+                state.seen = window;
+                let level = state.level(passed, count, period);
+                let admitted = level + period <= count * period;
+                if admitted && algorithm == "sliding" && level == 0 {
+                    // It begins anew, but a single one is its moment.
+                    let counts = if count == 1 { [passed + period, 0] } else { [0, period] };
+                    *state = State { seen: window, counts, paced: count == 1, ..*state };
+                    state.reached = false;
+                } else if admitted {
+                    state.counts[usize::from(!state.paced)] += period;
+                }
+                let reached = state.level(passed, count, period) > (count - 1) * period;
+                state.reached |= admitted && reached;
                 admitted
             }
         };

@@ -54,7 +54,8 @@ pub enum Algorithm {
     /// Counts requests in windows of one period, aligned to the limiter's start.
     FixedWindow,
     /// Counts the current window, and the previous one by the share of it that the last period
-    /// still covers.
+    /// still covers. What a window admitted in which the limit was reached slides out at the rate, so
+    /// that a client which asks all the time is admitted the count in each period.
     SlidingWindow,
 }
 

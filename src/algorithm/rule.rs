@@ -101,13 +101,14 @@ impl Rule {
 
     /// What is to be remembered of a place in the line, `before` being the state that it was made of: of a bucket the
     /// state that it made, which keeps its meaning when the quota changes, or, if it warms up, what it was before;
-    /// of a window the moment that it is due.
+    /// of a window the moment that it is due. A sliding one marks it if the place is why the limit is noted as reached.
     #[inline]
     pub(crate) fn place(&self, before: u64, state: u64, now: u64, wait: u64) -> u64 {
         match self {
             Self::Bucket(_) => state,
             Self::WarmUp(_) => before,
-            Self::Fixed(_) | Self::Sliding(_) => now + wait,
+            Self::Fixed(_) => now + wait,
+            Self::Sliding(rule) => rule.place(before, state, now + wait),
         }
     }
 
@@ -127,7 +128,8 @@ impl Rule {
         match self {
             Self::Bucket(rule) => rule.until_place(place, now),
             Self::WarmUp(rule) => rule.until(place, now),
-            _ => place.saturating_sub(now),
+            Self::Sliding(rule) => rule.due(place).saturating_sub(now),
+            Self::Fixed(_) => place.saturating_sub(now),
         }
     }
 

@@ -1,19 +1,62 @@
-//! Sliding windows by two counters: the current window in full, the previous one by the share of it
-//! that the last period still covers.
+//! Sliding windows by two counters: the current window in full, and of the previous one what the
+//! last period still covers.
 //!
 //! ```text
-//!     | window index (30 years of them) | admitted in the previous | admitted in this one |
+//!     level = previous * (1 - x) + current              evenly spread
+//!     x: the part of the window that has passed
 //!
-//!     weight = previous * (window - elapsed) / window + current
-//!     take n, same window:     index, p, c  ->  index, p, c + n          if weight + n <= count
+//!     take n, same window:     index, p, c  ->  index, p, c + n          if level + n <= count
 //!     take n, next window:     index, p, c  ->  index + 1, c, n          with c for the previous
 //!     take n, later window:    index, p, c  ->  now's index, 0, n
 //! ```
 //!
-//! The share is compared exactly, by a 128-bit product, never rounded. It is an estimate of a true
-//! sliding log, as if the previous window's requests had been spread evenly, and admits at most
-//! `count + rate * W` in any window of length W, as a bucket does. The formula is the one of
-//! "How we built rate limiting capable of scaling to millions of domains" (Cloudflare, 2017).
+//! **Why that is not all.** After a full window the first of N comes at 1/N of the next, the second
+//! at 2/N, and the last at N/N: where the window after it begins, which counts it. The window has
+//! one less, and so slides out more slowly than the rate. That remains so for ever; of 1 per 10 s,
+//! every second one is denied. But of a window in which the limit was *reached* more is known than a count: it
+//! admitted at the rate from then on, and so what it admitted slides out at the rate:
+//!
+//! ```text
+//!     level = max(previous - count * x, 0) + current    paced: the limit was reached in the
+//!                                                       previous window, or it was paced itself
+//! ```
+//!
+//! A paced window with a full previous one is a leaky bucket: its level is
+//! `current + count * (1 - x)`, and goes on so where the next window begins. So the state keeps when
+//! the bucket is empty, and nothing is lost between windows:
+//!
+//! ```text
+//!     empty at index + 1 + c / count
+//!
+//!     take n:                  index, count, c  ->  index, count, c + n
+//!     or, a window later:                       ->  index + 1, count, c + n - count
+//! ```
+//!
+//! Once it is empty it begins anew, as a bucket does that was full and forgotten. A count of 1
+//! needs no estimate: it is always paced, and its state is the moment when it is empty.
+//!
+//! **The law**: in any window of length W at most `count + rate * W` are admitted, as by a bucket.
+//! Proof: the level rises by what is admitted, and is then at most the count. It falls by the rate
+//! at most: evenly by `previous` a window, paced by the count. Where a window begins it does not
+//! rise or fall, since both then say what `current` was. So from just before the first admission,
+//! when it is not below 0, to the last, at most `count + rate * W` were added. (A debt, over the
+//! count, may fall faster; what was *admitted* of it does not.) The bound is met: the count at the
+//! end of a window, then the rate.
+//!
+//! **Nothing is lost**: asked at least N times a period, it admits N. The first window in which the
+//! limit is reached is followed by paced ones, whose level falls by N a window for as long as it is
+//! not empty.
+//!
+//! The level is compared exactly, by 128-bit products. Time is in units of `2^-fraction` of a
+//! window, less than half a nanosecond each. The unit that has begun counts as passed, so that an
+//! instant between two units is not late. A moment is rounded down to what there are bits for, of a
+//! direct limiter to two units, of a keyed one to 75 ns: what comes exactly a period later is
+//! admitted.
+//!
+//! The even estimate is the one of "How we built rate limiting capable of scaling to millions of
+//! domains" (Cloudflare, 2017).
+
+mod packing;
 
 use super::GivenUp;
 use super::fixed_window::layout;
@@ -28,15 +71,28 @@ pub(crate) struct SlidingWindow {
     count_bits: u8,
 }
 
-/// A state as it counts at some time.
+/// A state as it counts at some time. Weights are tokens times the units of a window.
 #[derive(Clone, Copy)]
 struct At {
     index: u64,
-    previous: u64,
-    current: u64,
-    /// Units of the window still to come.
-    left: u64,
+    kept: Kept,
+    /// Units of the window that have passed, the one begun included; negative before the window
+    /// begins.
+    passed: i128,
 }
+
+#[derive(Clone, Copy)]
+enum Kept {
+    /// Two counts, and whether the limit was reached in the current window.
+    Even { previous: u64, current: u64, reached: bool },
+    /// It is empty when so much has flowed since the window began.
+    Paced { sum: i128 },
+}
+
+use Kept::{Even, Paced};
+
+/// The mark of a place. No time of a window has this bit.
+const NOTED: u64 = 1 << 63;
 
 impl SlidingWindow {
     /// The fraction bits of its time, and the bits of each count, in a state of `bits`.
@@ -53,69 +109,143 @@ impl SlidingWindow {
         self.limit
     }
 
-    fn count_max(&self) -> u64 {
-        (1 << self.count_bits) - 1
-    }
-
-    fn window(&self) -> u64 {
+    fn window(&self) -> i128 {
         1 << self.fraction
     }
 
     #[inline(always)]
+    fn weight(&self, tokens: u64) -> i128 {
+        i128::from(tokens) << self.fraction
+    }
+
+    /// Whole tokens of a weight, rounded up.
+    fn whole(&self, weight: i128) -> u64 {
+        let whole = (weight + self.window() - 1) >> self.fraction;
+        u64::try_from(whole).unwrap_or(0)
+    }
+
+    #[inline(always)]
     fn at(&self, state: u64, now: u64) -> At {
-        let index = state >> (2 * self.count_bits);
-        let previous = (state >> self.count_bits) & self.count_max();
-        let current = state & self.count_max();
+        let (index, kept) = self.unpack(state);
         let today = now >> self.fraction;
-        let left = self.window() - (now & (self.window() - 1));
-        match today.checked_sub(index) {
-            Some(0) => At { index, previous, current, left },
-            Some(1) => At { index: today, previous: current, current: 0, left },
-            Some(_) => At { index: today, previous: 0, current: 0, left },
-            // What is before the state's window is booked by those who wait.
-            None => At { index, previous, current, left: self.window() },
+        let (index, kept) = match today.checked_sub(index) {
+            Some(0) => (index, kept),
+            Some(1) => (today, self.next(kept)),
+            Some(_) => (today, Even { previous: 0, current: 0, reached: false }),
+            // The windows before the state's are booked by those who wait.
+            None => (index, kept),
+        };
+        let start = index.wrapping_shl(self.fraction.into());
+        At { index, kept, passed: i128::from(now) + 1 - i128::from(start) }
+    }
+
+    /// What a window leaves to the next one.
+    #[inline(always)]
+    fn next(&self, kept: Kept) -> Kept {
+        let limit = self.weight(self.limit);
+        let (left, paced) = match kept {
+            Paced { sum } => (sum - limit, true),
+            Even { previous, current, reached } => {
+                let full = reached || current + 1 >= self.limit;
+                // Of the whole limit both say the same.
+                let paced = full && previous <= self.limit || current == self.limit;
+                (self.weight(current), paced)
+            }
+        };
+        // A debt of more than the limit is gone with the window that follows it, whatever the rate.
+        if paced && 0 < left && left <= limit {
+            return Paced { sum: left };
+        }
+        Even { previous: self.whole(left), current: 0, reached: false }
+    }
+
+    /// The level, times the window.
+    #[inline(always)]
+    fn level(&self, at: At) -> i128 {
+        match at.kept {
+            Even { previous, current, .. } => {
+                let left = self.window() - at.passed.clamp(0, self.window());
+                i128::from(previous) * left + self.weight(current)
+            }
+            Paced { sum } => (sum - i128::from(self.limit) * at.passed).max(0),
         }
     }
 
+    /// `count - n - level`, times the window.
     #[inline(always)]
-    fn pack(&self, at: At) -> u64 {
-        at.index << (2 * self.count_bits) | at.previous << self.count_bits | at.current
-    }
-
-    /// `weight + n <= count`, both sides times the window.
-    #[inline(always)]
-    fn fits(&self, at: At, n: u64) -> bool {
-        let Some(room) = self.limit.checked_sub(at.current.saturating_add(n)) else { return false };
-        u128::from(at.previous) * u128::from(at.left) <= u128::from(room) << self.fraction
+    fn room(&self, at: At, n: u64) -> i128 {
+        let room = i128::from(self.limit) - i128::from(n);
+        (room << self.fraction) - self.level(at)
     }
 
     #[inline(always)]
     pub(super) fn take(&self, state: u64, now: u64, n: u64) -> Option<u64> {
         let at = self.at(state, now);
-        let fits = self.fits(at, n) && at.index << self.fraction <= now;
-        fits.then(|| self.pack(At { current: at.current + n, ..at }))
+        let fits = self.room(at, n) >= 0 && at.passed > 0;
+        fits.then(|| self.put(at, n, true))
+    }
+
+    /// The state with `n` more. Only what is admitted as it comes notes that the limit is reached.
+    #[inline(always)]
+    fn put(&self, at: At, n: u64, admitted: bool) -> u64 {
+        let n = n.min(self.most());
+        let kept = match at.kept {
+            Paced { sum } if self.level(at) > 0 => Paced { sum: sum + self.weight(n) },
+            Even { previous, current, reached } if previous + current > 0 => {
+                let reached = reached || admitted && self.room(at, n.saturating_add(1)) < 0;
+                Even { previous, current: current + n, reached }
+            }
+            // It begins when its unit does.
+            _ if self.limit == 1 => Paced { sum: (at.passed - 1).max(0) + self.weight(n) },
+            _ => {
+                let reached = admitted && n >= self.limit;
+                Even { previous: 0, current: n, reached }
+            }
+        };
+        self.pack(at.index, kept)
     }
 
     pub(super) fn balance(&self, state: u64, now: u64) -> i64 {
         let at = self.at(state, now);
-        let sliding = (u128::from(at.previous) * u128::from(at.left)).div_ceil(1 << self.fraction);
-        let there = self.limit as i64 - at.current as i64 - sliding as i64;
-        if at.index << self.fraction <= now { there } else { there.min(0) }
+        let there = (self.room(at, 0) >> self.fraction) as i64;
+        if at.passed > 0 { there } else { there.min(0) }
     }
 
     pub(super) fn charge(&self, state: u64, now: u64, n: u64) -> u64 {
-        let at = self.at(state, now);
-        let current = at.current.saturating_add(n).min(self.count_max());
-        self.pack(At { current, ..at })
+        if n == 0 { state } else { self.put(self.at(state, now), n, false) }
     }
 
     /// Gives back what this window took, then what the previous one did.
     pub(super) fn refund(&self, state: u64, now: u64, n: u64) -> Option<u64> {
         let at = self.at(state, now);
-        let here = n.min(at.current);
-        let there = (n - here).min(at.previous);
-        let (current, previous) = (at.current - here, at.previous - there);
-        (here + there > 0).then(|| self.pack(At { current, previous, ..at }))
+        let kept = match at.kept {
+            Even { previous, current, reached } => {
+                let here = n.min(current);
+                let there = (n - here).min(previous);
+                if here + there == 0 {
+                    return None;
+                }
+                let (current, previous) = (current - here, previous - there);
+                Even { previous, current, reached: reached && previous + current > 0 }
+            }
+            Paced { .. } if self.level(at) == 0 => return None,
+            Paced { sum } => match self.lessened(at.index, sum, self.weight(n)) {
+                kept if self.level(At { kept, ..at }) > 0 => kept,
+                _ => Even { previous: 0, current: 0, reached: false },
+            },
+        };
+        Some(self.pack(at.index, kept))
+    }
+
+    /// A paced state with so much less.
+    fn lessened(&self, index: u64, sum: i128, back: i128) -> Kept {
+        let less = sum - back.min(sum);
+        if index > 0 || less >= self.weight(self.limit) {
+            return Paced { sum: less };
+        }
+        // There is no window before, in which it would be empty.
+        let previous = if self.limit == 1 { 0 } else { self.whole(less) };
+        Even { previous, current: 0, reached: false }
     }
 
     pub(super) fn fresh(&self, now: u64) -> u64 {
@@ -128,63 +258,130 @@ impl SlidingWindow {
 
     pub(super) fn until_full(&self, state: u64, now: u64) -> u64 {
         let at = self.at(state, now);
-        let end = (at.index + 1) << self.fraction;
-        match (at.previous, at.current) {
-            (0, 0) => (at.index << self.fraction).saturating_sub(now),
-            (_, 0) => end.saturating_sub(now),
-            _ => end.saturating_sub(now).saturating_add(self.window()),
-        }
+        let windows = |n: u64| self.when(at.index, i128::from(n) * self.window() + 1);
+        let full = match at.kept {
+            Even { previous: 0, current: 0, .. } => windows(0),
+            Even { current: 0, .. } => windows(1),
+            Even { .. } => match self.next(at.kept) {
+                Paced { sum } => self.when(at.index + 1, self.flows(sum)),
+                Even { .. } => windows(2),
+            },
+            Paced { sum } if self.is_debt(sum) => windows(2),
+            Paced { sum } if sum < self.weight(self.limit) => self.when(at.index, self.flows(sum)),
+            // A state of this window is no full one of it, though it is by a unit.
+            Paced { sum } => self.when(at.index, self.flows(sum)).max(windows(1)),
+        };
+        full.saturating_sub(now)
     }
 
     /// Within this window the previous one slides out; in the next, this one does.
     pub(super) fn until(&self, state: u64, now: u64, n: u64) -> u64 {
         let at = self.at(state, now);
-        if self.fits(at, n) {
-            return (at.index << self.fraction).saturating_sub(now);
-        }
-        // Of a corrupt file's index it may be anywhere.
-        let rest = ((at.index + 1) << self.fraction).saturating_sub(now);
-        if let Some(room) = self.limit.checked_sub(at.current.saturating_add(n)) {
-            // The most that may be left of the window: previous * left <= room * window.
-            return rest.saturating_sub(self.most_left(room, at.previous));
-        }
-        // In the next window all that was admitted in this one is the previous.
-        let room = self.limit - n;
-        if at.current <= room {
-            return rest;
-        }
-        (rest + self.window()).saturating_sub(self.most_left(room, at.current))
+        let room = self.weight(self.limit.saturating_sub(n));
+        let now_room = self.room(at, n);
+        // Units of a window that may be left of it: weighed * left <= room.
+        let most_left = |room: i128, weighed: u64| {
+            room.checked_div(weighed.into()).map_or(self.window(), |left| left.min(self.window()))
+        };
+        let (index, passed) = match at.kept {
+            Even { .. } if now_room >= 0 => (at.index, 0),
+            Even { previous, current, .. } if self.weight(current) <= room => {
+                let room = room - self.weight(current);
+                (at.index, self.window() - most_left(room, previous))
+            }
+            Paced { sum } if !self.is_debt(sum) => (at.index, self.flows(sum - room)),
+            _ => match self.next(at.kept) {
+                Paced { sum } => (at.index + 1, self.flows(sum - room)),
+                Even { previous, .. } => (at.index + 1, self.window() - most_left(room, previous)),
+            },
+        };
+        self.when(index, passed).saturating_sub(now)
     }
 
-    /// The state with a place for `n`, at most the limit, in the first window that has room, and the wait for it, if that is at
-    /// most `longest`.
+    /// When so many units of a window have passed, the one that has begun included.
+    fn when(&self, index: u64, passed: i128) -> u64 {
+        let units = u64::try_from((passed - 1).max(0)).unwrap_or(u64::MAX);
+        // Of a corrupt file's index it may be anywhere.
+        index.wrapping_shl(self.fraction.into()).saturating_add(units)
+    }
+
+    /// Units in which a weight flows at the rate.
+    fn flows(&self, weight: i128) -> i128 {
+        let limit = i128::from(self.limit);
+        (weight.max(0) + limit - 1) / limit
+    }
+
+    /// Whether more is left to the next window than it lets flow.
+    fn is_debt(&self, sum: i128) -> bool {
+        sum > 2 * self.weight(self.limit)
+    }
+
+    /// The state with a place for `n`, at most the limit, in the first window that has room, and
+    /// the wait for it, if that is at most `longest`.
     pub(super) fn reserve(&self, state: u64, now: u64, n: u64, longest: u64) -> Option<(u64, u64)> {
         let wait = self.until(state, now, n);
-        (wait <= longest).then(|| (self.charge(state, now + wait, n), wait))
+        (wait <= longest).then(|| (self.put(self.at(state, now + wait), n, wait == 0), wait))
     }
 
-    /// See [`Rule::give_up`](super::Rule::give_up). A place is the moment that it is due: what was booked in
-    /// its window is free again, if that is the state's or the one before.
+    /// A place that is due at a time, marked if it is why the limit is noted as reached: then it
+    /// leaves no trace if it is given up.
+    pub(super) fn place(&self, before: u64, state: u64, due: u64) -> u64 {
+        let reached = |state| matches!(self.unpack(state).1, Even { reached: true, .. });
+        // A window that was begun with it had noted nothing.
+        let began = before >> (2 * self.count_bits) != state >> (2 * self.count_bits);
+        if reached(state) && (began || !reached(before)) { due | NOTED } else { due }
+    }
+
+    pub(super) fn due(&self, place: u64) -> u64 {
+        place & !NOTED
+    }
+
+    /// See [`Rule::give_up`](super::Rule::give_up). A place is the moment that it is due: what was
+    /// booked in its window is free again, if that is the state's or the one before.
+    ///
+    /// A paced state does not say what was booked where. All that is given up comes back if nobody
+    /// waits behind it, and then no more than would still be missing if nobody had come since.
     pub(super) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
         let at = self.at(state, now);
-        let after = at.index.checked_sub(given.place >> self.fraction)?;
-        let (tokens, back) = match after {
+        let (previous, current, reached) = match at.kept {
+            // The paced state that it made has been empty since.
+            Even { .. } if matches!(self.unpack(given.made).1, Paced { .. }) => return None,
+            Even { previous, current, reached } => (previous, current, reached),
+            Paced { sum } => {
+                // What it made, had it gone at the rate since it was due.
+                let due = self.due(given.place).min(now);
+                let flowed = i128::from(self.limit) * i128::from(now - due);
+                let made = (self.level(self.at(given.made, due)) - flowed).max(0);
+                let level = self.level(at);
+                if level > made && level > self.weight(self.limit) {
+                    return None;
+                }
+                // As of when the unit began, so that what was taken in it comes back whole.
+                let most = level.min(made) + i128::from(self.limit);
+                let tokens = given.n.min(u64::try_from(most >> self.fraction).unwrap_or(u64::MAX));
+                let back = match self.weight(given.n) {
+                    all if all <= most || level <= made => all,
+                    _ if self.limit == 1 => most,
+                    _ => self.weight(tokens),
+                };
+                let back = self.lessened(at.index, sum, back);
+                let some = level > 0 && given.n > 0;
+                return some.then(|| (self.pack(at.index, back), tokens));
+            }
+        };
+        let after = at.index.checked_sub(self.due(given.place) >> self.fraction)?;
+        let (tokens, previous, current) = match after {
             0 => {
-                let tokens = given.n.min(at.current);
-                (tokens, At { current: at.current - tokens, ..at })
+                let tokens = given.n.min(current);
+                (tokens, previous, current - tokens)
             }
             1 => {
-                let tokens = given.n.min(at.previous);
-                (tokens, At { previous: at.previous - tokens, ..at })
+                let tokens = given.n.min(previous);
+                (tokens, previous - tokens, current)
             }
             _ => return None,
         };
-        (tokens > 0).then(|| (self.pack(back), tokens))
-    }
-
-    /// The largest part of a window with `weighed * part <= room * window`.
-    fn most_left(&self, room: u64, weighed: u64) -> u64 {
-        let most = (u128::from(room) << self.fraction) / u128::from(weighed.max(1));
-        u64::try_from(most).unwrap_or(u64::MAX).min(self.window())
+        let back = Even { previous, current, reached: reached && given.place & NOTED == 0 };
+        (tokens > 0).then(|| (self.pack(at.index, back), tokens))
     }
 }

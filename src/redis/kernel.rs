@@ -96,8 +96,8 @@ impl Kernel {
             (Self::Bucket(units), &[us, part, ..]) => {
                 Some(State::Bucket(units.in_parts(Flow { us, part })))
             }
-            (Self::Window(window), &[left, previous, current, ..]) => {
-                Some(State::Window(window.counts((left, previous, current))))
+            (Self::Window(window), &[left, previous, current, mark, ..]) => {
+                Some(State::Window(window.counts((left, previous, current, mark))))
             }
             _ => None,
         }

@@ -6,20 +6,21 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod model;
+
+use self::model::Model;
 use super::link::Lua;
 use super::tests::server::Server;
 use super::tests::{Random, START, any_ask, timed};
 use super::units::Ask;
-use super::window::{self, Counts, MOST_COUNTED, Window};
+use super::window::{self, Counts, Known, MOST_COUNTED, Window};
 use crate::error::QuotaError;
 use crate::quota::Quota;
 use ::redis::{Connection, FromRedisValue, Pipeline, RedisResult};
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
-use num_rational::Ratio;
 
 pub(super) const SECOND: u64 = 1_000_000;
 pub(super) const DAY: u64 = 86_400 * SECOND;
@@ -98,120 +99,6 @@ impl Timed {
     }
 }
 
-/// What was admitted in which window, and the weight of it by the definition.
-struct Model {
-    limit: u64,
-    period: u64,
-    sliding: bool,
-    admitted: BTreeMap<i64, u64>,
-    /// The window that was last written.
-    written: i64,
-}
-
-impl Model {
-    fn new(limit: u64, period: u64, sliding: bool) -> Self {
-        Self { limit, period, sliding, admitted: BTreeMap::new(), written: 0 }
-    }
-
-    fn index(&self, at: u64) -> i64 {
-        (at / self.period) as i64
-    }
-
-    fn admitted(&self, index: i64) -> u64 {
-        self.admitted.get(&index).copied().unwrap_or(0)
-    }
-
-    fn before(&self, index: i64) -> u64 {
-        if self.sliding { self.admitted(index - 1) } else { 0 }
-    }
-
-    /// Windows begin by the clock. What is counted in one that has not yet begun counts in now's.
-    fn flow(&mut self, now: u64) -> Counts {
-        let index = self.index(now);
-        if self.written > index {
-            self.put(index, self.before(self.written), self.admitted(self.written));
-        }
-        let left = self.period - now % self.period;
-        Counts { left, previous: self.before(index), current: self.admitted(index) }
-    }
-
-    fn put(&mut self, index: i64, previous: u64, current: u64) {
-        self.admitted = BTreeMap::from([(index - 1, previous), (index, current)]);
-        self.admitted.retain(|_, admitted| *admitted > 0);
-        self.written = index;
-    }
-
-    /// Of what has been admitted so far, at some time from now on.
-    fn weight(&self, at: u64) -> Ratio<i128> {
-        let index = self.index(at);
-        let elapsed = Ratio::new(i128::from(at % self.period), self.period.into());
-        let covered = Ratio::from(1) - elapsed;
-        covered * i128::from(self.before(index)) + i128::from(self.admitted(index))
-    }
-
-    fn room(&self, at: u64) -> Ratio<i128> {
-        -self.weight(at) + i128::from(self.limit)
-    }
-
-    /// Decides, and holds that against what is decided in Rust.
-    fn settle(&mut self, window: &Window, ask: Ask, now: u64) -> Counts {
-        let counts = self.flow(now);
-        let room = self.room(now);
-        let (granted, then) = window.settle(counts, ask);
-        let about = || format!("{window:?} {ask:?} at {now} of {counts:?}, {granted:?} {then:?}");
-        assert_eq!(i128::from(window.balance(counts)), room.floor().to_integer(), "{}", about());
-        let Counts { previous, current, .. } = counts;
-        let (should, previous, current) = match ask {
-            Ask::Take(0) | Ask::UpTo(0) | Ask::Look(0) => (Some(0), previous, current),
-            Ask::Take(n) | Ask::Look(n) => {
-                let fits = Ratio::from(i128::from(n)) <= room;
-                (fits.then_some(n), previous, current + if fits { n } else { 0 })
-            }
-            Ask::UpTo(n) => {
-                let granted = room.floor().to_integer().clamp(0, n.into()) as u64;
-                ((granted > 0).then_some(granted), previous, current + granted)
-            }
-            Ask::Charge(n) => (Some(n), previous, current.saturating_add(n).min(MOST_COUNTED)),
-            Ask::Refund(n) => {
-                let rest = n.saturating_sub(current);
-                (Some(n), previous.saturating_sub(rest), current.saturating_sub(n))
-            }
-        };
-        assert_eq!(
-            (granted, then),
-            (should, Counts { previous, current, ..counts }),
-            "{}",
-            about()
-        );
-        if !matches!(ask, Ask::Look(_)) && then != counts {
-            self.put(self.index(now), previous, current);
-        }
-        counts
-    }
-
-    /// Every wait is enough, and a microsecond less is not.
-    fn hold_waits(&mut self, window: &Window, n: u64, now: u64) -> u64 {
-        let counts = self.flow(now);
-        let wait = window.until(counts, n).unwrap();
-        for (wait, n) in [(wait, n), (window.until_full(counts), self.limit)] {
-            let about = || format!("{window:?}: {n} at {now} of {counts:?} after {wait}");
-            let is_left = |at| self.room(at) >= Ratio::from(i128::from(n));
-            assert!(is_left(now + wait), "{}", about());
-            assert!(wait == 0 || !is_left(now + wait - 1), "{}", about());
-        }
-        wait
-    }
-
-    fn text(&self) -> Option<String> {
-        let (written, current) = (self.written, self.admitted(self.written));
-        let text = || match self.sliding {
-            true => format!("{written}:{current}:{}", self.before(written)),
-            false => format!("{written}:{current}"),
-        };
-        (!self.admitted.is_empty()).then(text)
-    }
-}
-
 /// When it is asked next: at once, a little later, where a window begins or just before, when it was told to come, windows
 /// later; or by a clock that has been set back.
 fn any_time(random: &mut Random, now: u64, period: u64, wait: u64) -> u64 {
@@ -254,11 +141,12 @@ fn window_scripts_decide_as_the_kernel_and_the_rational_model() {
                     let counts = model.settle(&window, ask, now);
                     let n = random.below(limit) + 1;
                     wait = model.hold_waits(&window, n, now);
-                    expected.push(((counts.left, counts.previous, counts.current), ask, now));
+                    let Counts { left, previous, current, known } = counts;
+                    expected.push(((left, previous, current, known.mark()), ask, now));
                 }
                 kept.push((name, model.text()));
             }
-            let answers: Vec<(u64, u64, u64)> = scripts.run(&pipeline);
+            let answers: Vec<(u64, u64, u64, u64)> = scripts.run(&pipeline);
             assert_eq!(answers.len(), expected.len());
             for (answer, (expected, ask, now)) in answers.into_iter().zip(expected) {
                 assert_eq!(answer, expected, "{window:?} {ask:?} at {now}");
@@ -331,20 +219,25 @@ fn extremes_are_settled_without_overflow() {
             let window = Window::of(limit, period, sliding).unwrap();
             for left in extremes {
                 for counted in extremes {
-                    let counts = window.counts((left, counted, counted));
-                    assert!((1..=period).contains(&counts.left));
-                    assert_eq!(counts.previous > 0, sliding && counted > 0);
-                    for n in extremes {
-                        for ask in [Ask::Take(n), Ask::UpTo(n), Ask::Charge(n), Ask::Refund(n)] {
-                            let (granted, then) = window.settle(counts, ask);
-                            assert!(then.current <= MOST_COUNTED && granted.unwrap_or(0) <= n);
-                            let (_, numbers) = window.call(ask);
-                            assert!(numbers.iter().all(|number| *number <= 1 << 53));
+                    for mark in [0, 1, 2, period, period + 1, u64::MAX] {
+                        let counts = window.counts((left, counted, counted, mark));
+                        assert!((1..=period).contains(&counts.left));
+                        assert_eq!(counts.previous > 0, sliding && counted > 0);
+                        for n in extremes {
+                            for ask in [Ask::Take(n), Ask::UpTo(n), Ask::Charge(n), Ask::Refund(n)]
+                            {
+                                let (granted, then) = window.settle(counts, ask);
+                                assert!(then.current <= MOST_COUNTED && granted.unwrap_or(0) <= n);
+                                let (_, numbers) = window.call(ask);
+                                assert!(numbers.iter().all(|number| *number <= 1 << 53));
+                            }
+                            assert_eq!(window.until(counts, n).is_none(), n > limit);
                         }
-                        assert_eq!(window.until(counts, n).is_none(), n > limit);
+                        assert!(window.until_full(counts) <= 2 * period);
+                        if counts.known == Known::Count {
+                            assert_eq!(window.balance(counts) == limit as i64, counted == 0);
+                        }
                     }
-                    assert!(window.until_full(counts) <= 2 * period);
-                    assert_eq!(window.balance(counts) == limit as i64, counted == 0);
                 }
             }
         }

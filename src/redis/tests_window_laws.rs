@@ -111,7 +111,7 @@ fn after_the_clock_was_set_back_nobody_waits_longer_than_he_is_told() {
                 let (granted, counts) = scripts.ask(&key, &window, ask, back);
                 assert_eq!((granted, counts.current), (None, limit), "{key}");
                 let wait = window.until(counts, limit).unwrap();
-                assert_eq!(wait, if sliding { counts.left + period } else { counts.left });
+                assert_eq!(wait, if sliding { counts.left + period } else { counts.left }, "{key}");
                 let early = scripts.ask(&key, &window, Ask::Take(limit), back + wait - 1);
                 let then = scripts.ask(&key, &window, Ask::Take(limit), back + wait);
                 assert!(early.0.is_none() && then.0.is_some(), "{key}");
@@ -199,10 +199,12 @@ fn a_key_that_holds_something_else_is_told_and_left_alone() {
     let mut client = server.client();
     let fixed = Window::of(10, DAY, false).unwrap();
     let sliding = Window::of(10, DAY, true).unwrap();
-    let neither = ["", "a", "5", "5:", ":5", "-5:1", "1:2:3:4", "1e3:1:1", "1:4503599627370497"];
+    let neither = ["", "a", "5", "5:", ":5", "-5:1", "1:2:3:4:5", "1e3:1:1", "1:4503599627370497"];
     let mut shapes: Vec<_> = [fixed, sliding].map(|window| (window, neither.to_vec())).to_vec();
     shapes.push((fixed, vec!["1:2:3"]));
-    shapes.push((sliding, vec!["1:2", "1:2:4503599627370497", "1:4503599627370497:2"]));
+    let beyond = ["1:2", "1:2:4503599627370497", "1:4503599627370497:2", "1:2:3:86400000002"];
+    shapes.push((fixed, vec!["1:2:3:4"]));
+    shapes.push((sliding, beyond.to_vec()));
     for (window, shapes) in shapes {
         let asks = [Ask::Take(1), Ask::UpTo(1), Ask::Charge(1), Ask::Refund(1), Ask::Look(1)];
         for ask in asks {

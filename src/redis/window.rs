@@ -1,24 +1,28 @@
 //! Fixed and sliding windows in Redis, and their decisions: integers in, integers out.
 //!
-//! Windows are aligned to 1970 by the server's clock, in whole microseconds. A sliding window is estimated by
-//! two counters: the current one in full, the previous one by the share of it that the last period still covers.
+//! Windows are aligned to 1970 by the server's clock, in whole microseconds. A sliding window is
+//! estimated by two counters, as in memory (`algorithm/sliding_window.rs` says why): the current
+//! one in full, and the previous one evenly, by the share of it that the last period still covers;
+//! or at the rate, if the limit was reached in it.
 //!
 //! ```text
-//!   index  = floor(now / period)                     left = (index + 1) * period - now     1 to the period
-//!   weight = previous * left / period + current      (fixed: current)
+//!   index = floor(now / period)              left = (index + 1) * period - now, 1 to the period
+//!   level = previous * left / period + current                                  fixed: current
+//!           max(previous + part - count * (period - left) / period, 0) + current      paced
 //!
-//!   take n:    current  ->  current + n            if weight + n <= count
-//!   up to n:   current  ->  current + granted      granted = min(n, floor(count - weight))
-//!   charge n:  current  ->  current + n            at most 2^52
-//!   refund n:  current  ->  current - n            then, sliding, previous less the rest; neither below 0
+//!   take n:    current  ->  current + n         if level + n <= count
+//!   up to n:   current  ->  current + granted   granted = min(n, floor(count - level))
+//!   charge n:  current  ->  current + n         at most 2^52
+//!   refund n:  current  ->  current - n         then, sliding, previous less the rest
 //! ```
 //!
-//! **Nothing is rounded**: the count and what is asked are whole, so that `weight + n <= count` just if its
-//! share, rounded up, fits too. The share is a quotient of up to 103 bits; the scripts divide it by digits.
+//! **Nothing is rounded**: the count and what is asked are whole, so that `level + n <= count` just
+//! if its share, rounded up, fits too. The share is a quotient of up to 103 bits; the scripts
+//! divide it by digits. A paced window's part is a whole number of the period's parts of a token.
 //!
-//! A server's clock that was set back makes no window wait for its return: counts of a later window are taken, and
-//! written, as those of now's. The law then holds before and after, so that each such step admits the count more at most.
-//! One that was set forward begins a fresh window at most.
+//! A server's clock that was set back makes no window wait for its return: counts of a later window
+//! are taken, and written, as those of now's. The law then holds before and after, so that each
+//! such step admits the count more at most. One that was set forward begins a fresh window at most.
 
 use super::link::{Lua, lua};
 use super::units::Ask;
@@ -33,8 +37,8 @@ pub(super) static CHARGE: Lua = lua!("window.lua", "window_charge.lua");
 pub(super) static REFUND: Lua = lua!("window.lua", "window_refund.lua");
 pub(super) static LOOK: Lua = lua!("window.lua", "window_look.lua");
 
-/// The longest period, in microseconds, and the highest limit. Two periods after the latest time there is still a
-/// number of the scripts, and in base 2 each step of their division is one.
+/// The longest period, in microseconds, and the highest limit. Two periods after the latest time
+/// there is still a number of the scripts, and in base 2 each step of their division is one.
 const MOST: u64 = 1 << 51;
 /// The most that a window counts: two of them add up to a number of the scripts.
 pub(super) const MOST_COUNTED: u64 = 1 << 52;
@@ -56,6 +60,33 @@ pub(super) struct Counts {
     pub(super) previous: u64,
     /// Admitted in this one.
     pub(super) current: u64,
+    /// What more is known of them.
+    pub(super) known: Known,
+}
+
+/// What is known of a window's admissions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Their counts.
+    #[default]
+    Count,
+    /// And that the limit was reached in this one.
+    Reached,
+    /// It is paced: what flows until all are gone, in tokens and these parts of one, `period` of
+    /// which are one.
+    Paced(u64),
+}
+
+#[cfg(test)]
+impl Known {
+    /// As the scripts write it.
+    pub(super) fn mark(self) -> u64 {
+        match self {
+            Self::Count => 0,
+            Self::Reached => 1,
+            Self::Paced(part) => 2 + part,
+        }
+    }
 }
 
 impl Window {
@@ -80,48 +111,117 @@ impl Window {
     }
 
     /// An answer, brought into the range that the scripts keep to, whoever gave it.
-    pub(super) fn counts(&self, (left, previous, current): (u64, u64, u64)) -> Counts {
+    pub(super) fn counts(&self, (left, previous, current, mark): (u64, u64, u64, u64)) -> Counts {
         let counted = |n: u64| n.min(MOST_COUNTED);
-        Counts {
-            left: left.clamp(1, self.period_us),
-            previous: if self.sliding { counted(previous) } else { 0 },
-            current: counted(current),
-        }
+        let (previous, known) = match (self.sliding, mark) {
+            (false, _) => (0, Known::Count),
+            (true, 0) => (counted(previous), Known::Count),
+            (true, 1) => (counted(previous), Known::Reached),
+            (true, _) => {
+                (previous.min(self.limit), Known::Paced((mark - 2).min(self.period_us - 1)))
+            }
+        };
+        Counts { left: left.clamp(1, self.period_us), previous, current: counted(current), known }
     }
 
     /// What is granted, and the counts then.
     pub(super) fn settle(&self, counts: Counts, ask: Ask) -> (Option<u64>, Counts) {
-        let Counts { previous, current, .. } = counts;
         let there = u64::try_from(self.balance(counts)).unwrap_or(0);
         let take = |n: u64| {
             if n > there {
                 return (None, counts);
             }
-            (Some(n), Counts { current: current + n, ..counts })
+            (Some(n), self.with(counts, n, true))
         };
         match ask {
             Ask::Take(n) | Ask::Look(n) => take(n),
             Ask::UpTo(n) => take(n.min(there).max(n.min(1))),
-            Ask::Charge(n) => {
-                let current = current.saturating_add(n).min(MOST_COUNTED);
-                (Some(n), Counts { current, ..counts })
+            Ask::Charge(asked) => {
+                let n = asked.min(MOST_COUNTED - counts.current);
+                (Some(asked), self.with(counts, n, false))
             }
-            Ask::Refund(n) => {
-                let here = n.min(current);
-                let before = (n - here).min(previous);
-                let after =
-                    Counts { previous: previous - before, current: current - here, ..counts };
-                (Some(n), after)
+            Ask::Refund(n) => (Some(n), self.without(counts, n)),
+        }
+    }
+
+    /// The counts with `n` more. A charge does not note that the limit is reached.
+    fn with(&self, counts: Counts, n: u64, admitted: bool) -> Counts {
+        let Counts { previous, current, known, .. } = counts;
+        if n == 0 {
+            return counts;
+        }
+        let (is_empty, paced) = match known {
+            Known::Paced(part) => {
+                let sum = self.parts(previous + current) + u128::from(part);
+                (sum <= self.flowed(counts), Some(sum))
+            }
+            _ => (previous + current == 0, None),
+        };
+        match paced {
+            Some(sum) if !is_empty => self.paced(counts, sum + self.parts(n)),
+            _ if is_empty && self.sliding && self.limit == 1 => {
+                self.paced(counts, self.flowed(counts) + self.parts(n))
+            }
+            _ => {
+                // A paced one that is empty begins anew.
+                let none = Counts { previous: 0, current: 0, known: Known::Count, ..counts };
+                let counts = if paced.is_some() { none } else { counts };
+                let is_reached = self.sliding && admitted && self.balance(counts) - (n as i64) < 1;
+                let known = if is_reached { Known::Reached } else { counts.known };
+                Counts { current: counts.current + n, known, ..counts }
             }
         }
     }
 
+    fn without(&self, counts: Counts, n: u64) -> Counts {
+        let Counts { previous, current, known, .. } = counts;
+        if let Known::Paced(part) = known {
+            let sum = self.parts(previous + current) + u128::from(part);
+            let after = sum.saturating_sub(self.parts(n));
+            if sum <= self.flowed(counts) {
+                return counts;
+            }
+            if after <= self.flowed(counts) {
+                return Counts { previous: 0, current: 0, known: Known::Count, ..counts };
+            }
+            return self.paced(counts, after);
+        }
+        let here = n.min(current);
+        let before = (n - here).min(previous);
+        let (previous, current) = (previous - before, current - here);
+        let known = if previous + current == 0 { Known::Count } else { known };
+        Counts { previous, current, known, ..counts }
+    }
+
+    /// In parts, of which a token has as many as the period has microseconds.
+    fn parts(&self, tokens: u64) -> u128 {
+        u128::from(tokens) * u128::from(self.period_us)
+    }
+
+    /// The parts that have flowed since the window began.
+    fn flowed(&self, counts: Counts) -> u128 {
+        u128::from(self.limit) * u128::from(self.period_us - counts.left)
+    }
+
+    fn paced(&self, counts: Counts, sum: u128) -> Counts {
+        let period = u128::from(self.period_us);
+        let (tokens, part) = ((sum / period) as u64, (sum % period) as u64);
+        let previous = tokens.min(self.limit);
+        Counts { previous, current: tokens - previous, known: Known::Paced(part), ..counts }
+    }
+
     /// What is left of the limit, rounded down; negative after a charge beyond it.
     pub(super) fn balance(&self, counts: Counts) -> i64 {
-        let share = u128::from(counts.previous) * u128::from(counts.left);
-        // At most the previous count. All three are under 2^53.
-        let share = share.div_ceil(self.period_us.into()) as i64;
-        self.limit as i64 - counts.current as i64 - share
+        let Counts { left, previous, current, known } = counts;
+        let previous = match known {
+            Known::Paced(part) => {
+                (self.parts(previous) + u128::from(part)).saturating_sub(self.flowed(counts))
+            }
+            _ => u128::from(previous) * u128::from(left),
+        };
+        // At most the previous count, or the limit. All three are under 2^53.
+        let previous = previous.div_ceil(self.period_us.into()) as i64;
+        self.limit as i64 - current as i64 - previous
     }
 
     /// Microseconds until `n` are left if nobody takes any, rounded up; `None` if they never are.
@@ -129,32 +229,50 @@ impl Window {
     /// Within this window the previous one slides out; in the next, this one does.
     pub(super) fn until(&self, counts: Counts, n: u64) -> Option<u64> {
         let room = self.limit.checked_sub(n)?;
-        let Counts { left, previous, current } = counts;
-        Some(match room.checked_sub(current) {
-            Some(room) => left.saturating_sub(self.most_left(room, previous)),
-            None if self.sliding => left + self.period_us - self.most_left(room, current),
-            None => left,
+        let Counts { left, previous, current, known } = counts;
+        let limit = u128::from(self.limit);
+        let flows = |parts: u128| parts.div_ceil(limit) as u64;
+        let next = left + self.period_us;
+        Some(match known {
+            Known::Paced(part) => {
+                let sum = self.parts(previous + current) + u128::from(part);
+                let all = sum.saturating_sub(self.parts(room));
+                if sum <= 2 * self.parts(self.limit) {
+                    return Some(flows(all.saturating_sub(self.flowed(counts))));
+                }
+                // A debt of more than the limit is gone with the window that follows it.
+                let debt = (sum - self.parts(self.limit)).div_ceil(self.period_us.into());
+                next - self.most_left(room, debt as u64)
+            }
+            _ if current <= room => left.saturating_sub(self.most_left(room - current, previous)),
+            _ if !self.sliding => left,
+            _ if self.leaves_paced(counts) => left + flows(self.parts(current - room)),
+            _ => next - self.most_left(room, current),
         })
+    }
+
+    /// Whether the limit is known to have been reached in this window, and more than the rate lets
+    /// flow is not left to the next.
+    fn leaves_paced(&self, Counts { previous, current, known, .. }: Counts) -> bool {
+        let is_full = known == Known::Reached || current + 1 >= self.limit;
+        current == self.limit || is_full && current < self.limit && previous <= self.limit
     }
 
     /// Microseconds until the whole limit is left.
     pub(super) fn until_full(&self, counts: Counts) -> u64 {
-        match (counts.previous, counts.current) {
-            (0, 0) => 0,
-            (_, current) if current > 0 && self.sliding => counts.left + self.period_us,
-            _ => counts.left,
-        }
+        self.until(counts, self.limit).unwrap_or(0)
     }
 
-    /// The longest part of a window with `weighed * part <= room * period`: the most that may be left of it.
+    /// The longest part of a window with `weighed * part <= room * period`: the most that may be
+    /// left of it.
     fn most_left(&self, room: u64, weighed: u64) -> u64 {
         let period = u128::from(self.period_us);
-        let most = (u128::from(room) * period).checked_div(weighed.into());
+        let most = self.parts(room).checked_div(weighed.into());
         most.map_or(period, |most| most.min(period)) as u64
     }
 
-    /// The script that does what is asked, and its numbers. What is more than could make a difference is left out: the
-    /// scripts have no numbers for it.
+    /// The script that does what is asked, and its numbers. What is more than could make a
+    /// difference is left out: the scripts have no numbers for it.
     pub(super) fn call(&self, ask: Ask) -> (&'static Lua, Vec<u64>) {
         let mut numbers = self.head(2);
         let script = match ask {
@@ -183,7 +301,7 @@ impl Window {
     /// What every script is told, with room for more.
     pub(super) fn head(&self, more: usize) -> Vec<u64> {
         let mut numbers = Vec::with_capacity(2 + more);
-        numbers.extend([self.period_us, u64::from(self.sliding)]);
+        numbers.extend([self.period_us, if self.sliding { self.limit } else { 0 }]);
         numbers
     }
 

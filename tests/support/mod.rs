@@ -7,6 +7,11 @@
 // Every test file uses its own part of this.
 #![allow(dead_code, unreachable_pub)]
 
+mod sliding;
+
+#[allow(unused_imports, reason = "every test file uses its own part of this")]
+pub use sliding::SlidingModel;
+
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Signed, ToPrimitive};
@@ -203,93 +208,6 @@ impl FixedModel {
     pub fn wait(&self, n: u64) -> Option<u64> {
         let boundary = (self.window + 1) * self.period - self.last;
         (n <= self.count).then(|| if self.peek(n) { 0 } else { boundary })
-    }
-}
-
-/// Sliding windows by two counters, aligned to the limiter's construction.
-#[derive(Clone, Debug)]
-pub struct SlidingModel {
-    pub count: u64,
-    period: u64,
-    window: u64,
-    pub previous: u64,
-    pub current: u64,
-    last: u64,
-}
-
-impl SlidingModel {
-    pub fn new(quota: &Quota) -> Self {
-        let period = nanos(quota.period());
-        Self { count: quota.count(), period, window: 0, previous: 0, current: 0, last: 0 }
-    }
-
-    pub fn flow(&mut self, now: u64) -> &mut Self {
-        self.last = self.last.max(now);
-        let window = self.last / self.period;
-        match window - self.window {
-            0 => {}
-            1 => (self.previous, self.current) = (self.current, 0),
-            _ => (self.previous, self.current) = (0, 0),
-        }
-        self.window = window;
-        self
-    }
-
-    /// `count - (previous * (window - elapsed) / window + current) - n`.
-    pub fn margin(&self, n: u64) -> Exact {
-        let left = self.period - self.last % self.period;
-        let weight = ratio(self.previous, self.period) * exact(left) + exact(self.current);
-        exact(self.count) - weight - exact(n)
-    }
-
-    /// The most that a unit of a window's time weighs: the line counts at least 2^61 of them in the
-    /// 60 years that 30 years may be rounded up to, so one is under a nanosecond.
-    pub fn unit(&self) -> Exact {
-        ratio(self.previous, self.period)
-    }
-
-    pub fn peek(&self, n: u64) -> bool {
-        n == 0 || !self.margin(n).is_negative()
-    }
-
-    pub fn take(&mut self, n: u64) -> bool {
-        let fits = self.peek(n);
-        self.current += if fits { n } else { 0 };
-        fits
-    }
-
-    pub fn take_up_to(&mut self, n: u64) -> u64 {
-        let there = floor(&self.margin(0)).clamp(0, i128::from(n)) as u64;
-        self.current += there;
-        there
-    }
-
-    pub fn charge(&mut self, n: u64) {
-        self.current += n;
-    }
-
-    pub fn refund(&mut self, n: u64) {
-        let here = n.min(self.current);
-        self.current -= here;
-        self.previous = self.previous.saturating_sub(n - here);
-    }
-
-    /// The first whole nanosecond from now at which `n` fit, found from the definition: at most two
-    /// windows ahead, in which the weight only falls.
-    pub fn wait(&self, n: u64) -> Option<u64> {
-        if n > self.count {
-            return None;
-        }
-        let fits = |wait: u64| self.clone().flow(self.last + wait).peek(n);
-        let (mut no, mut yes) = (0, 2 * self.period);
-        if fits(0) {
-            return Some(0);
-        }
-        while yes - no > 1 {
-            let middle = no + (yes - no) / 2;
-            if fits(middle) { yes = middle } else { no = middle }
-        }
-        Some(yes)
     }
 }
 

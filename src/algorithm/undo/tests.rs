@@ -56,8 +56,13 @@ fn terms() -> impl Strategy<Value = (Terms, u64)> {
 }
 
 fn undone(rule: &Rule, state: u64, now: u64, n: u64, made: u64) -> u64 {
+    undone_of(rule, state, now, n, (made, made))
+}
+
+/// Of a place, and the state that it made.
+fn undone_of(rule: &Rule, state: u64, now: u64, n: u64, (place, made): (u64, u64)) -> u64 {
     let units = rule.worth(n).unwrap_or(0);
-    let given = GivenUp { place: made, n, of: n, made, units, returned: 0 };
+    let given = GivenUp { place, n, of: n, made, units, returned: 0 };
     rule.undo(state, now, given).map_or(state, |(state, _)| state)
 }
 
@@ -113,7 +118,8 @@ proptest! {
         }
     }
 
-    /// Windows count, so they are the same whoever comes between, while the window counts.
+    /// A window counts, so it is the same whoever comes between, while it counts. A sliding one is the same if nobody
+    /// comes; and never has more than a bucket that was never debited.
     #[test]
     fn undone_a_window_is_as_if_never_counted(
         sliding: bool,
@@ -126,19 +132,33 @@ proptest! {
         let terms = Terms::new(Quota::per_second(count), algorithm, 56).unwrap();
         let (rule, window) = (terms.rule(), 1_u64 << terms.scale().fraction);
         let (mut state, mut never, mut now, mut debit) = (0, 0, 0, None);
+        // Of a bucket that was never debited, but for a unit's flow and what a moment is rounded by.
+        let (mut alone, all) = (true, i128::from(count * window + 512));
+        let mut bucket = Model { there: all, burst: all };
         for (i, (eighths, m)) in takes.iter().enumerate() {
             now += eighths * (window / 8);
+            bucket.flow(eighths * (window / 8) * count);
             if i == at && n <= count && let Some(taken) = rule.take(state, now, n) {
+                debit = Some((rule.place(state, taken, now, 0), taken));
                 state = taken;
-                debit = Some(rule.place(taken, taken, now, 0));
             }
             if *m <= count && let Some(taken) = rule.take(state, now, *m) {
                 state = taken;
-                never = rule.take(never, now, *m).unwrap();
+                alone &= debit.is_none();
+                never = rule.take(never, now, *m).unwrap_or(never);
+                prop_assert!(bucket.take(m * window) || !sliding);
             }
         }
         let Some(made) = debit else { return Ok(()) };
-        let state = undone(&rule, state, now, n, made);
+        let state = undone_of(&rule, state, now, n, made);
+        if sliding {
+            let there = bucket.there.div_euclid(window.into());
+            prop_assert!(i128::from(rule.balance(state, now)) <= there, "more than {}", there);
+            let index = |time: u64| time >> terms.scale().fraction;
+            if !alone || index(rule.until_place(made.0, 0)) != index(now) {
+                return Ok(());
+            }
+        }
         // A window that has not been touched since may bear an older number.
         for m in 0..=count {
             prop_assert_eq!(rule.until(state, now, m), rule.until(never, now, m));
@@ -161,6 +181,24 @@ fn what_has_been_full_since_gets_nothing_back() {
     assert_eq!(rule.balance(undone(&rule, made, now, 5, made), now), 5);
     let state = rule.take(made, now, 2).unwrap();
     assert_eq!(rule.balance(undone(&rule, state, now, 5, made), now), 3);
+}
+
+/// Two tokens of a paced window that has been empty since, and in which one more was taken: they came back of that one.
+#[test]
+fn what_a_window_has_let_go_does_not_come_back_of_another() {
+    let terms = Terms::new(Quota::per_second(4), Algorithm::SlidingWindow, 56).unwrap();
+    let (rule, eighth) = (terms.rule(), (1 << terms.scale().fraction) / 8);
+    let mut state = 0;
+    for (at, n) in [(2, 3), (10, 1), (13, 1), (16, 2), (22, 1)] {
+        state = rule.take(state, at * eighth, n).unwrap();
+    }
+    let mut made = 0;
+    for (at, n) in [(2, 3), (10, 1), (13, 1), (16, 2)] {
+        made = rule.take(made, at * eighth, n).unwrap();
+    }
+    let now = 22 * eighth;
+    let undone = undone_of(&rule, state, now, 2, (16 * eighth, made));
+    assert_eq!(rule.balance(undone, now), 3);
 }
 
 /// Somebody who waits behind comes first: it is not for the bucket to take back.

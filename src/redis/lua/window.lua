@@ -2,23 +2,32 @@
 -- are exact up to 2^53, and none is larger: a period is at most 2^51, a count 2^52, and the time is under 2^52 until the
 -- year 2112. No quotient is rounded to a whole number that it is not: it is 1 / divisor away from it at least, and
 -- rounded by dividend / divisor / 2^53 at most.
--- ARGV: the period, in microseconds; 1 if the window slides, or else 0; what the verb needs.
-local key, period, slides = KEYS[1], tonumber(ARGV[1]), ARGV[2] == '1'
+-- ARGV: the period, in microseconds; the limit if the window slides, or else 0; what the verb needs.
+local key, period, count = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
+local slides = count > 0
 local most = 2 ^ 52
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local index = math.floor(now / period)
 local left = (index + 1) * period - now
 
+local previous, current = 0, 0
+-- What more is known of a sliding window: 1 if the limit was reached in it; 2 and parts of a token, `period` of which are one, if
+-- it is paced.
+local mark = 0
+
 -- Kept for as long as they count: those of a sliding window until the end of the next.
-local function put(previous, current)
-    if previous + current == 0 then
+local function put()
+    if previous + current == 0 and mark < 3 then
         redis.call('DEL', key)
         return
     end
     local value, windows = string.format('%.0f:%.0f', index, current), 1
     if slides then
         value, windows = string.format('%s:%.0f', value, previous), 2
+    end
+    if mark > 0 then
+        value = string.format('%s:%.0f', value, mark)
     end
     redis.call('SET', key, value, 'PXAT', math.ceil((index + windows) * period / 1000))
 end
@@ -39,28 +48,102 @@ local function share(count)
     return whole + more, product - more * period
 end
 
-local previous, current = 0, 0
+-- What has flowed since the window began: whole tokens, and parts of one.
+local function flowed()
+    local whole, rest = share(count)
+    if rest == 0 then
+        return count - whole, 0
+    end
+    return count - whole - 1, period - rest
+end
+
+local function is_over(whole, part, most, most_part)
+    return whole > most or (whole == most and part > most_part)
+end
 
 -- What is left of the limit, rounded down.
 local function room(limit)
-    local whole, rest = share(previous)
-    return limit - current - whole - math.min(rest, 1)
+    if mark < 2 then
+        local whole, rest = share(previous)
+        return limit - current - whole - math.min(rest, 1)
+    end
+    local whole, part = flowed()
+    whole, part = previous - whole, mark - 2 - part
+    if whole < 0 or (whole == 0 and part <= 0) then
+        return limit - current
+    end
+    return limit - current - whole - (part > 0 and 1 or 0)
+end
+
+-- So much, of which the current window has what is over the limit.
+local function pace(sum, part)
+    previous = math.min(sum, count)
+    current = sum - previous
+    mark = 2 + part
+end
+
+local function add(n, owed)
+    local whole, part = 0, 0
+    if mark > 1 or (count == 1 and previous + current == 0) then
+        whole, part = flowed()
+    end
+    if mark > 1 and is_over(previous + current, mark - 2, whole, part) then
+        pace(previous + current + n, mark - 2)
+    elseif count == 1 and (mark > 1 or previous + current == 0) then
+        pace(whole + n, part)
+    else
+        -- A paced one that is empty begins anew.
+        if mark > 1 then
+            previous, current, mark = 0, 0, 0
+        end
+        if slides and not owed and room(count) - n < 1 then
+            mark = 1
+        end
+        current = current + n
+    end
+    put()
+end
+
+-- What a window leaves to the next one.
+local function roll(here, before)
+    local part, paced = 0, mark > 1 or here == count
+    paced = paced or ((mark > 0 or here + 1 >= count) and before <= count)
+    if mark > 1 then
+        here, part = before + here - count, mark - 2
+    end
+    mark = 0
+    if here < 0 or here + part == 0 then
+        return 0
+    end
+    -- A debt of more than the limit is gone with the window that follows it.
+    if paced and not is_over(here, part, count, 0) then
+        mark = 2 + part
+        return here
+    end
+    return here + math.min(part, 1)
 end
 
 local held = redis.call('GET', key)
 if held then
-    local of, here, before = string.match(held, slides and '^(%d+):(%d+):(%d+)$' or '^(%d+):(%d+)$')
+    local of, here, before, noted = string.match(held, '^(%d+):(%d+)$')
+    if slides then
+        of, here, before, noted = string.match(held, '^(%d+):(%d+):(%d+):?(%d*)$')
+    end
     of, here, before = tonumber(of), tonumber(here), tonumber(before or 0)
-    if not of or here > most or before > most then
+    mark = tonumber(noted) or 0
+    if not of or here > most or before > most or mark > period + 1 then
         return redis.error_reply('WRONGTYPE The key holds no counts of a window')
     end
     if of >= index then
         previous, current = before, here
     elseif of == index - 1 and slides then
-        previous = here
+        previous = roll(here, before)
+    else
+        mark = 0
     end
     -- The clock was set back. Unless it is written that these are now's, every window until then finds them.
     if of > index then
-        put(previous, current)
+        put()
     end
 end
+local found = {left, previous, current, mark}

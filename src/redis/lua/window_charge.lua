@@ -1,6 +1,6 @@
 -- ARGV: how many.
-local after = math.min(current + tonumber(ARGV[3]), most)
-if after > current then
-    put(previous, after)
+local n = math.min(tonumber(ARGV[3]), most - current)
+if n > 0 then
+    add(n, true)
 end
-return {left, previous, current}
+return found

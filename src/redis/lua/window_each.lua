@@ -8,6 +8,6 @@ for i = 4, #ARGV do
     end
 end
 if taken > 0 then
-    put(previous, current + taken)
+    add(taken)
 end
-return {left, previous, current}
+return found

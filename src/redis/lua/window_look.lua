@@ -1,1 +1,1 @@
-return {left, previous, current}
+return found

@@ -1,2 +1,2 @@
 redis.call('DEL', key)
-return {left, previous, current}
+return found

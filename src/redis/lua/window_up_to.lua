@@ -1,6 +1,6 @@
 -- ARGV: the limit; how many at most.
 local granted = math.min(room(tonumber(ARGV[3])), tonumber(ARGV[4]))
 if granted > 0 then
-    put(previous, current + granted)
+    add(granted)
 end
-return {left, previous, current}
+return found

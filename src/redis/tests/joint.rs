@@ -5,7 +5,7 @@ use super::super::kernel::{Kernel, State};
 use super::super::link::Lua;
 use super::super::tests_window;
 use super::super::units::{Ask, Units};
-use super::super::window::{Counts, Window};
+use super::super::window::{Counts, Known, Window};
 use super::kept::Kept;
 use super::oracle::{EXPIRY, any_pause, run};
 use super::server::Server;
@@ -106,18 +106,35 @@ struct Counted {
     index: u64,
     current: u64,
     previous: u64,
+    known: Known,
 }
 
 impl Counted {
     /// As they stand at a time, which only goes on.
-    fn at(self, period: u64, sliding: bool, now: u64) -> Counts {
+    fn at(self, (limit, period): (u64, u64), sliding: bool, now: u64) -> Counts {
         let index = now / period;
-        let (current, previous) = match index - self.index {
-            0 => (self.current, self.previous),
-            1 if sliding => (0, self.current),
-            _ => (0, 0),
+        let (current, previous, known) = match index - self.index {
+            0 => (self.current, self.previous, self.known),
+            1 if sliding => self.next(limit),
+            _ => (0, 0, Known::Count),
         };
-        Counts { left: (index + 1) * period - now, previous, current }
+        Counts { left: (index + 1) * period - now, previous, current, known }
+    }
+
+    fn next(self, limit: u64) -> (u64, u64, Known) {
+        let Self { current, previous, known, .. } = self;
+        let (left, part) = match known {
+            Known::Paced(_) if previous + current < limit => (0, 0),
+            Known::Paced(part) => (previous + current - limit, part),
+            _ => (current, 0),
+        };
+        let full = known != Known::Count || current + 1 >= limit;
+        let full = full && previous <= limit || current == limit;
+        match (left, part) {
+            (0, 0) => (0, 0, Known::Count),
+            _ if full && (left, part) <= (limit, 0) => (0, left, Known::Paced(part)),
+            _ => (0, left + part.min(1), Known::Count),
+        }
     }
 }
 
@@ -160,23 +177,26 @@ fn scripts_decide_of_several_windows_as_their_kernels_do() {
             let command = pipeline.cmd("EVALSHA").arg(digest).arg(number).arg(&names).arg(call.1);
             command.arg(now / SECOND).arg(now % SECOND);
             let counts: Vec<_> = (counted.iter().zip(&shapes))
-                .map(|(counted, &(_, period))| counted.at(period, sliding, now))
+                .map(|(counted, &shape)| counted.at(shape, sliding, now))
                 .collect();
-            let answer = counts.iter().flat_map(|at| [at.left, at.previous, at.current]);
+            let numbers = |at: &Counts| [at.left, at.previous, at.current, at.known.mark()];
+            let answer = counts.iter().flat_map(numbers);
             expected.push(answer.collect::<Vec<_>>());
             let states: Vec<_> = counts.iter().copied().map(State::Window).collect();
             let after = match ask {
                 None => {
-                    alloc::vec![State::Window(Counts { left: 1, previous: 0, current: 0 }); number]
+                    let (left, known) = (1, Known::Count);
+                    let none = Counts { left, previous: 0, current: 0, known };
+                    alloc::vec![State::Window(none); number]
                 }
                 Some(ask) if writes(ask) => joint::settle(&kernels, &states, ask).1,
                 Some(_) => states,
             };
             for ((counted, after), &(_, period)) in counted.iter_mut().zip(after).zip(&shapes) {
-                let State::Window(Counts { previous, current, .. }) = after else {
+                let State::Window(Counts { previous, current, known, .. }) = after else {
                     panic!("of a window")
                 };
-                *counted = Counted { index: now / period, current, previous };
+                *counted = Counted { index: now / period, current, previous, known };
             }
         }
         for (step, (answer, expected)) in
