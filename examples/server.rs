@@ -8,7 +8,7 @@
 //! The first five requests of a user print `{"message":"Request allowed"}`; the sixth is answered with
 //! status 429, `Retry-After: 1` and `{"error":"Rate limit exceeded"}`, and leaves a line of log.
 //!
-//! With `--features redis`, `--store` says where the limits are: `memory://`, `shm:///dev/shm/limits`,
+//! `--features redis` adds `--store`, which says where the limits are: `memory://`, `shm:///dev/shm/limits`,
 //! `redis://127.0.0.1:6379`, `redis://127.0.0.1:6379?mode=lease`. Servers with one store have one limit.
 //!
 //! Who is limited: the query's `user`; without one, or with an empty one, the user `anonymous`, one
@@ -22,9 +22,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use clap::Parser;
 use serde_json::json;
-#[cfg(feature = "url")]
-use sluicegate::AnyLimiter;
-use sluicegate::{Algorithm, Quota};
+use sluicegate::{Algorithm, AnyLimiter, Quota};
 use std::error::Error;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -50,17 +48,14 @@ struct Flags {
     /// The most active users that are tracked, 24 bytes each.
     #[arg(long, default_value_t = 100_000)]
     capacity: usize,
-    /// Where the limits are kept: memory://, shm:///path, redis://host (the latter two with --features redis).
+    /// Where the limits are kept: memory://, shm:///path, redis://host.
+    #[cfg(feature = "url")]
     #[arg(long, default_value = "memory://")]
     store: String,
     /// Seconds that open connections get to finish when the server is told to stop.
     #[arg(long, default_value_t = 10)]
     grace: u64,
 }
-
-/// Without the feature `url` there is memory alone.
-#[cfg(not(feature = "url"))]
-use memory::AnyLimiter;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -78,8 +73,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
-    let users = AnyLimiter::builder(flags.limit).algorithm(flags.algorithm);
-    let users = users.capacity(flags.capacity).open(&flags.store).await?;
+    let users = limiter(&flags).await?;
     let app = Router::new()
         .route("/api", get(api))
         .fallback(|| async { refuse(StatusCode::NOT_FOUND, "No such path") })
@@ -117,6 +111,20 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     users.shutdown().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The limits of all users, in the store that the flags name.
+#[cfg(feature = "url")]
+async fn limiter(flags: &Flags) -> Result<AnyLimiter, Box<dyn Error>> {
+    let users = AnyLimiter::builder(flags.limit).algorithm(flags.algorithm);
+    Ok(users.capacity(flags.capacity).open(&flags.store).await?)
+}
+
+/// The limits of all users, in memory.
+#[cfg(not(feature = "url"))]
+async fn limiter(flags: &Flags) -> Result<AnyLimiter, Box<dyn Error>> {
+    let users = sluicegate::KeyedLimiter::builder(flags.limit, flags.capacity);
+    Ok(users.algorithm(flags.algorithm).build()?.into())
 }
 
 async fn api(State(users): State<AnyLimiter>, uri: Uri) -> Response {
@@ -188,64 +196,4 @@ async fn told_to_stop() {
         std::future::pending::<()>().await;
     }
     tracing::info!("stopping: finishing the requests at hand");
-}
-
-/// The part of `sluicegate::AnyLimiter` that is used here, in memory.
-#[cfg(not(feature = "url"))]
-mod memory {
-    use sluicegate::{Algorithm, Denied, Grant, KeyedBuilder, KeyedLimiter, Quota};
-    use std::error::Error;
-    use std::sync::Arc;
-
-    #[derive(Clone)]
-    pub(crate) struct AnyLimiter(Arc<KeyedLimiter<str>>);
-
-    pub(crate) struct Builder(Quota, Algorithm, usize);
-
-    impl AnyLimiter {
-        pub(crate) fn builder(quota: Quota) -> Builder {
-            Builder(quota, Algorithm::TokenBucket, 1)
-        }
-
-        pub(crate) async fn shutdown(&self) {}
-
-        pub(crate) async fn check(&self, user: &str) -> Result<Grant, No> {
-            self.0.check(user).map_err(No)
-        }
-
-        pub(crate) async fn shutdown(&self) {}
-    }
-
-    impl Builder {
-        pub(crate) fn algorithm(self, algorithm: Algorithm) -> Self {
-            Self(self.0, algorithm, self.2)
-        }
-
-        pub(crate) fn capacity(self, capacity: usize) -> Self {
-            Self(self.0, self.1, capacity)
-        }
-
-        pub(crate) async fn open(self, store: &str) -> Result<AnyLimiter, Box<dyn Error>> {
-            if store != "memory://" {
-                return Err("this build keeps limits in memory alone: shm:// needs --features url, redis:// --features redis".into());
-            }
-            let builder: KeyedBuilder<str> = KeyedLimiter::builder(self.0, self.2);
-            Ok(AnyLimiter(Arc::new(builder.algorithm(self.1).build()?)))
-        }
-    }
-
-    #[derive(Debug)]
-    pub(crate) struct No(Denied);
-
-    impl No {
-        pub(crate) fn denied(&self) -> Option<&Denied> {
-            Some(&self.0)
-        }
-    }
-
-    impl std::fmt::Display for No {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            self.0.fmt(f)
-        }
-    }
 }

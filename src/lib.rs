@@ -1,6 +1,7 @@
 //! Rate limiting on the hot path: a bucket is one 64-bit word, changed by one compare-and-swap.
 //!
 //! ```
+//! # #[cfg(feature = "std")] {
 //! use sluicegate::{Combined, KeyedLimiter, Quota, RateLimiter};
 //!
 //! // One limit for everybody.
@@ -13,6 +14,7 @@
 //!     Ok(grant) => println!("welcome, {} left", grant.remaining()),
 //!     Err(denied) => println!("retry after {:?}", denied.retry_after()),
 //! }
+//! # }
 //! ```
 //!
 //! - [`Quota`]: how much, how often; in code or as text (`100/minute burst 20`).
@@ -22,7 +24,7 @@
 //! - [`Reservation`]: a place in line, for those who wait.
 //! - [`Algorithm`]: token bucket, leaky bucket, fixed window, sliding window.
 //! - `RedisLimiter` and `LeasedLimiter` (feature `redis`): one for each key, shared by all machines.
-//! - `AnyLimiter` (feature `url`): one for each key, wherever a URL says.
+//! - [`AnyLimiter`]: one for each key, in any of these stores; with the feature `url`, wherever a URL says.
 //! - [`Clock`]: where time comes from; [`ManualClock`] for tests.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
@@ -38,7 +40,6 @@ extern crate std;
 extern crate self as sluicegate;
 
 mod algorithm;
-#[cfg(feature = "url")]
 mod any;
 mod cell;
 mod clock;
@@ -64,7 +65,8 @@ mod word;
 
 pub use algorithm::{Algorithm, Carry, Source};
 #[cfg(feature = "url")]
-pub use any::{AnyBuilder, AnyError, AnyLimiter, AnyReservation};
+pub use any::AnyBuilder;
+pub use any::{AnyError, AnyLimiter, AnyReservation};
 #[cfg(feature = "quanta")]
 pub use clock::QuantaClock;
 #[cfg(feature = "tokio")]
@@ -109,6 +111,6 @@ pub mod docs {
 }
 
 /// The README's examples compile and run.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "std"))]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

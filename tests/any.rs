@@ -7,7 +7,10 @@
 mod server;
 
 use server::Server;
-use sluicegate::{Algorithm, AnyError, AnyLimiter, Grant, Quota, RedisError, Source};
+use sluicegate::{
+    Algorithm, AnyError, AnyLimiter, Grant, KeyedLimiter, LeasedLimiter, Quota, RedisError,
+    RedisLimiter, Source,
+};
 use std::time::{Duration, Instant};
 
 /// So slow that no test takes long enough for a token to flow.
@@ -109,6 +112,21 @@ async fn every_store_has_the_same_verbs() {
         has_the_verbs(&limiter, source).await;
     }
     assert!(folder.path().join("all the limits").exists(), "a path is decoded");
+}
+
+/// One type for limiters that were built with more choices than a URL has.
+#[tokio::test]
+async fn limiters_that_are_built_become_any_limiter() {
+    let server = Server::start(&[]);
+    let patient = Duration::from_secs(20);
+    let redis = RedisLimiter::builder(SLOW.burst(10)).deadline(patient);
+    let redis = AnyLimiter::from(redis.connect(&server.url()).await.unwrap());
+    has_the_verbs(&redis, Source::Redis).await;
+    let leased = LeasedLimiter::builder(SLOW.burst(40)).deadline(patient).prefix("leased");
+    let leased = AnyLimiter::from(leased.connect(&server.url()).await.unwrap());
+    assert_eq!(leased.check("a").await.unwrap().source(), Source::Lease);
+    let memory = KeyedLimiter::<[u8]>::builder(SLOW.burst(10), 100).build().unwrap();
+    has_the_verbs(&memory.into(), Source::Memory).await;
 }
 
 /// Of a lease, what is here is taken here, and the rest asked of Redis, which knows what is leased as taken.

@@ -1,6 +1,6 @@
 //! What the crate does without default features: no standard library, a user's clock, a user's seed.
 
-use sluicegate::{Clock, Combined, KeyedLimiter, Quota, RateLimiter, Tiers};
+use sluicegate::{AnyLimiter, Clock, Combined, KeyedLimiter, Quota, RateLimiter, Tiers};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -60,6 +60,22 @@ fn limits_are_combined_without_std() {
     assert_eq!(both.check().unwrap_err().which(), 1);
     assert_eq!(both.reserve(1).unwrap().ready_in(), Duration::from_millis(500));
     assert_eq!((direct.available(), free.available("a")), (1, 0));
+}
+
+/// Code over whichever store runs on one that is built here, without the feature `url`.
+#[tokio::test]
+async fn a_limiter_that_is_built_becomes_any_limiter() {
+    let timer = Timer::default();
+    let quota = Quota::per_second(2).burst(3);
+    let builder = KeyedLimiter::<[u8]>::builder(quota, 10).clock(timer.clone()).seed([1, 2]);
+    let keyed = Arc::new(builder.leaky_bucket().build().unwrap());
+    let any = AnyLimiter::from(keyed.clone());
+    assert_eq!((any.quota(), any.algorithm()), (quota, keyed.algorithm()));
+    assert_eq!(any.check_n("a", 2).await.unwrap().remaining(), 1);
+    assert_eq!(any.reserve("a", 2).await.unwrap().ready_in(), Duration::from_millis(500));
+    let error = any.check_n("a", 2).await.unwrap_err();
+    assert_eq!(error.denied().unwrap().retry_after(), Some(Duration::from_millis(500)));
+    assert_eq!((keyed.available(b"a"), any.available("b").await.unwrap()), (1, 3));
 }
 
 #[cfg(not(feature = "std"))]

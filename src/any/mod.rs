@@ -2,6 +2,7 @@
 
 mod error;
 mod reservation;
+#[cfg(feature = "url")]
 mod url;
 mod verbs;
 
@@ -15,14 +16,18 @@ use crate::quota::Quota;
 use crate::redis::{LeasedLimiter, RedisLimiter};
 use alloc::sync::Arc;
 use core::fmt;
+#[cfg(feature = "url")]
 use url::{Options, Place, wrong};
 
-/// A limit for each key, in this process, on this machine, or in Redis: as a URL says.
+/// A limit for each key, in this process, on this machine, or in Redis: one type, whichever store it is.
+///
+/// A limiter that is built becomes one by `into()`: [`KeyedLimiter<[u8]>`](KeyedLimiter) in memory or in a shared file,
+/// `RedisLimiter`, `LeasedLimiter`. With the feature `url` a URL opens one (`open`, `builder`):
 ///
 /// | URL | where | shared by |
 /// | --- | --- | --- |
 /// | `memory://` | memory of this process: a [`KeyedLimiter`] | its threads |
-/// | `shm:///path` | a mapped file: [`KeyedLimiter::open_shared`] | the processes of a machine |
+/// | `shm:///path` | a mapped file: `KeyedLimiter::open_shared` | the processes of a machine |
 /// | `redis://[[user]:password@]host[:port][/database]` | Redis, one round trip a decision: a `RedisLimiter` | all machines |
 /// | the same with `?mode=lease` | memory, from tokens leased of Redis: a `LeasedLimiter` | all machines |
 ///
@@ -44,6 +49,7 @@ use url::{Options, Place, wrong};
 /// ```
 /// use sluicegate::{AnyLimiter, Quota};
 ///
+/// # #[cfg(feature = "url")]
 /// # async fn example() -> Result<(), sluicegate::AnyError> {
 /// let url = std::env::var("LIMITS").unwrap_or("memory://".into());
 /// let limiter = AnyLimiter::open(&url, Quota::per_minute(100).burst(20)).await?;
@@ -64,9 +70,8 @@ pub struct AnyLimiter {
 
 #[derive(Clone)]
 enum Store {
-    Memory(Arc<KeyedLimiter<[u8]>>),
-    #[cfg(all(unix, feature = "shared"))]
-    Shared(Arc<KeyedLimiter<[u8]>>),
+    /// In memory, of this process or of a file that processes share.
+    Local(Arc<KeyedLimiter<[u8]>>),
     #[cfg(feature = "redis")]
     Redis(RedisLimiter),
     #[cfg(feature = "redis")]
@@ -74,6 +79,7 @@ enum Store {
 }
 
 /// Choices for an [`AnyLimiter`], from [`AnyLimiter::builder`]. What the URL says goes before.
+#[cfg(feature = "url")]
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a builder does nothing until it opens a store"]
 pub struct AnyBuilder {
@@ -82,6 +88,7 @@ pub struct AnyBuilder {
     capacity: usize,
 }
 
+#[cfg(feature = "url")]
 impl AnyBuilder {
     /// The algorithm; token bucket unless set.
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
@@ -101,7 +108,7 @@ impl AnyBuilder {
     ///
     /// - [`AnyError::Url`]: an unknown scheme or option, or one that this build has not;
     /// - otherwise as [`KeyedBuilder::build`](crate::KeyedBuilder::build),
-    ///   [`open_shared`](crate::KeyedLimiter::open_shared) and `RedisBuilder::connect`.
+    ///   `open_shared` and `RedisBuilder::connect`.
     ///
     /// # Panics
     ///
@@ -133,7 +140,7 @@ impl AnyBuilder {
             return Err(wrong("memory:// is followed by options alone: it has no place"));
         }
         let builder = KeyedLimiter::builder(self.quota, self.capacity).algorithm(self.algorithm);
-        Ok(Store::Memory(Arc::new(builder.build()?)))
+        Ok(Store::Local(Arc::new(builder.build()?)))
     }
 
     #[cfg(all(unix, feature = "shared"))]
@@ -147,7 +154,7 @@ impl AnyBuilder {
         let path = percent_encoding::percent_decode_str(place.rest).collect();
         let path = std::ffi::OsString::from_vec(path);
         let builder = KeyedLimiter::builder(self.quota, self.capacity).algorithm(self.algorithm);
-        Ok(Store::Shared(Arc::new(builder.open_shared(path)?)))
+        Ok(Store::Local(Arc::new(builder.open_shared(path)?)))
     }
 
     #[cfg(not(all(unix, feature = "shared")))]
@@ -195,11 +202,13 @@ impl AnyLimiter {
     /// # Panics
     ///
     /// As [`AnyBuilder::open`].
+    #[cfg(feature = "url")]
     pub async fn open(url: &str, quota: Quota) -> Result<Self, AnyError> {
         Self::builder(quota).open(url).await
     }
 
     /// Chooses the algorithm and the capacity.
+    #[cfg(feature = "url")]
     pub fn builder(quota: Quota) -> AnyBuilder {
         AnyBuilder { quota, algorithm: Algorithm::TokenBucket, capacity: 100_000 }
     }
@@ -217,9 +226,7 @@ impl AnyLimiter {
     #[must_use]
     pub fn quota(&self) -> Quota {
         match &self.store {
-            Store::Memory(limiter) => limiter.quota(),
-            #[cfg(all(unix, feature = "shared"))]
-            Store::Shared(limiter) => limiter.quota(),
+            Store::Local(limiter) => limiter.quota(),
             #[cfg(feature = "redis")]
             Store::Redis(limiter) => limiter.quota(),
             #[cfg(feature = "redis")]
@@ -231,9 +238,7 @@ impl AnyLimiter {
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         match &self.store {
-            Store::Memory(limiter) => limiter.algorithm(),
-            #[cfg(all(unix, feature = "shared"))]
-            Store::Shared(limiter) => limiter.algorithm(),
+            Store::Local(limiter) => limiter.algorithm(),
             #[cfg(feature = "redis")]
             Store::Redis(limiter) => limiter.algorithm(),
             #[cfg(feature = "redis")]
@@ -242,17 +247,42 @@ impl AnyLimiter {
     }
 }
 
+impl From<KeyedLimiter<[u8]>> for AnyLimiter {
+    fn from(limiter: KeyedLimiter<[u8]>) -> Self {
+        Arc::new(limiter).into()
+    }
+}
+
+impl From<Arc<KeyedLimiter<[u8]>>> for AnyLimiter {
+    fn from(limiter: Arc<KeyedLimiter<[u8]>>) -> Self {
+        Self { store: Store::Local(limiter) }
+    }
+}
+
+#[cfg(feature = "redis")]
+impl From<RedisLimiter> for AnyLimiter {
+    fn from(limiter: RedisLimiter) -> Self {
+        Self { store: Store::Redis(limiter) }
+    }
+}
+
+#[cfg(feature = "redis")]
+impl From<LeasedLimiter> for AnyLimiter {
+    fn from(limiter: LeasedLimiter) -> Self {
+        Self { store: Store::Leased(limiter) }
+    }
+}
+
 impl fmt::Debug for AnyLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let store: &dyn fmt::Debug = match &self.store {
-            Store::Memory(limiter) => limiter,
-            #[cfg(all(unix, feature = "shared"))]
-            Store::Shared(limiter) => limiter,
+        let mut tuple = f.debug_tuple("AnyLimiter");
+        match &self.store {
+            Store::Local(limiter) => tuple.field(limiter),
             #[cfg(feature = "redis")]
-            Store::Redis(limiter) => limiter,
+            Store::Redis(limiter) => tuple.field(limiter),
             #[cfg(feature = "redis")]
-            Store::Leased(limiter) => limiter,
+            Store::Leased(limiter) => tuple.field(limiter),
         };
-        f.debug_tuple("AnyLimiter").field(store).finish()
+        tuple.finish()
     }
 }

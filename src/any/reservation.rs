@@ -47,9 +47,7 @@ impl AnyLimiter {
         n: u64,
     ) -> Result<AnyReservation<'_>, AnyError> {
         Ok(AnyReservation(match &self.store {
-            Store::Memory(limiter) => Place::Local(limiter.reserve(key.as_ref(), n)?),
-            #[cfg(all(unix, feature = "shared"))]
-            Store::Shared(limiter) => Place::Local(limiter.reserve(key.as_ref(), n)?),
+            Store::Local(limiter) => Place::Local(limiter.reserve(key.as_ref(), n)?),
             #[cfg(feature = "redis")]
             Store::Redis(limiter) => Place::Redis(limiter.reserve(key, n).await?),
             #[cfg(feature = "redis")]
@@ -69,13 +67,7 @@ impl AnyLimiter {
         max_wait: Duration,
     ) -> Result<AnyReservation<'_>, AnyError> {
         Ok(AnyReservation(match &self.store {
-            Store::Memory(local) => {
-                Place::Local(local.reserve_within(key.as_ref(), n, max_wait)?)
-            }
-            #[cfg(all(unix, feature = "shared"))]
-            Store::Shared(local) => {
-                Place::Local(local.reserve_within(key.as_ref(), n, max_wait)?)
-            }
+            Store::Local(local) => Place::Local(local.reserve_within(key.as_ref(), n, max_wait)?),
             #[cfg(feature = "redis")]
             Store::Redis(redis) => Place::Redis(redis.reserve_within(key, n, max_wait).await?),
             #[cfg(feature = "redis")]

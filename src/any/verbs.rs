@@ -16,9 +16,7 @@ macro_rules! each {
     };
     ($limiter:expr, $local:ident => $here:expr, $redis:ident => $there:expr, $leased:ident => $lent:expr $(,)?) => {
         match &$limiter.store {
-            Store::Memory($local) => Ok($here),
-            #[cfg(all(unix, feature = "shared"))]
-            Store::Shared($local) => Ok($here),
+            Store::Local($local) => Ok($here),
             #[cfg(feature = "redis")]
             Store::Redis($redis) => Ok($there),
             #[cfg(feature = "redis")]
