@@ -30,6 +30,7 @@ use path::{Path, Stripes};
 /// and commits with one compare-and-swap; a denial writes nothing. Nothing blocks, waits or allocates.
 ///
 /// ```
+/// # #[cfg(feature = "std")] {
 /// use sluicegate::{Quota, RateLimiter};
 ///
 /// let limiter = RateLimiter::new(Quota::per_second(100).burst(20));
@@ -37,6 +38,7 @@ use path::{Path, Stripes};
 ///     Ok(grant) => println!("{} left", grant.remaining()),
 ///     Err(denied) => println!("come back in {:?}", denied.retry_after()),
 /// }
+/// # }
 /// ```
 ///
 /// Share it by reference, in an `Arc`, or in a `static` with `LazyLock`.

@@ -16,6 +16,7 @@ use core::hash::Hash;
 /// `pro` begins there with a full bucket, and finds the old one as it was if he comes back.
 ///
 /// ```
+/// # #[cfg(feature = "std")] {
 /// use sluicegate::{Quota, Tiers};
 ///
 /// let users = Tiers::<str>::builder()
@@ -34,6 +35,7 @@ use core::hash::Hash;
 /// assert_eq!(users.tier("free")?.available("bob"), 20);
 ///
 /// assert_eq!(users.tier("gold").unwrap_err().to_string(), "no tier \"gold\"; there are: free, pro");
+/// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -124,11 +126,13 @@ impl<K: Hash + ?Sized> TiersBuilder<K> {
     /// A tier of any kind: of another algorithm or clock, or in a table that processes share.
     ///
     /// ```
+    /// # #[cfg(feature = "std")] {
     /// use sluicegate::{KeyedLimiter, Quota, Tiers};
     ///
     /// let daily = KeyedLimiter::builder(Quota::per_day(1_000), 10_000).fixed_window().build()?;
     /// let users = Tiers::<str>::builder().limiter("trial", daily).build()?;
     /// assert_eq!(users.tier("trial")?.available("alice"), 1_000);
+    /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn limiter(self, name: impl Into<String>, limiter: KeyedLimiter<K>) -> Self {

@@ -1,5 +1,6 @@
 //! Several limits as one: against exact models, against each limit asked alone, and what a denial costs.
 
+#![cfg(feature = "std")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod support;

@@ -1,5 +1,6 @@
 //! Combined limits under threads: nothing is lost, and no limit admits more than it has.
 
+#![cfg(feature = "std")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use sluicegate::{Combined, KeyedLimiter, ManualClock, Quota, RateLimiter};

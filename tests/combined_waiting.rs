@@ -29,7 +29,7 @@ fn a_place_is_taken_in_all_lines_or_in_none() {
     let builder = RateLimiter::builder(Quota::per_second(10).burst(1)).max_waiting(2);
     let short = builder.clock(clock.clone()).build().unwrap();
     let users = KeyedLimiter::<str>::builder(Quota::per_second(5).burst(1), 10);
-    let users = users.clock(clock.clone()).build().unwrap();
+    let users = users.clock(clock.clone()).seed([1, 2]).build().unwrap();
     let all = || Combined::new([fast.limit(), short.limit(), users.limit("a")]);
     let left = || (fast.available(), short.available(), users.available("a"));
     let first = all().reserve(1).unwrap();
@@ -113,7 +113,7 @@ fn costs_known_afterwards_are_settled_everywhere() {
 fn a_wait_follows_the_quotas() {
     let clock = ManualClock::new();
     let users = KeyedLimiter::<str>::builder(Quota::per_second(1), 10).clock(clock.clone());
-    let users = users.build().unwrap();
+    let users = users.seed([1, 2]).build().unwrap();
     let all = direct(&clock, Quota::per_second(2).burst(1));
     let both = Combined::new([users.limit("a"), all.limit()]);
     assert!(both.check().is_ok());
@@ -128,7 +128,7 @@ fn a_wait_follows_the_quotas() {
 fn what_was_full_before_a_larger_burst_gets_nothing_back() {
     let clock = ManualClock::new();
     let users = KeyedLimiter::<str>::builder(Quota::per_second(1).burst(5), 10);
-    let users = users.clock(clock.clone()).build().unwrap();
+    let users = users.clock(clock.clone()).seed([1, 2]).build().unwrap();
     let late = direct(&clock, Quota::per_hour(1));
     assert!(late.check().is_ok());
     let place = Combined::new([users.limit("a"), late.limit()]).reserve(1).unwrap();
@@ -299,6 +299,7 @@ mod futures {
 }
 
 /// On the system's clock: the wait is known before it begins.
+#[cfg(feature = "std")]
 #[test]
 fn a_thread_sleeps_until_all_are_due() {
     let (a, b) = (

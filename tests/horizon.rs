@@ -38,7 +38,7 @@ fn with((count, period, burst): (u64, u64, u64), choose: fn(Builder) -> Builder)
     let clock = ManualClock::new();
     let quota: Quota = format!("{count}/{period} ns burst {burst}").parse().unwrap();
     let direct = choose(RateLimiter::builder(quota)).clock(clock.clone()).build().unwrap();
-    let keyed = KeyedLimiter::builder(quota, 10).clock(clock.clone()).build().unwrap();
+    let keyed = KeyedLimiter::builder(quota, 10).clock(clock.clone()).seed([1, 2]).build().unwrap();
     (clock, direct, keyed)
 }
 
@@ -202,7 +202,7 @@ fn lines_of_windows_end_in_denials() {
             let clock = ManualClock::new();
             let direct = RateLimiter::builder(quota).algorithm(algorithm).clock(clock.clone());
             let keyed = KeyedLimiter::builder(quota, 10).algorithm(algorithm).clock(clock.clone());
-            let limiters = (clock, direct.build().unwrap(), keyed.build().unwrap());
+            let limiters = (clock, direct.build().unwrap(), keyed.seed([1, 2]).build().unwrap());
             // Three windows apart, until then, each is as good as the first.
             for at in
                 [29 * YEAR, 29 * YEAR + 3 * period, 30 * YEAR - DAY, 30 * YEAR - DAY + 3 * period]
@@ -235,7 +235,7 @@ fn denials_after_the_end_never_say_to_come_at_once() {
             let clock = ManualClock::new();
             let direct = RateLimiter::builder(quota).algorithm(algorithm).clock(clock.clone());
             let keyed = KeyedLimiter::builder(quota, 10).algorithm(algorithm).clock(clock.clone());
-            let limiters = (clock, direct.build().unwrap(), keyed.build().unwrap());
+            let limiters = (clock, direct.build().unwrap(), keyed.seed([1, 2]).build().unwrap());
             let least = if algorithm == Algorithm::FixedWindow {
                 period
             } else {

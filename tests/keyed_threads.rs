@@ -1,5 +1,6 @@
 //! The window law for every key, among threads, on the default clock, in a table that is too small.
 
+#![cfg(feature = "std")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/windows_law.rs"]

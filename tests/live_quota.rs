@@ -1,6 +1,7 @@
 //! Another quota while a keyed limiter runs: what had flowed is settled at the old rate, nobody gets a
 //! fresh burst, and no call sees half of each.
 
+#![cfg(feature = "std")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/windows_law.rs"]

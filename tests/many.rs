@@ -48,6 +48,7 @@ proptest! {
     }
 }
 
+#[cfg(feature = "std")]
 #[test]
 fn keys_may_be_owned_or_borrowed() {
     let limiter = KeyedLimiter::<str>::new(Quota::per_hour(1), 100);
@@ -60,6 +61,7 @@ fn keys_may_be_owned_or_borrowed() {
     assert!(answers.is_empty());
 }
 
+#[cfg(feature = "std")]
 #[test]
 fn results_keep_their_place_over_many_blocks() {
     let limiter = KeyedLimiter::<u64>::new(Quota::per_hour(1), 10_000);

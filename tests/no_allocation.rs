@@ -1,4 +1,6 @@
 //! Law 9: memory is fixed at construction; no verb allocates, on any path.
+
+#![cfg(feature = "std")]
 #![allow(unsafe_code, reason = "a counting allocator is an unsafe trait; it forwards every call")]
 
 #[cfg(feature = "redis")]

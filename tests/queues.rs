@@ -52,7 +52,7 @@ fn every_key_has_a_queue() {
     let clock = ManualClock::new();
     let builder = || {
         let builder = KeyedLimiter::<str>::builder(Quota::per_second(10), 100);
-        builder.clock(clock.clone())
+        builder.clock(clock.clone()).seed([1, 2])
     };
     let queues = builder().leaky_bucket().queue(4).delay_free(2).build().unwrap();
     for key in ["a", "b"] {

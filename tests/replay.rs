@@ -1,6 +1,7 @@
 //! The replay example, as its user runs it: totals equal a count of this test's own, and bad input gets a
 //! clear message.
 
+#![cfg(feature = "std")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use flate2::Compression;

@@ -1,5 +1,6 @@
 //! The server example, as its user meets it: over TCP, by its exit status and its log.
 
+#![cfg(feature = "std")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/example.rs"]

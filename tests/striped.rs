@@ -1,5 +1,6 @@
 //! Striped limiters: the same law and the same answers, with every core's own tokens.
 
+#![cfg(feature = "std")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/windows_law.rs"]

@@ -1,5 +1,6 @@
 //! The window law among threads: on the default clock, and exactly on one that stands still.
 
+#![cfg(feature = "std")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/windows_law.rs"]

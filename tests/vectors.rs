@@ -160,7 +160,8 @@ fn keyed_limiter_answers_every_vector() {
             let clock = ManualClock::new();
             let Limit { count, period_us, burst, .. } = vector.limit;
             let quota = Quota::new(count, Duration::from_micros(period_us)).unwrap().burst(burst);
-            let mut builder = KeyedLimiter::<str>::builder(quota, 1).clock(clock.clone());
+            let mut builder =
+                KeyedLimiter::<str>::builder(quota, 1).clock(clock.clone()).seed([1, 2]);
             if leaky {
                 builder = builder.leaky_bucket();
             }

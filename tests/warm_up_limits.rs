@@ -9,8 +9,7 @@ use proptest::prelude::*;
 use sluicegate::{ManualClock, Quota, QuotaError, RateLimiter};
 use std::sync::Barrier;
 use std::thread;
-use std::time::{Duration, Instant};
-use windows_law::{Admission, worst_window};
+use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 const NANOSECOND: Duration = Duration::from_nanos(1);
@@ -189,9 +188,12 @@ proptest! {
 }
 
 /// Law 1 on the default clock: what the limit and the flow allow, and no more.
+#[cfg(feature = "std")]
 #[test]
-#[cfg(feature = "quanta")]
 fn law_1_among_threads() {
+    use std::time::Instant;
+    use windows_law::{Admission, worst_window};
+
     const THREADS: u64 = 4;
     let (rate, time) = (1e-4, Duration::from_millis(300));
     let builder = RateLimiter::builder(Quota::per_second(100_000));

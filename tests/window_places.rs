@@ -72,7 +72,7 @@ fn sliding_windows_are_booked_in_order() {
 fn a_place_in_a_sliding_window_is_given_up() {
     let clock = ManualClock::new();
     let builder = KeyedLimiter::<str>::builder(Quota::per_second(10), 9).sliding_window();
-    let limiter = builder.clock(clock.clone()).build().unwrap();
+    let limiter = builder.clock(clock.clone()).seed([1, 2]).build().unwrap();
     assert!(limiter.check_n("a", 10).is_ok());
     let half = limiter.reserve("a", 5).unwrap();
     assert_eq!(half.ready_in(), Duration::from_millis(1_500));
@@ -87,7 +87,7 @@ fn windows_keep_places_in_every_algorithm() {
     for algorithm in [Algorithm::LeakyBucket, Algorithm::FixedWindow, Algorithm::SlidingWindow] {
         let clock = ManualClock::new();
         let builder = KeyedLimiter::<str>::builder(Quota::per_second(5), 9).algorithm(algorithm);
-        let limiter = builder.clock(clock.clone()).build().unwrap();
+        let limiter = builder.clock(clock.clone()).seed([1, 2]).build().unwrap();
         let mut due: Vec<_> = (0..50).map(|_| limiter.reserve("a", 1).unwrap()).collect();
         let mut waits: Vec<_> = due.iter().map(Reservation::ready_in).collect();
         assert!(waits.is_sorted(), "{algorithm}: first come, first served");

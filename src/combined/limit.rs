@@ -61,6 +61,7 @@ impl<'a> Limit<'a> {
     /// and bytes. Figures of an answer are in the tokens of the limit that it is of.
     ///
     /// ```
+    /// # #[cfg(feature = "std")] {
     /// use sluicegate::{Combined, Quota, RateLimiter};
     ///
     /// let requests = RateLimiter::new(Quota::per_second(100));
@@ -68,6 +69,7 @@ impl<'a> Limit<'a> {
     /// let upload = Combined::new([requests.limit(), bytes.limit().costing(300_000)]);
     /// let grant = upload.check()?;
     /// assert_eq!((grant.which(), grant.remaining()), (1, 700_000));
+    /// # }
     /// # Ok::<(), sluicegate::Denied>(())
     /// ```
     #[must_use]

@@ -44,6 +44,7 @@ const TRIES: u32 = if cfg!(sluicegate_loom) { 2 } else { 16 };
 /// 8, with keys of any types. It is a small value without an allocation, made anew for each request:
 ///
 /// ```
+/// # #[cfg(feature = "std")] {
 /// use sluicegate::{Combined, KeyedLimiter, Quota, RateLimiter};
 ///
 /// let per_second = KeyedLimiter::<str>::new(Quota::per_second(10), 10_000);
@@ -57,6 +58,7 @@ const TRIES: u32 = if cfg!(sluicegate_loom) { 2 } else { 16 };
 ///     Ok(grant) => println!("{} left of limit {}", grant.remaining(), grant.which()),
 ///     Err(denied) => println!("limit {} denies: {denied}", denied.which()),
 /// }
+/// # }
 /// ```
 ///
 /// **Answers.** A grant has the figures of the limit with the least [`remaining`](Grant::remaining), and
@@ -67,7 +69,7 @@ const TRIES: u32 = if cfg!(sluicegate_loom) { 2 } else { 16 };
 /// **Cost.** Granted by N limits: N - 1 looks (the clock and 1 load each), then N times what a check costs. Denied: at
 /// most N looks, and nothing is written. Only if another call takes in between what a look had found, something has
 /// been debited: it is undone at once, exactly, and the call tries again, up to 16 times. Until then others may be
-/// denied by it. A limiter that is [striped](crate::Builder::striped) or [batched](crate::Builder::batch) keeps
+/// denied by it. A limiter that is `striped()` or [batched](crate::Builder::batch) keeps
 /// its speed if it is the only one of its kind; of a second one, a request of more than half of its limit that has
 /// to be undone may lose what was leased.
 ///

@@ -52,6 +52,7 @@ impl<'a> Combined<'a> {
     /// combined waiters held at its start.
     ///
     /// ```
+    /// # #[cfg(feature = "std")] {
     /// use sluicegate::{Combined, Quota, RateLimiter};
     /// use std::time::Duration;
     ///
@@ -62,6 +63,7 @@ impl<'a> Combined<'a> {
     /// let place = both.reserve(1)?;
     /// assert!(place.ready_in() > Duration::from_secs(50));
     /// assert!(both.reserve_within(1, Duration::from_secs(90)).is_err());
+    /// # }
     /// # Ok::<(), sluicegate::Denied>(())
     /// ```
     ///

@@ -148,12 +148,14 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     /// which is one for each client.
     ///
     /// ```
+    /// # #[cfg(feature = "std")] {
     /// use sluicegate::{KeyedLimiter, Quota};
     ///
     /// let builder = KeyedLimiter::<str>::builder(Quota::per_second(10), 100_000);
     /// let clients = builder.leaky_bucket().queue(20).delay_free(8).build()?;
     /// let waits: Vec<_> = (0..10).map(|_| clients.reserve("::1", 1)).collect::<Result<_, _>>()?;
     /// assert!(waits[8].waits().is_zero() && !waits[9].waits().is_zero());
+    /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn queue(mut self, capacity: u64) -> Self {

@@ -18,12 +18,14 @@ impl<K: ?Sized> KeyedLimiter<K> {
     /// way is decided wholly by the old quota or wholly by the new one.
     ///
     /// ```
+    /// # #[cfg(feature = "std")] {
     /// use sluicegate::{KeyedLimiter, Quota};
     ///
     /// let users = KeyedLimiter::<str>::new(Quota::per_minute(10), 1_000);
     /// assert!(users.check_n("alice", 8).is_ok());
     /// users.set_quota(Quota::per_minute(250))?;
     /// assert_eq!((users.available("alice"), users.available("bob")), (2, 250));
+    /// # }
     /// # Ok::<(), sluicegate::QuotaError>(())
     /// ```
     ///
@@ -47,12 +49,14 @@ impl<K: ?Sized> KeyedLimiter<K> {
     /// there are, to make them all full again takes the same moment, too.
     ///
     /// ```
+    /// # #[cfg(feature = "std")] {
     /// use sluicegate::{Carry, KeyedLimiter, Quota};
     ///
     /// let users = KeyedLimiter::<str>::new(Quota::per_day(100), 1_000);
     /// assert!(users.check_n("alice", 100).is_ok());
     /// users.set_quota_with(Quota::per_day(100), Carry::Full)?;
     /// assert!(users.check_n("alice", 100).is_ok());
+    /// # }
     /// # Ok::<(), sluicegate::QuotaError>(())
     /// ```
     ///

@@ -34,6 +34,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// takes, some microseconds.
     ///
     /// ```
+    /// # #[cfg(feature = "std")] {
     /// use sluicegate::{KeyedLimiter, Quota};
     ///
     /// let users = KeyedLimiter::<str>::new(Quota::per_second(1), 1_000);
@@ -41,6 +42,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// users.check_many(&["alice", "bob", "alice"], &mut answers);
     /// let admitted: Vec<bool> = answers.iter().map(|answer| answer.is_ok()).collect();
     /// assert_eq!(admitted, [true, true, false]);
+    /// # }
     /// ```
     pub fn check_many<Q: Borrow<K>>(&self, keys: &[Q], out: &mut Vec<Result<Grant, Denied>>) {
         out.clear();

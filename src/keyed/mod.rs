@@ -41,6 +41,7 @@ use table::{Buckets, Change, Full, Room, Table};
 /// since forgetting it loses nothing.
 ///
 /// ```
+/// # #[cfg(feature = "std")] {
 /// use sluicegate::{KeyedLimiter, Quota};
 /// use std::net::IpAddr;
 ///
@@ -49,6 +50,7 @@ use table::{Buckets, Change, Full, Room, Table};
 ///
 /// let clients = KeyedLimiter::<(IpAddr, u16)>::new(Quota::per_minute(100), 1_000_000);
 /// assert!(clients.check(&("::1".parse()?, 443)).is_ok());
+/// # }
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
 ///

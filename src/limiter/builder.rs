@@ -196,6 +196,7 @@ impl Builder {
     /// request passes at once, and as many more as are [free of delay](Self::delay_free).
     ///
     /// ```
+    /// # #[cfg(feature = "std")] {
     /// use sluicegate::{Quota, RateLimiter};
     ///
     /// // nginx's `limit_req rate=10r/s burst=20 delay=8`.
@@ -204,6 +205,7 @@ impl Builder {
     /// let places: Vec<_> = std::iter::from_fn(|| queue.reserve(1).ok()).collect();
     /// let at_once = places.iter().filter(|place| place.waits().is_zero()).count();
     /// assert_eq!((at_once, places.len()), (9, 21));
+    /// # }
     /// # Ok::<(), sluicegate::QuotaError>(())
     /// ```
     pub fn queue(mut self, capacity: u64) -> Self {

@@ -20,12 +20,14 @@ impl RateLimiter {
     /// A check pays one load for it, of a cache line that nobody writes meanwhile; after the first change, a few more.
     ///
     /// ```
+    /// # #[cfg(feature = "std")] {
     /// use sluicegate::{Quota, RateLimiter};
     ///
     /// let limiter = RateLimiter::new(Quota::per_minute(10));
     /// assert!(limiter.check_n(8).is_ok());
     /// limiter.set_quota(Quota::per_minute(250))?;
     /// assert_eq!((limiter.available(), limiter.quota().count()), (2, 250));
+    /// # }
     /// # Ok::<(), sluicegate::QuotaError>(())
     /// ```
     ///
@@ -46,6 +48,7 @@ impl RateLimiter {
     /// [`set_quota`](Self::set_quota), with a choice of what becomes of the tokens that are there.
     ///
     /// ```
+    /// # #[cfg(feature = "std")] {
     /// use sluicegate::{Carry, Quota, RateLimiter};
     ///
     /// let limiter = RateLimiter::new(Quota::per_hour(10));
@@ -54,6 +57,7 @@ impl RateLimiter {
     /// assert_eq!(limiter.available(), 30);
     /// limiter.set_quota_with(Quota::per_hour(60), Carry::Full)?;
     /// assert_eq!(limiter.available(), 60);
+    /// # }
     /// # Ok::<(), sluicegate::QuotaError>(())
     /// ```
     ///

@@ -39,6 +39,7 @@ impl RateLimiter {
     /// Reads the clock once; 3 loads, 1 compare-and-swap; a denial writes nothing.
     ///
     /// ```
+    /// # #[cfg(feature = "std")] {
     /// use sluicegate::{Quota, RateLimiter};
     /// use std::time::Duration;
     ///
@@ -46,6 +47,7 @@ impl RateLimiter {
     /// assert!(limiter.reserve(1)?.ready_in().is_zero());
     /// let place = limiter.reserve(1)?;
     /// assert!(place.ready_in() <= Duration::from_millis(100));
+    /// # }
     /// # Ok::<(), sluicegate::Denied>(())
     /// ```
     ///

@@ -15,6 +15,7 @@ use core::time::Duration;
 /// For a cost that is known only afterwards, reserve an estimate and [`settle`](Self::settle):
 ///
 /// ```
+/// # #[cfg(feature = "std")] {
 /// use sluicegate::{Quota, RateLimiter};
 ///
 /// let tokens = RateLimiter::new(Quota::per_minute(10_000));
@@ -22,6 +23,7 @@ use core::time::Duration;
 /// // ... wait for it, ask the model, count what it used:
 /// call.settle(350);
 /// assert_eq!(tokens.available(), 9_650);
+/// # }
 /// # Ok::<(), sluicegate::Denied>(())
 /// ```
 #[must_use = "a reservation that is dropped before it is due is given up"]
