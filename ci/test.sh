@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Everything: format, lints, documentation, tests with all features and with none, and the models.
-# Needs cargo with rustfmt and clippy, and redis-server, which it installs where it may; fetches its crates.
+# Everything: format, lints, documentation, tests with all features, by default, with none and with each alone, the
+# README's commands, and the models. Needs cargo with rustfmt and clippy, git, curl, Python 3.11, and redis-server, which
+# it installs where it may; fetches its crates.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -24,15 +25,11 @@ cargo build --locked --quiet --all-features --examples
 cargo test --locked --quiet --all-features --lib --tests --examples
 echo "== documentation's examples"
 cargo test --locked --quiet --all-features --doc
-echo "== tests of what is left without default features"
-cargo test --locked --quiet --no-default-features --lib --test bare
-echo "== tests on the system's clock alone"
-cargo test --locked --quiet --no-default-features --features std --test vectors --test keyed
-echo "== what a build without TLS says of it"
-cargo test --locked --quiet --no-default-features --features redis --test redis_faults connecting
 
-echo "== benches build"
-cargo bench --locked --quiet --no-run --all-features
+ci/features.sh
+
+echo "== the README's commands"
+ci/readme.sh
 
 ci/loom.sh
 echo "== all passed"
