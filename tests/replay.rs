@@ -4,41 +4,19 @@
 #![cfg(feature = "std")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/replay.rs"]
+mod replay;
+
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use replay::{program, run_on};
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 const LOG: &str = include_str!("data/access.log");
-
-fn program() -> PathBuf {
-    let mut folder = std::env::current_exe().unwrap();
-    folder.pop();
-    if folder.ends_with("deps") {
-        folder.pop();
-    }
-    let program = folder.join("examples").join("replay");
-    assert!(program.exists(), "run `cargo build --examples` first: no {}", program.display());
-    program
-}
-
-/// Runs it with these bytes on its standard input.
-fn run_on(bytes: &[u8], flags: &[&str]) -> Output {
-    let mut child = Command::new(program())
-        .arg("-")
-        .args(flags)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may have given up before it has read all.
-    let _ = child.stdin.take().unwrap().write_all(bytes);
-    child.wait_with_output().unwrap()
-}
 
 /// What it printed about the synthetic log.
 fn said(flags: &[&str]) -> String {

@@ -1,57 +1,101 @@
 //! One line of a log: when, and whose request.
 
 use crate::Key;
+use crate::client::{Client, Clients};
 use chrono::DateTime;
-use regex::{Captures, Regex};
+use regex::{Captures, Match, Regex};
 
-/// `host ident user [time] "request" status bytes`, and `"referer" "agent"` in the combined format.
+/// The time of `host ident user [time] "request" status bytes`. Other brackets may stand before it.
+const TIME: &str = r" \[(?<time>\d{1,2}/[A-Za-z]{3}/\d{4}:[^\]]*)\]";
+/// Any time, of a line that has none of that form.
+const SOME_TIME: &str = r"^\S+ \S+ \S.*? \[(?<time>[^\]]*)\]";
+/// What follows the time: `"request" status bytes`, and `"referer" "agent"` in the combined format.
 ///
 /// Each part stands in the part before it, so that a line that does not parse tells how far it did. In
-/// quotes a backslash escapes; a user's name may have blanks; what follows is a server's own.
-const LINE: &str = concat!(
-    r#"^(?<host>\S+) \S+ (?<user>\S.*?) \[(?<time>[^\]]*)\]"#,
-    r#"(?: "(?<request>(?:[^"\\]|\\.)*)""#,
+/// quotes a backslash escapes; what follows is a server's own.
+const REST: &str = concat!(
+    r#"^(?: "(?<request>(?:[^"\\]|\\.)*)""#,
     r#"(?: (?<status>\d{3}|-)(?: (?<bytes>\d+|-)(?:\s|$)"#,
     r#"(?:"(?:[^"\\]|\\.)*" "(?<agent>(?:[^"\\]|\\.)*)")?"#,
     r#")?)?)?"#,
 );
 
 pub(crate) struct Lines {
-    line: Regex,
+    time: Regex,
+    some_time: Regex,
+    rest: Regex,
+    clients: Clients,
     key: Key,
+}
+
+/// A request of the log.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// Seconds since 1970.
+    pub(crate) at: i64,
+    pub(crate) key: String,
+    /// The key is one of a forwarded list.
+    pub(crate) listed: bool,
 }
 
 impl Lines {
     pub(crate) fn new(key: Key) -> Result<Self, regex::Error> {
-        Ok(Self { line: Regex::new(LINE)?, key })
+        Ok(Self {
+            time: Regex::new(TIME)?,
+            some_time: Regex::new(SOME_TIME)?,
+            rest: Regex::new(REST)?,
+            clients: Clients::new()?,
+            key,
+        })
     }
 
-    /// The second of the request since 1970, and its key; or what is wrong with the line.
-    pub(crate) fn parse(&self, line: &str) -> Result<(i64, String), String> {
-        let parts = self.line.captures(line);
-        let parts = parts.ok_or("it does not begin with a host, two names and [a time]")?;
-        let time = &parts["time"];
+    /// The request of a line, or what is wrong with it.
+    pub(crate) fn parse(&self, line: &str) -> Result<Request, String> {
+        let (head, time, rest) = self.around_time(line)?;
         let at = DateTime::parse_from_str(time, "%d/%b/%Y:%H:%M:%S %z");
         let at = at.map_err(|why| format!("the time {time:?} does not parse: {why}"))?;
-        let part = |name| parts.name(name).map(|part| part.as_str());
+        let at = at.timestamp();
+        let rest = self.rest.captures(rest);
+        let part = |name| rest.as_ref().and_then(|rest| rest.name(name)).map(|part| part.as_str());
         let request = part("request").ok_or("no request in quotes after the time")?;
         part("status").ok_or("no status of three digits after the request")?;
         part("bytes").ok_or("no number of bytes after the status")?;
-        Ok((at.timestamp(), self.key(&parts, request)?.to_owned()))
+        let key = match self.key {
+            Key::Path => path(request),
+            Key::Agent => part("agent").ok_or("no user agent: not in combined format")?,
+            Key::Ip | Key::User => {
+                let Client { name, user, listed } = self.clients.find(head)?;
+                let user = user.filter(|_| self.key == Key::User);
+                let listed = listed && user.is_none();
+                return Ok(Request { at, key: user.map_or(name, str::to_owned), listed });
+            }
+        };
+        Ok(Request { at, key: key.to_owned(), listed: false })
     }
 
-    fn key<'a>(&self, parts: &'a Captures<'_>, request: &'a str) -> Result<&'a str, String> {
-        Ok(match self.key {
-            Key::Ip => &parts["host"],
-            Key::User if &parts["user"] != "-" => &parts["user"],
-            Key::User => &parts["host"],
-            Key::Path => path(request),
-            Key::Agent => {
-                parts.name("agent").ok_or("no user agent: not in combined format")?.as_str()
-            }
-        })
+    /// What stands before the time, the time, and what follows. Where a prefix has a time as well,
+    /// the right one is the one before the request.
+    fn around_time<'a>(&self, line: &'a str) -> Result<(&'a str, &'a str, &'a str), String> {
+        // Without ` [` and `]`.
+        let split =
+            |time: Match<'a>| (&line[..time.start() - 2], time.as_str(), &line[time.end() + 1..]);
+        let time = |parts: Captures<'a>| parts.name("time").map(split);
+        let mut all = self.time.captures_iter(line).filter_map(time);
+        let first = all.next();
+        let before_request =
+            first.into_iter().chain(all).find(|(_, _, rest)| rest.starts_with(" \""));
+        let (head, time, rest) = before_request
+            .or(first)
+            .or_else(|| self.some_time.captures(line).and_then(time))
+            .ok_or(NO_START)?;
+        if head.split_whitespace().count() < 3 {
+            return Err(NO_START.into());
+        }
+        Ok((head, time, rest))
     }
 }
+
+const NO_START: &str = "it does not begin with a host, two names and [a time]";
 
 /// The second word of `GET /path?query HTTP/1.1`, up to the query. Of a request that is no such thing,
 /// all of it.

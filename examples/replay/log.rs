@@ -1,7 +1,7 @@
 //! From bytes to requests.
 
 use crate::Key;
-use crate::line::Lines;
+use crate::line::{Lines, Request};
 use flate2::read::MultiGzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::HashMap;
@@ -27,6 +27,8 @@ pub(crate) struct Log {
     /// Lines that were out of order, and by how many seconds at most.
     pub(crate) late: u64,
     pub(crate) late_by: i64,
+    /// Requests whose client is one of a forwarded list.
+    pub(crate) listed: u64,
 }
 
 impl Log {
@@ -95,12 +97,13 @@ impl Log {
                 self.skip("not UTF-8".into());
                 continue;
             };
-            let text = text.trim_end();
+            let text = text.trim_start_matches('\u{feff}').trim_end();
             if text.is_empty() {
                 continue;
             }
             match parser.parse(text) {
-                Ok((at, key)) => {
+                Ok(Request { at, key, listed }) => {
+                    self.listed += u64::from(listed);
                     if at < newest {
                         self.late += 1;
                         self.late_by = self.late_by.max(newest - at);

@@ -7,7 +7,13 @@
 //!
 //! Reads the common and the combined log format, plain or gzip, from a file or from standard input
 //! (`-`), and replays it on its own timestamps, in order of time.
+//!
+//! A server's own words may stand before the client's address: a virtual host, a time, what syslog
+//! adds, a forwarded list (of which the first public address is the client). A line from which the
+//! client cannot be told for certain is left out, and the reason is printed. All spellings of an
+//! address are one client.
 
+mod client;
 mod line;
 mod log;
 mod plot;
@@ -54,7 +60,7 @@ struct Flags {
 /// What of a request is the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Key {
-    /// The address, or the host's name where the server writes that.
+    /// The client's address, or its host's name where the server writes that.
     Ip,
     /// The user that the server has authenticated; the address of requests without one.
     User,

@@ -45,6 +45,13 @@ pub(crate) fn about(log: &Log, key: Key) -> String {
         let _ =
             writeln!(text, "{} of {} lines don't parse, and were left out", log.skipped, log.lines);
     }
+    if log.listed > 0 {
+        let _ = writeln!(
+            text,
+            "{} requests name several addresses; the first public one is taken for the client",
+            log.listed
+        );
+    }
     if log.late > 0 {
         let by = span(log.late_by.unsigned_abs());
         let _ = writeln!(
