@@ -3,6 +3,7 @@
 //! A limiter never trusts its clock to be monotonic. A time stamp counter may read a little earlier
 //! on another core, and then the word is newer than `now`, which every algorithm takes for what it
 //! is. A user's clock may be set back by any amount, and is held at the latest time that was seen.
+//! A time stamp counter that restarts is told by [`tsc::Restarts`].
 
 #[cfg(feature = "std")]
 mod alarm;
@@ -29,6 +30,8 @@ pub(crate) use alarm::{Instant, instant};
 pub use os::{CoarseClock, MonotonicClock};
 #[cfg(feature = "tokio")]
 pub use timer::TokioClock;
+#[cfg(all(test, feature = "quanta"))]
+pub(crate) use tsc::Mock;
 #[cfg(feature = "quanta")]
 pub use tsc::QuantaClock;
 
@@ -182,6 +185,12 @@ impl fmt::Debug for Held {
 pub(crate) struct Timer {
     source: Source,
     epoch: u64,
+    /// A reading from here to `span` ticks further on is taken as it is. Any other is looked at
+    /// more closely.
+    floor: AtomicU64,
+    span: u64,
+    #[cfg(feature = "quanta")]
+    restarts: tsc::Restarts,
     /// What a clock at the epoch reads less than this, are the ticks there: none unless aligned.
     origin: u64,
     tick: Ratio,
@@ -196,10 +205,30 @@ impl Timer {
             Reading::Quanta(clock) => clock.tick(),
             _ => Ratio::ONE,
         };
-        let mut timer = Self { source, epoch: 0, origin: 0, tick, calendar: None };
-        timer.epoch = timer.ticks();
-        timer.origin = timer.epoch;
-        timer
+        let epoch = match &source.0 {
+            #[cfg(feature = "quanta")]
+            Reading::Quanta(clock) => clock.raw(),
+            other => Self::read(other),
+        };
+        #[cfg(feature = "quanta")]
+        let restarts = tsc::Restarts::since_now(&source.0);
+        let span = match &source.0 {
+            #[cfg(feature = "quanta")]
+            Reading::Quanta(_) => tick.ticks_of(tsc::SPAN),
+            // Other clocks do not restart.
+            _ => 1 << 63,
+        };
+        Self {
+            source,
+            epoch,
+            floor: AtomicU64::new(epoch),
+            span,
+            #[cfg(feature = "quanta")]
+            restarts,
+            origin: epoch,
+            tick,
+            calendar: None,
+        }
     }
 
     /// What its clock's calendar says.
@@ -235,7 +264,7 @@ impl Timer {
     /// With an epoch that others have as well, on a clock of nanoseconds.
     #[cfg(all(unix, feature = "shared"))]
     pub(crate) fn since(source: Source, epoch: u64) -> Self {
-        Self { epoch, origin: epoch, ..Self::new(source) }
+        Self { epoch, floor: AtomicU64::new(epoch), origin: epoch, ..Self::new(source) }
     }
 
     /// On the given clock, or the default one where this build has one.
@@ -265,15 +294,22 @@ impl Timer {
             Reading::Coarse(clock) => clock.nanos(),
             other => Self::read(other),
         };
-        if now < self.epoch { self.before_the_epoch() } else { now.wrapping_sub(self.origin) }
+        let above = now.wrapping_sub(self.floor.load(Relaxed));
+        if above < self.span { now.wrapping_sub(self.origin) } else { self.look_closer(now) }
     }
 
-    /// A counter that is behind the one of the core that built the limiter. Out of the way, so that
-    /// a check has a branch to guess instead of a figure to wait for.
+    /// A first reading in a while, or one of a counter that is behind: the core's that built the
+    /// limiter was a little ahead, or the counter has restarted. Out of the way, so that a check
+    /// has a branch to guess instead of a figure to wait for.
     #[cold]
     #[inline(never)]
-    fn before_the_epoch(&self) -> u64 {
-        self.epoch.wrapping_sub(self.origin)
+    fn look_closer(&self, now: u64) -> u64 {
+        let since_epoch = match &self.source.0 {
+            #[cfg(feature = "quanta")]
+            Reading::Quanta(clock) => self.since_epoch(clock),
+            _ => now.saturating_sub(self.epoch),
+        };
+        since_epoch.wrapping_add(self.epoch.wrapping_sub(self.origin))
     }
 
     /// The slower clocks, out of the way of the quick ones.

@@ -5,6 +5,8 @@ mod builder;
 mod change;
 mod path;
 mod place;
+#[cfg(all(test, feature = "quanta"))]
+mod restarts;
 
 pub use builder::Builder;
 
