@@ -69,6 +69,8 @@ pub struct RateLimiter {
     /// Those of the first quota's grants that read no clock.
     free: Terms,
     waiting: Waiting,
+    /// What a charge may take the balance to, below zero.
+    max_debt: u64,
     returns: Returns,
     /// Those who wait, which no check looks at.
     queues: Arc<Queues>,
@@ -97,7 +99,18 @@ impl RateLimiter {
         let (cell, live) = (CachePadded::new(Cell::new(0)), Live::new(terms, timer));
         let (announced, returns, queues) = (Announced::new(), Returns::new(), Queues::of_one());
         let free = path.lowered(terms).marked(Mark::ClockFree);
-        Self { cell, live, announced, path, free, waiting, returns, queues, warm_up: None }
+        Self {
+            cell,
+            live,
+            announced,
+            path,
+            free,
+            waiting,
+            max_debt: u64::MAX,
+            returns,
+            queues,
+            warm_up: None,
+        }
     }
 
     /// Reads the clock once. The terms are those of the bucket that tokens are drawn from.

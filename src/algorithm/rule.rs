@@ -76,6 +76,20 @@ impl Rule {
         }
     }
 
+    /// [`charge`](Self::charge), but by no more than leaves a balance of `-most`: what is over is
+    /// forgotten. A balance that is lower already, as that of a line of reservations, stays.
+    #[inline]
+    pub(crate) fn charge_within(&self, state: u64, now: u64, n: u64, most: u64) -> u64 {
+        match self {
+            // Exact: the balance is rounded.
+            Self::Bucket(rule) => rule.charge_within(state, now, n, most),
+            _ => {
+                let room = self.balance(state, now).saturating_add_unsigned(most);
+                self.charge(state, now, n.min(room.max(0) as u64))
+            }
+        }
+    }
+
     /// The state after giving `n` back, or `None` if nothing is missing.
     #[inline]
     pub(crate) fn refund(&self, state: u64, now: u64, n: u64) -> Option<u64> {

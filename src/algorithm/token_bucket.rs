@@ -4,7 +4,7 @@
 //!   missing = max(0, full time - now)        balance = burst - missing
 //!
 //!   take n:    full time        ->  max(full time, now) + n      if missing + n <= burst
-//!   charge n:  full time        ->  max(full time, now) + n
+//!   charge n:  full time        ->  max(full time, now) + n      up to what may be owed
 //!   reserve n: full time        ->  max(full time, now) + n      if missing + n <= burst + the longest wait
 //!   take back: full time        ->  full time - n                if the place of n ends there
 //!   refund n:  full time        ->  max(full time - n, now)
@@ -86,8 +86,23 @@ impl TokenBucket {
 
     #[inline]
     pub(crate) fn charge(&self, full: u64, now: u64, n: u64) -> u64 {
+        self.charge_up_to(full, now, n, self.debt_max)
+    }
+
+    /// See [`Rule::charge_within`](super::Rule::charge_within).
+    #[inline]
+    pub(super) fn charge_within(&self, full: u64, now: u64, n: u64, most: u64) -> u64 {
+        // In units of several tokens no more than whole ones of what may be owed.
+        let most = most >> (-self.scale.fraction).max(0) << (-self.scale.fraction).max(0);
+        let owed = self.scale.units_at_most(most, self.debt_max);
+        self.charge_up_to(full, now, n, self.burst.saturating_add(owed).min(self.debt_max))
+    }
+
+    /// So many units are missing at most for it.
+    #[inline(always)]
+    fn charge_up_to(&self, full: u64, now: u64, n: u64, most: u64) -> u64 {
         let missing = self.missing(full, now);
-        let room = self.debt_max.saturating_sub(missing);
+        let room = most.saturating_sub(missing);
         now.wrapping_add(missing + self.scale.units_at_most(n, room))
     }
 

@@ -10,7 +10,8 @@ use core::time::Duration;
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// Takes `n` tokens even if they are not there, and says how long until the debt is paid: zero if
-    /// there is none.
+    /// there is none. Debt ends at [`max_debt`](crate::KeyedBuilder::max_debt), if that is chosen,
+    /// and what is over is forgotten.
     ///
     /// With [`WhenFull::Deny`](crate::WhenFull::Deny), a key that finds no slot is not charged, and the answer is how long
     /// until there is one.
@@ -123,7 +124,10 @@ impl<K: ?Sized> KeyedLimiter<K> {
     /// Charges a bucket by its key's fingerprint.
     pub(super) fn charge_to(&self, whose: Whose, n: u64) -> Duration {
         let charge = |state, now: Moment| {
-            let charged = now.rule().charge(state, now.units, n);
+            let charged = now.rule().charge_within(state, now.units, n, self.max_debt);
+            if charged == state {
+                return Change::Keep(now.figures(state));
+            }
             self.owing(charged, now);
             Change::Grow(charged, now.figures(charged))
         };

@@ -36,6 +36,7 @@ pub struct KeyedBuilder<K: ?Sized> {
     pub(super) capacity: usize,
     pub(super) algorithm: Algorithm,
     pub(super) when_full: WhenFull,
+    pub(super) max_debt: u64,
     pub(super) waiting: Waiting,
     pub(super) queue: Queue,
     pub(super) schedule: Schedule,
@@ -62,6 +63,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
             capacity,
             algorithm: Algorithm::TokenBucket,
             when_full: WhenFull::Evict,
+            max_debt: u64::MAX,
             waiting: Waiting::default(),
             queue: Queue::default(),
             schedule: Schedule::default(),
@@ -135,6 +137,22 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         self
     }
 
+    /// Bounds the debt that [`charge`](KeyedLimiter::charge) makes: it takes a key's balance no
+    /// lower than `-tokens`, and what is over is forgotten. Unless set, debt ends at 10 years of
+    /// flow (at most rates).
+    ///
+    /// Without it a caller that charges every denial, as a penalty, locks its key out for as long
+    /// as it asks and then for what it has asked. With 0 a charge takes what is there. What a
+    /// reservation takes beyond its tokens when it is [settled](crate::Reservation::settle) is a
+    /// charge. Reservations themselves are bounded by [`max_waiting`](Self::max_waiting): where
+    /// they have taken the balance lower, a charge adds nothing.
+    ///
+    /// Each process that opens a shared table chooses its own.
+    pub fn max_debt(mut self, tokens: u64) -> Self {
+        self.max_debt = tokens;
+        self
+    }
+
     /// Bounds how many tokens all who wait may be in debt for: a reservation that would take a key further
     /// is denied. Unless set, debt ends at 10 years of flow (at most rates).
     ///
@@ -196,7 +214,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     /// - no clock or no seed, where the build has no default one.
     pub fn build(self) -> Result<KeyedLimiter<K>, QuotaError> {
         let (quota, waiting) = self.shaped()?;
-        let Self { capacity, algorithm, when_full, source, seed, keys, .. } = self;
+        let Self { capacity, algorithm, when_full, source, seed, keys, max_debt, .. } = self;
         let slots = slots(capacity)?;
         let terms = self.schedule.terms(Terms::new(quota, algorithm, word::VALUE_BITS)?)?;
         #[cfg(feature = "std")]
@@ -206,6 +224,16 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let live = Live::new(terms, self.schedule.timer(source, &terms)?);
         let table = Table::new(slots);
         let queues = Queues::of_keys();
-        Ok(KeyedLimiter { table, live, capacity, seed, when_full, waiting, queues, keys })
+        Ok(KeyedLimiter {
+            table,
+            live,
+            capacity,
+            seed,
+            when_full,
+            max_debt,
+            waiting,
+            queues,
+            keys,
+        })
     }
 }

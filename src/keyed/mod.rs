@@ -73,6 +73,8 @@ pub struct KeyedLimiter<K: ?Sized> {
     capacity: usize,
     seed: Seed,
     when_full: WhenFull,
+    /// What a charge may take a key's balance to, below zero.
+    max_debt: u64,
     waiting: Waiting,
     /// Those who wait in this process, which no check looks at.
     queues: Arc<Queues>,

@@ -1,5 +1,7 @@
 //! What a limiter has, and what is put on its account and given back.
 
+#[cfg(doc)]
+use super::Builder;
 use super::{Path, RateLimiter};
 use crate::algorithm;
 use crate::cell::Step;
@@ -11,8 +13,9 @@ impl RateLimiter {
     /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards, and
     /// says how long until the debt is paid: zero if there is none.
     ///
-    /// While in debt the limiter denies. Debt ends at 10 years of flow (at most rates), or at what a
-    /// window's field holds; a fixed window forgets its debt at the boundary.
+    /// While in debt the limiter denies. Debt ends at [`max_debt`](Builder::max_debt), if that is
+    /// chosen; else at 10 years of flow (at most rates), or at what a window's field holds. What is
+    /// over is forgotten. A fixed window forgets its debt at the boundary.
     pub fn charge(&self, n: u64) -> Duration {
         // Drawn and leased tokens are spent first: they have been debited already.
         let n = match &self.path {
@@ -23,7 +26,8 @@ impl RateLimiter {
         let charged = self.cell.update(|seen| {
             let (drawn, state) = self.split(seen);
             let left = drawn.saturating_sub(n);
-            let charged = now.rule().charge(state, now.units, n - (drawn - left));
+            let rest = n - (drawn - left);
+            let charged = now.rule().charge_within(state, now.units, rest, self.max_debt);
             Step::Put(self.join(left, charged), charged)
         });
         // Paid when a request of nothing would fit.

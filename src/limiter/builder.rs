@@ -22,6 +22,7 @@ pub struct Builder {
     initial: Option<u64>,
     batch: Option<u64>,
     stripes: Option<usize>,
+    max_debt: u64,
     waiting: Waiting,
     queue: Queue,
     schedule: Schedule,
@@ -37,6 +38,7 @@ impl Builder {
             initial: None,
             batch: None,
             stripes: None,
+            max_debt: u64::MAX,
             waiting: Waiting::default(),
             queue: Queue::default(),
             schedule: Schedule::default(),
@@ -179,6 +181,36 @@ impl Builder {
         self
     }
 
+    /// Bounds the debt that [`charge`](RateLimiter::charge) makes: it takes the balance no lower
+    /// than `-tokens`, and what is over is forgotten. Unless set, debt ends at 10 years of flow (at
+    /// most rates).
+    ///
+    /// Without it a caller that charges every denial, as a penalty, locks itself out for as long as
+    /// it asks and then for what it has asked. With 0 a charge takes what is there. What a
+    /// reservation takes beyond its tokens when it is [settled](crate::Reservation::settle) is a
+    /// charge. Reservations themselves are bounded by [`max_waiting`](Self::max_waiting): where
+    /// they have taken the balance lower, a charge adds nothing.
+    ///
+    /// ```
+    /// use sluicegate::{ManualClock, Quota, RateLimiter};
+    /// use std::time::Duration;
+    ///
+    /// let builder = RateLimiter::builder(Quota::per_minute(10)).max_debt(5);
+    /// let limiter = builder.clock(ManualClock::new()).build()?;
+    /// for _ in 0..3_000 {
+    ///     if limiter.check().is_err() {
+    ///         limiter.charge(1);
+    ///     }
+    /// }
+    /// assert_eq!(limiter.available(), -5);
+    /// assert_eq!(limiter.check().unwrap_err().retry_after(), Some(Duration::from_secs(36)));
+    /// # Ok::<(), sluicegate::QuotaError>(())
+    /// ```
+    pub fn max_debt(mut self, tokens: u64) -> Self {
+        self.max_debt = tokens;
+        self
+    }
+
     /// Bounds how many tokens all who wait may be in debt for: a reservation that would take the limiter further
     /// is denied. Unless set, debt ends at 10 years of flow (at most rates).
     ///
@@ -247,7 +279,9 @@ impl Builder {
     pub fn build(self) -> Result<RateLimiter, QuotaError> {
         let (quota, waiting) = self.queue.shape(self.algorithm, self.quota, self.waiting)?;
         let warming_up = self.warming_up(&quota)?;
-        let Self { algorithm, initial, batch, stripes, schedule, warm_up, source, .. } = self;
+        let Self {
+            algorithm, initial, batch, stripes, schedule, warm_up, source, max_debt, ..
+        } = self;
         let bits = if batch.is_some() { word::VALUE_BITS } else { u64::BITS };
         let terms = match warming_up {
             Some(terms) => terms,
@@ -264,7 +298,8 @@ impl Builder {
             (None, Some(_), _) => return Err(QuotaError::STRIPED_WINDOW),
             (None, None, _) => Path::of(&terms),
         };
-        let limiter = RateLimiter { warm_up, ..RateLimiter::assemble(terms, timer, path, waiting) };
+        let assembled = RateLimiter::assemble(terms, timer, path, waiting);
+        let limiter = RateLimiter { warm_up, max_debt, ..assembled };
         if let Some(tokens) = initial {
             limiter.start_with(tokens)?;
         }

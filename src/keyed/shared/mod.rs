@@ -109,7 +109,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
             return Err(SharedError::Option("seed"));
         }
         let (quota, waiting) = self.shaped().map_err(SharedError::Quota)?;
-        let Self { capacity, algorithm, when_full, schedule, keys, .. } = self;
+        let Self { capacity, algorithm, when_full, schedule, keys, max_debt, .. } = self;
         let slots = slots(capacity).map_err(SharedError::Quota)?;
         let terms = |quota| schedule.terms(Terms::new(quota, algorithm, word::VALUE_BITS)?);
         terms(quota).map_err(SharedError::Quota)?;
@@ -123,7 +123,17 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let timer = schedule.align(timer, &terms, header.unix);
         let (live, seed) = (Live::new(terms, timer), Seed(header.seed));
         let queues = Queues::of_keys();
-        Ok(KeyedLimiter { table, live, capacity, seed, when_full, waiting, queues, keys })
+        Ok(KeyedLimiter {
+            table,
+            live,
+            capacity,
+            seed,
+            when_full,
+            max_debt,
+            waiting,
+            queues,
+            keys,
+        })
     }
 }
 
