@@ -222,6 +222,17 @@ impl AnyLimiter {
         }
     }
 
+    /// Whether the file of a shared table is still the one at its path: see
+    /// [`KeyedLimiter::is_current`]. Always true of any other store.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        #[cfg(all(unix, feature = "shared"))]
+        if let Store::Shared(limiter) = &self.store {
+            return limiter.is_current();
+        }
+        true
+    }
+
     /// The quota of each key.
     #[must_use]
     pub fn quota(&self) -> Quota {

@@ -61,6 +61,9 @@ pub enum SharedError {
     Corrupt,
     /// Another process has been making the table for five seconds, or uses one of another boot.
     Busy,
+    /// Each file that was opened at the path, or made there, was removed or replaced before it
+    /// could be used.
+    Replaced,
 }
 
 impl fmt::Display for SharedError {
@@ -88,6 +91,7 @@ impl fmt::Display for SharedError {
             }
             Self::Corrupt => f.write_str("the table's header is corrupt"),
             Self::Busy => f.write_str("another process keeps the table from being opened"),
+            Self::Replaced => f.write_str("the file is removed or replaced while it is opened"),
         }
     }
 }

@@ -6,6 +6,7 @@
 use super::super::lines::{Common, Line};
 use super::super::slot::{self, FREE, PENDING, RESERVED};
 use super::header::HEADER_WORDS;
+use super::origin::Origin;
 use crate::error::{QuotaError, SharedError};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
@@ -71,6 +72,8 @@ pub(in super::super) struct Mapping {
     lines: usize,
     /// Open as long as it is mapped.
     file: Option<Handle>,
+    /// Where that was found.
+    origin: Option<Origin>,
 }
 
 impl Mapping {
@@ -79,11 +82,16 @@ impl Mapping {
         let length = bytes(lines) as usize;
         let map = MmapOptions::new().len(length).map_raw(file);
         let map = map.map_err(|error| SharedError::Io { action: "map", error })?;
-        Ok(Self { map, lines, file: None })
+        Ok(Self { map, lines, file: None, origin: None })
     }
 
-    pub(super) fn keep(self, file: Handle) -> Self {
-        Self { file: Some(file), ..self }
+    pub(super) fn keep(self, file: Handle, origin: Origin) -> Self {
+        Self { file: Some(file), origin: Some(origin), ..self }
+    }
+
+    /// Whether the file is still the one at the path that it was opened at.
+    pub(super) fn is_current(&self) -> bool {
+        self.origin.as_ref().is_none_or(Origin::is_current)
     }
 
     #[inline(always)]

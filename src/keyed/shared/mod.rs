@@ -18,6 +18,7 @@
 
 mod header;
 mod mapping;
+mod origin;
 
 pub(super) use mapping::Mapping;
 
@@ -36,6 +37,7 @@ use crate::word;
 use core::hash::Hash;
 use header::{Header, Kind};
 use mapping::Handle;
+use origin::Origin;
 use rustix::fs::{FlockOperation, OFlags};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -46,6 +48,8 @@ use std::time::Duration;
 /// Between two tries for the lock, and how many of them: five seconds.
 const PAUSE: Duration = Duration::from_millis(5);
 const TRIES: u32 = 1_000;
+/// How many files in a row may be removed while they are being opened.
+const FILES: u32 = 16;
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// Opens, or makes, the table in the file at `path`: one limit for all processes of the machine that
@@ -77,6 +81,41 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     }
 }
 
+impl<K: ?Sized> KeyedLimiter<K> {
+    /// Whether the file of a [shared table](Self::open_shared) is still the one at its path: false
+    /// if that has been removed, renamed or replaced, as by a cleaner of temporary files, or if the
+    /// path cannot be looked at.
+    ///
+    /// Such a table goes on for all who have it open, and who opens the path meanwhile gets
+    /// another: there are two limits. Ask now and then, as where the process reports its health,
+    /// and once it is false [open](Self::open_shared) the path anew in place of this limiter, in
+    /// every process. What had been taken stays behind in the old file.
+    ///
+    /// One system call. Always true of a table that is in no file.
+    ///
+    /// ```
+    /// use sluicegate::{KeyedLimiter, Quota};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("api.limits");
+    /// let open = || KeyedLimiter::<str>::open_shared(&path, Quota::per_second(10), 100_000);
+    /// let mut limiter = open()?;
+    /// std::fs::remove_file(&path)?;
+    /// if !limiter.is_current() {
+    ///     limiter = open()?;
+    /// }
+    /// assert!(limiter.is_current());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        match &self.table.lines {
+            Lines::Mapped(mapping) => mapping.is_current(),
+            Lines::Own(..) => true,
+        }
+    }
+}
+
 impl<K: Hash + ?Sized> KeyedBuilder<K> {
     /// Opens, or makes, the table in the file at `path`, with these choices.
     ///
@@ -92,6 +131,9 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     ///
     /// **The clock** is the machine's monotonic clock, the same for all processes of one time namespace.
     ///
+    /// **The path** is looked at once, when the table is opened. A file that is removed or replaced afterwards is still
+    /// the table of those who have it open; [`is_current`](KeyedLimiter::is_current) tells.
+    ///
     /// **Damage** to the file's bytes while it is open leads to wrong answers at worst, for the keys
     /// whose slots are hit. Don't shorten the file while it is open: the system then kills whoever touches
     /// the missing part (`SIGBUS`).
@@ -100,7 +142,8 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     ///
     /// [`SharedError`] says which: the file is somebody else's, a symbolic link, no table, a table of another layout, quota,
     /// algorithm or capacity, shortened or corrupt: such a file is left as it is. Or the system's reason;
-    /// or another process has been making the table for five seconds.
+    /// or another process has been making the table for five seconds, or files were removed from
+    /// the path as fast as this one made them.
     pub fn open_shared(self, path: impl AsRef<Path>) -> Result<KeyedLimiter<K>, SharedError> {
         if self.source.is_some() {
             return Err(SharedError::Option("clock"));
@@ -138,12 +181,34 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
 }
 
 /// Opens the file and maps the table, made if need be.
+///
+/// Between the opening and the lock somebody may remove the file, and with it the table that others
+/// will find at the path: then what is there is opened instead.
 fn open(path: &Path, wanted: &Kind) -> Result<(Mapping, Header), SharedError> {
-    let handle = Handle::new(open_file(path)?);
+    for _ in 0..FILES {
+        let Some(file) = open_file(path)? else { continue };
+        let origin = Origin::of(path, &file)?;
+        let opened = open_at(&origin, Handle::new(file), wanted);
+        if origin.is_current() {
+            return opened;
+        }
+    }
+    Err(SharedError::Replaced)
+}
+
+/// The same of this file. Gives up early if that has been removed.
+fn open_at(
+    origin: &Origin,
+    handle: Handle,
+    wanted: &Kind,
+) -> Result<(Mapping, Header), SharedError> {
     let Some(file) = &*handle else { return Err(SharedError::NotAFile) };
     for turn in 0..TRIES {
         if turn > 0 {
             std::thread::sleep(PAUSE);
+            if !origin.is_current() {
+                return Err(SharedError::Replaced);
+            }
         }
         if lock(file, FlockOperation::NonBlockingLockExclusive)? {
             let header = match Header::read(file)? {
@@ -160,7 +225,7 @@ fn open(path: &Path, wanted: &Kind) -> Result<(Mapping, Header), SharedError> {
             if !lock(file, FlockOperation::NonBlockingLockShared)? {
                 continue;
             }
-            return Ok((mapping.keep(handle), header));
+            return Ok((mapping.keep(handle, origin.clone()), header));
         }
         if lock(file, FlockOperation::NonBlockingLockShared)? {
             // Unless its maker was killed between both tries.
@@ -171,7 +236,7 @@ fn open(path: &Path, wanted: &Kind) -> Result<(Mapping, Header), SharedError> {
                 }
                 let mapping = Mapping::new(file, wanted.lines)?;
                 expect_quota(&mapping, &header, wanted)?;
-                return Ok((mapping.keep(handle), header));
+                return Ok((mapping.keep(handle, origin.clone()), header));
             }
             lock(file, FlockOperation::NonBlockingUnlock)?;
         }
@@ -190,7 +255,8 @@ fn expect_quota(mapping: &Mapping, header: &Header, wanted: &Kind) -> Result<(),
 }
 
 /// A regular file of one's own that nobody else may write to, and not by way of a link.
-fn open_file(path: &Path) -> Result<File, SharedError> {
+/// `None`: it has been removed meanwhile.
+fn open_file(path: &Path) -> Result<Option<File>, SharedError> {
     // Not to hang on a pipe that somebody has put there.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = OpenOptions::new()
@@ -214,11 +280,14 @@ fn open_file(path: &Path) -> Result<File, SharedError> {
     if !meta.is_file() {
         return Err(SharedError::NotAFile);
     }
+    if meta.nlink() == 0 {
+        return Ok(None);
+    }
     let mine = meta.uid() == rustix::process::geteuid().as_raw();
     if !mine || meta.nlink() != 1 || meta.mode() & 0o022 != 0 {
         return Err(SharedError::NotOwned);
     }
-    Ok(file)
+    Ok(Some(file))
 }
 
 /// Whether the lock was to be had at once.
