@@ -127,6 +127,12 @@ impl Quota {
     /// The same rate with another burst: the most tokens that are saved up, and so the largest
     /// request that can ever be granted.
     ///
+    /// A caller that waits for its tokens comes back late: timers tick in milliseconds, and a busy machine
+    /// wakes it later still. What flows meanwhile is saved up to the burst, and lost beyond it. **So give
+    /// a limit that is waited for, by one caller at a time, a burst of at least 10 ms of its flow**:
+    /// `rate / 100`, 100 at 10,000 a second. With a burst of 1 one task that acquires 10,000 a
+    /// second one by one gets 16 % of them; see [the limits](crate::docs::limits).
+    ///
     /// # Panics
     ///
     /// As [`Quota::try_burst`] errs.

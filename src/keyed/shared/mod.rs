@@ -131,8 +131,9 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     ///
     /// **The clock** is the machine's monotonic clock, the same for all processes of one time namespace.
     ///
-    /// **The path** is looked at once, when the table is opened. A file that is removed or replaced afterwards is still
-    /// the table of those who have it open; [`is_current`](KeyedLimiter::is_current) tells.
+    /// **The path** is looked at once, when the table is opened. A file that is removed or replaced
+    /// afterwards is still the table of those who have it open;
+    /// [`is_current`](KeyedLimiter::is_current) tells.
     ///
     /// **Damage** to the file's bytes while it is open leads to wrong answers at worst, for the keys
     /// whose slots are hit. Don't shorten the file while it is open: the system then kills whoever touches
