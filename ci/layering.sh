@@ -23,11 +23,12 @@ may_import() {
         keyed) echo "algorithm cell clock error figures line live quota sync time word" ;;
         combined) echo "error figures keyed limiter line wait" ;;
         wait) echo "error figures keyed limiter line" ;;
+        warm_up) echo "algorithm cell clock error figures line live quota wait word" ;;
         redis) echo "algorithm clock combined error figures keyed line quota sync" ;;
         any) echo "algorithm error figures keyed quota redis wait" ;;
         tiers) echo "error keyed quota" ;;
         model) echo "algorithm cell clock keyed limiter line live quota striped sync" ;;
-        lib) echo "algorithm any clock combined error figures keyed limiter quota redis tiers wait" ;;
+        lib) echo "algorithm any clock combined error figures keyed limiter quota redis tiers wait warm_up" ;;
         *) return 1 ;;
     esac
 }

@@ -97,7 +97,7 @@ impl Denied {
     }
 
     /// The most tokens that one request can be granted: the burst, a window's count, or what a
-    /// [warm-up](crate::Builder::warm_up) stores.
+    /// [warm-up](crate::WarmUpLimiter) stores.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.at.limit()
@@ -213,8 +213,6 @@ impl QuotaError {
         Self::range("striped", "striped must be left out: a window has no tokens to lease");
     pub(crate) const STRIPED_BATCH: Self =
         Self::range("striped", "striped must be left out of a batched limiter: a lease is a batch");
-    pub(crate) const WARM_UP: Self =
-        Self::range("warm_up", "warm_up must be left out: only a token bucket warms up");
     pub(crate) const WARM_UP_RATE: Self = Self::range(
         "warm_up",
         "warm_up must be left out: at this rate the limiter's word has no room for it",
@@ -226,20 +224,6 @@ impl QuotaError {
     pub(crate) const WARM_UP_LATER: Self = Self::range(
         "count",
         "count must be lower: the limiter's word was laid out for what a lower rate stores in the warm-up",
-    );
-    pub(crate) const WARM_UP_INITIAL: Self =
-        Self::range("initial", "initial must be left out: a limiter that warms up starts cold");
-    pub(crate) const WARM_UP_BATCH: Self = Self::range(
-        "batch",
-        "batch must be left out: a limiter that warms up has no tokens to draw ahead",
-    );
-    pub(crate) const WARM_UP_STRIPED: Self = Self::range(
-        "striped",
-        "striped must be left out: a limiter that warms up has no tokens to lease",
-    );
-    pub(crate) const WARM_UP_INSTALMENTS: Self = Self::range(
-        "instalments",
-        "instalments must be left out: a limiter that warms up is paid afterwards",
     );
     pub(crate) const BATCH_RATE: Self = Self::range(
         "batch",

@@ -80,7 +80,7 @@ impl Figures {
         Some(self.impatient(units, patience))
     }
 
-    fn impatient(&self, units: u64, patience: Patience) -> Duration {
+    pub(crate) fn impatient(&self, units: u64, patience: Patience) -> Duration {
         match patience {
             Patience::Units(longest) => self.wait(units.saturating_sub(longest)),
             Patience::Nanos(longest) => {
@@ -100,11 +100,24 @@ impl Figures {
     }
 
     /// The same figures, computed now, with another time until a retry.
-    pub(crate) fn told(mut self, retry_after: Option<Duration>) -> Self {
+    pub(crate) fn told(self, retry_after: Option<Duration>) -> Self {
+        Self::computed(self.terms, self.remaining(), self.reset_after(), retry_after)
+    }
+
+    /// Figures that somebody has computed; `retry_after` is `None` if it is of no use.
+    pub(crate) fn computed(
+        terms: Terms,
+        remaining: u64,
+        reset_after: Duration,
+        retry_after: Option<Duration>,
+    ) -> Self {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(NEVER).min(NEVER - 1);
-        let (remaining, reset_after) = (self.remaining(), nanos(self.reset_after()));
-        self.terms.mark = Mark::Told;
-        Self { state: remaining, now: reset_after, nanos: retry_after.map_or(NEVER, nanos), ..self }
+        Self {
+            state: remaining,
+            now: nanos(reset_after),
+            nanos: retry_after.map_or(NEVER, nanos),
+            terms: terms.marked(Mark::Told),
+        }
     }
 
     /// Told figures, and those of another limit that denies as well: of both the least that remains, and the longest
@@ -118,6 +131,11 @@ impl Figures {
     /// How long until nothing is owed.
     pub(crate) fn owes(&self) -> Duration {
         self.until(0, Patience::NONE).unwrap_or_default()
+    }
+
+    /// Whether they were computed when they were made.
+    pub(crate) fn is_told(&self) -> bool {
+        self.terms.mark == Mark::Told
     }
 
     pub(crate) fn table_full(&self) -> bool {
@@ -141,6 +159,9 @@ impl Figures {
     /// The same state when `units` more have flowed, which takes that `time`.
     pub(crate) fn after(self, units: u64, time: Duration) -> Self {
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        if self.terms.mark == Mark::Told {
+            return Self { now: self.now.saturating_sub(time), ..self };
+        }
         let nanos = self.nanos.saturating_add(time);
         Self { now: self.now.wrapping_add(units), nanos, ..self }
     }
@@ -206,7 +227,7 @@ impl Grant {
     }
 
     /// The most tokens that one request can be granted: the burst, a window's count, or what a
-    /// [warm-up](crate::Builder::warm_up) stores.
+    /// [warm-up](crate::WarmUpLimiter) stores.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.at.limit()

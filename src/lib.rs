@@ -22,6 +22,7 @@
 //! - [`Combined`]: several of them as one, all or nothing. [`Tiers`]: named quotas, chosen per call.
 //! - [`Grant`] and [`Denied`]: the answers, and their figures.
 //! - [`Reservation`]: a place in line, for those who wait.
+//! - [`WarmUpLimiter`]: slower at first and after idling, for those who wait.
 //! - [`Algorithm`]: token bucket, leaky bucket, fixed window, sliding window.
 //! - `RedisLimiter` and `LeasedLimiter` (feature `redis`): one for each key, shared by all machines.
 //! - [`AnyLimiter`]: one for each key, in any of these stores; with the feature `url`, wherever a URL says.
@@ -61,6 +62,7 @@ mod sync;
 mod tiers;
 mod time;
 mod wait;
+mod warm_up;
 mod word;
 
 pub use algorithm::{Algorithm, Carry, Source};
@@ -93,6 +95,7 @@ pub use tiers::{Tiers, TiersBuilder};
 pub use wait::Reservation;
 #[cfg(feature = "tokio")]
 pub use wait::{Acquire, Throttle, ThrottleSink};
+pub use warm_up::{WarmUpBuilder, WarmUpLimiter};
 
 /// Chapters: what to choose, what the limits are, how it works, and how fast.
 #[cfg(doc)]

@@ -22,7 +22,6 @@ use crate::striped;
 use crate::word;
 use alloc::sync::Arc;
 use core::fmt;
-use core::time::Duration;
 use crossbeam_utils::CachePadded;
 use path::{Path, Stripes};
 
@@ -74,8 +73,6 @@ pub struct RateLimiter {
     returns: Returns,
     /// Those who wait, which no check looks at.
     queues: Arc<Queues>,
-    /// How long it warms up.
-    warm_up: Option<Duration>,
 }
 
 impl RateLimiter {
@@ -99,18 +96,7 @@ impl RateLimiter {
         let (cell, live) = (CachePadded::new(Cell::new(0)), Live::new(terms, timer));
         let (announced, returns, queues) = (Announced::new(), Returns::new(), Queues::of_one());
         let free = path.lowered(terms).marked(Mark::ClockFree);
-        Self {
-            cell,
-            live,
-            announced,
-            path,
-            free,
-            waiting,
-            max_debt: u64::MAX,
-            returns,
-            queues,
-            warm_up: None,
-        }
+        Self { cell, live, announced, path, free, waiting, max_debt: u64::MAX, returns, queues }
     }
 
     /// Reads the clock once. The terms are those of the bucket that tokens are drawn from.
@@ -296,7 +282,7 @@ impl RateLimiter {
     /// The quota in force. Of a [queue](Builder::queue), its burst is what passes at once.
     #[must_use]
     pub fn quota(&self) -> Quota {
-        self.live.terms(&self.announced).as_given()
+        self.live.terms(&self.announced).quota
     }
 
     /// The algorithm.

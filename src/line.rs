@@ -234,7 +234,7 @@ impl Place {
         let rule = self.at.terms.rule();
         let worth = |n| rule.worth(n).unwrap_or(0);
         let units = worth(self.n) - worth(self.n.saturating_sub(n));
-        GivenUp { place, n, of: self.n, made: self.made, units, returned }
+        GivenUp { place, n, made: self.made, units, returned }
     }
 
     /// By how much the line was shifted back since the place was taken, for a larger burst.
@@ -242,6 +242,10 @@ impl Place {
     /// A bucket that had been full then lacks the difference, and its full time lies ahead again. What is remembered is
     /// shifted as well: that it had been full must not be forgotten.
     fn shift(&self, now: &Moment) -> u64 {
+        // Figures that were computed then are of no line.
+        if self.at.is_told() {
+            return 0;
+        }
         now.terms().burst_units().saturating_sub(self.at.terms.burst_units())
     }
 
@@ -303,6 +307,15 @@ pub(crate) trait Line: Send + Sync {
 
     /// How long the line may get.
     fn waiting(&self) -> &Waiting;
+
+    /// The last `n` tokens of a place as a span of the line: see [`Place::span_of`].
+    fn span_of(&self, place: &Place, n: u64) -> Option<Span> {
+        place.span_of(n)
+    }
+
+    /// `n` tokens of a place, whose span is handed on, are not spent: what remembers them forgets
+    /// them.
+    fn unspent(&self, _: &Place, _: u64) {}
 
     /// Those who wait.
     fn queues(&self) -> &Arc<Queues>;

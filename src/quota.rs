@@ -105,11 +105,15 @@ impl Quota {
         Self { count, period_ns: period_ns as u64, burst: 1 }.try_burst(count)
     }
 
-    /// Three figures from somewhere they may have been damaged. A burst of 0 stands for what a warm-up stores.
+    /// Three figures from somewhere they may have been damaged.
     pub(crate) fn from_words(count: u64, period_ns: u64, burst: u64) -> Option<Self> {
         let rate = Self::new(1, Duration::from_nanos(period_ns)).ok()?;
         let slow = u128::from(count) * 1_000_000_000 <= MAX_PER_SECOND * u128::from(period_ns);
-        (count > 0 && slow && burst <= MAX_BURST).then_some(Self { count, burst, ..rate })
+        (count > 0 && slow && 0 < burst && burst <= MAX_BURST).then_some(Self {
+            count,
+            burst,
+            ..rate
+        })
     }
 
     /// Three figures of a quota that has been validated.

@@ -165,38 +165,6 @@ fn an_impossible_place_evicts_nobody() {
     assert_eq!((limiter.evictions(), limiter.len()), before);
 }
 
-#[test]
-fn a_warm_up_that_stores_nothing_may_change_its_rate() {
-    let clock = ManualClock::new();
-    let builder = RateLimiter::builder(Quota::per_second(10)).warm_up(Duration::ZERO);
-    let limiter = direct(&clock, builder);
-    assert!(limiter.check().is_ok());
-    limiter.set_quota(Quota::per_second(20)).unwrap();
-    assert_eq!(limiter.quota(), Quota::per_second(20));
-    clock.advance(SECOND);
-    assert!(limiter.check().is_ok());
-    let wait = limiter.check().unwrap_err().retry_after().unwrap();
-    assert!(wait.abs_diff(Duration::from_millis(50)) < Duration::from_micros(100), "{wait:?}");
-}
-
-#[test]
-fn a_warm_up_is_undone_as_long_as_nobody_came() {
-    let clock = ManualClock::new();
-    let builder = RateLimiter::builder(Quota::per_second(100)).warm_up(Duration::from_secs(60));
-    let warm = direct(&clock, builder);
-    let slow = direct(&clock, RateLimiter::builder(Quota::per_hour(1)));
-    assert!(slow.check().is_ok());
-    clock.advance(SECOND);
-    let there = warm.available();
-    drop(Combined::new([warm.limit(), slow.limit()]).reserve(1).unwrap());
-    assert_eq!(warm.available(), there);
-    // Also if the rate has changed meanwhile.
-    assert!(warm.check().is_ok());
-    let place = warm.reserve(1).unwrap();
-    warm.set_quota(Quota::per_second(200)).unwrap();
-    assert_eq!(place.cancel(), 1);
-}
-
 /// Each change of the quota lost the part of a unit that had flowed.
 #[test]
 fn changing_often_loses_no_time() {

@@ -2,36 +2,41 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-use sluicegate::{Algorithm, Carry, ManualClock, Quota, RateLimiter};
+use sluicegate::{Denied, Grant, ManualClock, Quota, WarmUpLimiter};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
-fn warming(quota: Quota, period: Duration) -> (ManualClock, RateLimiter) {
+fn warming(quota: Quota, period: Duration) -> (ManualClock, WarmUpLimiter) {
     let clock = ManualClock::new();
-    let builder = RateLimiter::builder(quota).clock(clock.clone());
-    (clock, builder.warm_up(period).build().unwrap())
+    let builder = WarmUpLimiter::builder(quota, period).clock(clock.clone());
+    (clock, builder.build().unwrap())
+}
+
+/// What is granted without a wait, or a denial: what a check of other limiters says.
+fn at_once(limiter: &WarmUpLimiter, n: u64) -> Result<Grant, Denied> {
+    limiter.reserve_within(n, Duration::ZERO).map(|place| place.grant())
 }
 
 /// Two a second, over four: eight permits, the threshold at four.
-fn guava() -> (ManualClock, RateLimiter) {
+fn guava() -> (ManualClock, WarmUpLimiter) {
     warming(Quota::per_second(2), 4 * SECOND)
 }
 
 /// Guava's `acquire`: reserves, and waits until the place is due. The wait in microseconds, not a nanosecond more.
-fn acquire(clock: &ManualClock, limiter: &RateLimiter, n: u64) -> u128 {
+fn acquire(clock: &ManualClock, limiter: &WarmUpLimiter, n: u64) -> u128 {
     let place = limiter.reserve(n).unwrap();
     let wait = place.ready_in();
     assert_eq!(place.waits(), wait);
-    assert!(wait.is_zero() || limiter.check().is_err());
+    assert!(wait.is_zero() || at_once(limiter, 1).is_err());
     clock.advance(wait);
     assert!(place.ready_in().is_zero());
     assert_eq!(wait.subsec_nanos() % 1_000, 0);
     wait.as_micros()
 }
 
-fn acquires<const N: usize>(clock: &ManualClock, limiter: &RateLimiter) -> [u128; N] {
+fn acquires<const N: usize>(clock: &ManualClock, limiter: &WarmUpLimiter) -> [u128; N] {
     [(); N].map(|()| acquire(clock, limiter, 1))
 }
 
@@ -112,8 +117,8 @@ fn guava_weights_take_the_same_time() {
 #[cfg(feature = "tokio")]
 #[tokio::test(flavor = "current_thread", start_paused = true)]
 async fn acquire_waits_as_guavas_does() {
-    let builder = RateLimiter::builder(Quota::per_second(2)).clock(sluicegate::TokioClock::new());
-    let limiter = builder.warm_up(4 * SECOND).build().unwrap();
+    let builder = WarmUpLimiter::builder(Quota::per_second(2), 4 * SECOND);
+    let limiter = builder.clock(sluicegate::TokioClock::new()).build().unwrap();
     for wait in FROM_COLD {
         let before = tokio::time::Instant::now();
         assert!(limiter.acquire(1).await.is_ok());
@@ -124,27 +129,149 @@ async fn acquire_waits_as_guavas_does() {
 #[test]
 fn figures_say_what_is_owed() {
     let (clock, limiter) = guava();
-    assert_eq!((limiter.available(), limiter.level()), (8, 0));
-    assert_eq!(
-        (limiter.quota(), limiter.algorithm()),
-        (Quota::per_second(2), Algorithm::TokenBucket)
-    );
-    assert_eq!(limiter.peek(8).unwrap().reset_after(), 6 * SECOND);
-    let grant = limiter.check().unwrap();
+    assert_eq!((limiter.available(), limiter.quota()), (8, Quota::per_second(2)));
+    assert_eq!(limiter.period(), 4 * SECOND);
+    let grant = at_once(&limiter, 0).unwrap();
+    assert_eq!((grant.limit(), grant.remaining(), grant.reset_after()), (8, 8, Duration::ZERO));
+    let grant = at_once(&limiter, 1).unwrap();
     assert_eq!((grant.granted(), grant.limit(), grant.remaining()), (1, 8, 0));
     assert_eq!(grant.reset_after(), SECOND * 11 / 8);
     // 2.75 tokens, rounded up.
-    assert_eq!((limiter.available(), limiter.level()), (-3, 11));
-    let denied = limiter.check_n(8).unwrap_err();
+    assert_eq!(limiter.available(), -3);
+    let denied = at_once(&limiter, 8).unwrap_err();
     assert_eq!((denied.limit(), denied.remaining()), (8, 0));
-    assert_eq!(denied.retry_after(), Some(SECOND * 11 / 8));
-    assert!(limiter.check_n(9).unwrap_err().is_never());
+    assert_eq!(
+        (denied.retry_after(), denied.reset_after()),
+        (Some(SECOND * 11 / 8), SECOND * 11 / 8)
+    );
+    assert!(at_once(&limiter, 9).unwrap_err().is_never());
     assert!(limiter.reserve(9).unwrap_err().is_never());
-    assert!(limiter.check_up_to(100).is_err());
+    // The answer of a place is that of the moment at which it is due.
+    let place = limiter.reserve(1).unwrap();
+    assert_eq!((place.waits(), place.grant().reset_after()), (SECOND * 11 / 8, SECOND * 9 / 8));
+    assert_eq!((place.grant().granted(), place.grant().remaining()), (1, 0));
+    assert_eq!(place.cancel(), 1);
     clock.advance(SECOND * 11 / 8 - NANOSECOND);
-    assert!(limiter.check_n(8).is_err());
+    assert!(at_once(&limiter, 8).is_err());
     clock.advance(NANOSECOND);
-    assert_eq!(limiter.check_up_to(100).unwrap().granted(), 8);
+    assert_eq!(at_once(&limiter, 8).unwrap().granted(), 8);
+    assert!(format!("{limiter:?}").starts_with("WarmUpLimiter { quota: "), "{limiter:?}");
+}
+
+/// At 10/s, over 500 ms, checks every 105 or 120 ms were granted 33 % for ever: each came late, and
+/// left the limiter idle. Whoever waits is served by the rate.
+#[cfg(feature = "tokio")]
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn steady_callers_are_served_and_warm_it() {
+    for every in [105, 120] {
+        let builder = WarmUpLimiter::builder(Quota::per_second(10), SECOND / 2);
+        let limiter = builder.clock(sluicegate::TokioClock::new()).build().unwrap();
+        let limiter = std::sync::Arc::new(limiter);
+        let asked = 60_000 / every;
+        let calls = (0..asked).map(|call| {
+            let limiter = limiter.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(every * call)).await;
+                let before = tokio::time::Instant::now();
+                limiter.acquire(1).await.unwrap();
+                before.elapsed()
+            })
+        });
+        let mut waited = Vec::new();
+        for call in calls.collect::<Vec<_>>() {
+            waited.push(call.await.unwrap());
+        }
+        // Three tokens for the first, and what the ramp costs until it is warm.
+        let longest = waited.iter().max().unwrap();
+        assert!(*longest <= Duration::from_millis(400), "{every} ms: {longest:?}");
+    }
+    // And back to back, at the whole rate.
+    let builder = WarmUpLimiter::builder(Quota::per_second(10), SECOND / 2);
+    let limiter = builder.clock(sluicegate::TokioClock::new()).build().unwrap();
+    let start = tokio::time::Instant::now();
+    let mut served = 0;
+    while start.elapsed() < 60 * SECOND {
+        limiter.acquire(1).await.unwrap();
+        served += 1;
+    }
+    assert!(served >= 590, "{served} of 600");
+}
+
+/// Whoever leaves the line hands its turn on: the rest is served as if it had never come.
+#[cfg(feature = "tokio")]
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn callers_that_give_up_cost_nobody_a_turn() {
+    for clients in [1, 2, 5, 20, 100] {
+        let builder = WarmUpLimiter::builder(Quota::per_second(10), SECOND / 2);
+        let limiter = builder.clock(sluicegate::TokioClock::new()).build().unwrap();
+        let limiter = std::sync::Arc::new(limiter);
+        let start = tokio::time::Instant::now();
+        let tasks = (0..clients).map(|_| {
+            let limiter = limiter.clone();
+            tokio::spawn(async move {
+                let mut served = 0;
+                while start.elapsed() < 60 * SECOND {
+                    let wait = tokio::time::timeout(SECOND, limiter.acquire(1));
+                    served += u64::from(wait.await.is_ok());
+                }
+                served
+            })
+        });
+        let mut served = 0;
+        for task in tasks.collect::<Vec<_>>() {
+            served += task.await.unwrap();
+        }
+        // The ramp costs two tokens and a half, and the first one is served at once.
+        assert!((590..=611).contains(&served), "{served} of {clients} clients");
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(limiter.available(), 5, "{clients} clients have left something");
+    }
+}
+
+/// From the middle, in front of a reservation, and after the turn had come.
+#[cfg(feature = "tokio")]
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn turns_are_handed_on_from_wherever_they_are_given_up() {
+    let builder = WarmUpLimiter::builder(Quota::per_second(10), SECOND / 2);
+    let limiter = builder.clock(sluicegate::TokioClock::new()).build().unwrap();
+    // Warm: a token each, from the moment that this is paid for.
+    limiter.charge(10);
+    let paid = limiter.reserve(1).unwrap().waits();
+    tokio::time::sleep(paid).await;
+    let start = tokio::time::Instant::now();
+    let mut waits: Vec<_> = (0..6).map(|_| Box::pin(limiter.acquire(1))).collect();
+    for wait in &mut waits {
+        let _ = futures_util::poll!(wait.as_mut());
+    }
+    let reserved = limiter.reserve(1).unwrap();
+    let promised = reserved.ready_in();
+    // The second leaves, and the third when its turn has come and nobody has looked.
+    drop(waits.remove(1));
+    tokio::time::sleep(SECOND / 10).await;
+    drop(waits.remove(1));
+    let mut served = Vec::new();
+    for wait in waits {
+        wait.await.unwrap();
+        served.push((start.elapsed().as_secs_f64() * 10.0).round() as u64);
+    }
+    // Of 0 to 5 two have gone, the last one once a tenth of a second had begun.
+    assert_eq!(served, [1, 1, 2, 3], "tenths of a second");
+    let left = promised.saturating_sub(start.elapsed());
+    assert_eq!(reserved.ready_in(), left, "a reservation keeps its moment");
+}
+
+#[test]
+fn threads_wait_as_tasks_do() {
+    let limiter = WarmUpLimiter::new(Quota::per_second(1_000), SECOND / 100).unwrap();
+    let start = std::time::Instant::now();
+    for _ in 0..10 {
+        limiter.acquire_blocking(1).unwrap();
+    }
+    // Five on the ramp take its ten milliseconds, and five less one a millisecond each.
+    assert!(start.elapsed() >= SECOND * 14 / 1_000, "{:?}", start.elapsed());
+    limiter.charge(10);
+    let denied = limiter.acquire_blocking_timeout(1, NANOSECOND).unwrap_err();
+    assert!(denied.retry_after().unwrap() > Duration::ZERO && !denied.is_never());
 }
 
 #[test]
@@ -154,25 +281,31 @@ fn charges_and_refunds_move_what_is_owed() {
     assert_eq!(limiter.charge(4), 4 * SECOND);
     assert_eq!(limiter.charge(1), 4 * SECOND + SECOND / 2);
     limiter.refund(3);
-    assert_eq!(limiter.check().unwrap_err().retry_after(), Some(3 * SECOND));
+    assert_eq!(at_once(&limiter, 1).unwrap_err().retry_after(), Some(3 * SECOND));
     limiter.refund(100);
     // Still warm.
     assert_eq!(acquires(&clock, &limiter), [0, 500_000, 500_000]);
     assert_eq!(limiter.charge(0), SECOND / 2);
 }
 
+/// A reservation keeps its moment; what was given up in front of it comes back when nobody stands
+/// behind.
 #[test]
-fn the_last_in_line_gives_all_back_and_others_nothing() {
+fn places_that_are_given_up_come_back_with_their_cost_and_their_permits() {
     let (clock, limiter) = guava();
     let _first = limiter.reserve(1).unwrap();
     let second = limiter.reserve(2).unwrap();
     let third = limiter.reserve(1).unwrap();
     let owed = limiter.available();
-    assert_eq!(second.cancel(), 0);
-    assert_eq!(limiter.available(), owed);
+    let due = third.ready_in();
+    assert_eq!(second.cancel(), 2);
+    assert_eq!((limiter.available(), third.ready_in()), (owed, due));
     assert_eq!(third.cancel(), 1);
-    // 1.375 + 2 s: as if the third had never come.
-    assert_eq!(limiter.reserve(1).unwrap().ready_in(), SECOND * 27 / 8);
+    // As if neither had come.
+    assert_eq!(limiter.available(), -3);
+    let again = [limiter.reserve(1).unwrap(), limiter.reserve(1).unwrap()];
+    assert_eq!(again.each_ref().map(|place| place.ready_in()), [SECOND * 11 / 8, SECOND * 20 / 8]);
+    drop(again);
     let last = limiter.reserve(8).unwrap();
     let again = (last.ready_in(), limiter.available());
     assert_eq!(last.settle(8), Duration::ZERO);
@@ -196,8 +329,8 @@ fn settling_before_the_place_is_due_reserves_anew() {
 #[test]
 fn a_line_is_as_long_as_max_waiting() {
     let clock = ManualClock::new();
-    let builder = RateLimiter::builder(Quota::per_second(2)).clock(clock.clone());
-    let limiter = builder.warm_up(4 * SECOND).max_waiting(3).build().unwrap();
+    let builder = WarmUpLimiter::builder(Quota::per_second(2), 4 * SECOND).clock(clock.clone());
+    let limiter = builder.max_waiting(3).build().unwrap();
     assert!(limiter.reserve(1).unwrap().ready_in().is_zero());
     std::mem::forget(limiter.reserve(1).unwrap());
     let denied = limiter.reserve(1).unwrap_err();
@@ -221,7 +354,7 @@ fn long_run_rate_is_exact_once_it_is_warm() {
     ] {
         let (clock, limiter) = warming(quota, period);
         clock.set(Duration::from_nanos(1_234_567_891));
-        let stored = limiter.peek(0).unwrap().limit();
+        let stored = at_once(&limiter, 0).unwrap().limit();
         for _ in 0..stored.div_ceil(n) + 1 {
             acquire_any(&clock, &limiter, n);
         }
@@ -240,7 +373,7 @@ fn long_run_rate_is_exact_once_it_is_warm() {
     }
 }
 
-fn acquire_any(clock: &ManualClock, limiter: &RateLimiter, n: u64) {
+fn acquire_any(clock: &ManualClock, limiter: &WarmUpLimiter, n: u64) {
     let place = limiter.reserve(n).unwrap();
     clock.advance(place.ready_in());
     assert!(place.ready_in().is_zero());
@@ -251,26 +384,27 @@ fn acquire_any(clock: &ManualClock, limiter: &RateLimiter, n: u64) {
 fn less_than_a_token_is_stored() {
     let hour = 3_600 * SECOND;
     let (clock, limiter) = warming(Quota::per_day(1), hour);
-    let grant = limiter.check().unwrap();
-    assert_eq!((grant.limit(), limiter.check_n(2).unwrap_err().is_never()), (1, true));
+    let grant = at_once(&limiter, 1).unwrap();
+    assert_eq!((grant.limit(), at_once(&limiter, 2).unwrap_err().is_never()), (1, true));
     let wait = grant.reset_after();
     // 1/24 of a token is stored; half of that is the extra.
     let exact = 24 * hour + hour / 2;
     assert!(wait >= exact - SECOND / 100 && wait <= exact + SECOND / 100, "{wait:?}");
     clock.advance(wait);
-    assert_eq!(limiter.check().unwrap().reset_after(), 24 * hour);
+    assert_eq!(at_once(&limiter, 1).unwrap().reset_after(), 24 * hour);
     let (clock, limiter) = warming(Quota::per_second(5), Duration::ZERO);
     assert_eq!(acquires(&clock, &limiter), [0, 200_000, 200_000]);
     clock.advance(100 * SECOND);
     assert_eq!(acquires(&clock, &limiter), [0, 200_000, 200_000]);
 }
 
-/// The debt and the warmth stay, in tokens; from then on the ramp is that of the new rate. Full is cold, and owes nothing.
+/// The debt and the warmth stay, in tokens; from then on the ramp is that of the new rate. A reset
+/// is cold, and owes nothing.
 #[test]
 fn another_rate_keeps_debt_and_warmth() {
     let clock = ManualClock::new();
-    let builder = RateLimiter::builder(Quota::per_second(2)).clock(clock.clone());
-    let limiter = builder.warm_up(Duration::from_secs(4)).build().unwrap();
+    let builder = WarmUpLimiter::builder(Quota::per_second(2), 4 * SECOND).clock(clock.clone());
+    let limiter = builder.build().unwrap();
     let acquire = || {
         let place = limiter.reserve(1).unwrap();
         let wait = place.ready_in();
@@ -285,7 +419,7 @@ fn another_rate_keeps_debt_and_warmth() {
     // 2.25 tokens are owed; of 16 that are stored now, 6 more than half, then 5, 4 ...
     let ramp = |above: f64| ((1.0 + 2.0 * (2.0 * above - 1.0) / 16.0) * 250.0) as u128;
     assert_eq!([acquire(), acquire(), acquire()], [562, ramp(6.0), ramp(5.0)]);
-    limiter.set_quota_with(Quota::per_second(4), Carry::Full).unwrap();
+    limiter.reset();
     assert_eq!([acquire(), acquire(), acquire()], [0, ramp(8.0), ramp(7.0)]);
     // What a later rate stores must fit the word of the first.
     for (quota, field) in
@@ -293,7 +427,43 @@ fn another_rate_keeps_debt_and_warmth() {
     {
         assert_eq!(limiter.set_quota(quota).unwrap_err().field(), field);
     }
-    let proportional = limiter.set_quota_with(Quota::per_second(2), Carry::Proportional);
-    assert_eq!(proportional.unwrap_err().field(), "carry");
     assert_eq!(limiter.quota(), Quota::per_second(4));
+}
+
+/// What stores nothing may change its rate, and a change takes nothing from those who may still
+/// give up.
+#[test]
+fn changed_rates_keep_small_warm_ups_and_places() {
+    let (clock, limiter) = warming(Quota::per_second(10), Duration::ZERO);
+    assert!(at_once(&limiter, 1).is_ok());
+    limiter.set_quota(Quota::per_second(20)).unwrap();
+    assert_eq!(limiter.quota(), Quota::per_second(20));
+    clock.advance(SECOND);
+    assert!(at_once(&limiter, 1).is_ok());
+    let wait = at_once(&limiter, 1).unwrap_err().retry_after().unwrap();
+    assert!(wait.abs_diff(SECOND / 20) < SECOND / 10_000, "{wait:?}");
+
+    let (_, limiter) = warming(Quota::per_second(100), 60 * SECOND);
+    assert!(at_once(&limiter, 1).is_ok());
+    let place = limiter.reserve(1).unwrap();
+    limiter.set_quota(Quota::per_second(200)).unwrap();
+    assert_eq!(place.cancel(), 1);
+}
+
+/// No more than that is owed for charges; what reservations owe is their own.
+#[test]
+fn debt_of_charges_is_bounded() {
+    let clock = ManualClock::new();
+    let builder = WarmUpLimiter::builder(Quota::per_second(2), 4 * SECOND).clock(clock.clone());
+    let limiter = builder.max_debt(3).build().unwrap();
+    for _ in 0..1_000 {
+        assert!(limiter.charge(1) <= SECOND * 3 / 2);
+    }
+    assert_eq!(limiter.available(), -3);
+    let places = [limiter.reserve(1).unwrap(), limiter.reserve(1).unwrap()];
+    let owed = limiter.available();
+    assert!(owed < -3);
+    limiter.charge(5);
+    assert_eq!(limiter.available(), owed);
+    drop(places);
 }

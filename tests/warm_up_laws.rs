@@ -6,7 +6,7 @@ mod support;
 
 use num_traits::{Signed, Zero};
 use proptest::prelude::*;
-use sluicegate::{ManualClock, Quota, RateLimiter, Reservation};
+use sluicegate::{ManualClock, Quota, Reservation, WarmUpLimiter};
 use std::time::Duration;
 use support::{Exact, WindowLaw, ceil, exact, floor, nanos, rate, ratio};
 
@@ -61,11 +61,23 @@ fn unit(quota: &Quota, period: u64) -> Exact {
         let (flow, least) = (exact(ceil(&tokens)) / unit, exact(1) / unit);
         flow <= &quarter * exact(3) && exact(4) * exact(permits).max(least) <= quarter
     };
+    // Nor is it finer than that of the line.
+    let line = unit_of_line(quota);
     let finest = |spare| {
-        let units = (0..=54_u32).map(|bits| ratio(1, 1_u64 << bits));
+        let units = (0..=54_u32).take_while(|bits| ratio(1, 1_u64 << bits) >= line);
+        let units = units.map(|bits| ratio(1, 1_u64 << bits));
         units.take_while(|unit| fits(unit, spare)).last()
     };
     finest(3).or_else(|| finest(0)).expect("a warm-up that fits")
+}
+
+/// The unit of the time that the line keeps besides the word's: 30 years fit three quarters of 56
+/// bits.
+fn unit_of_line(quota: &Quota) -> Exact {
+    let line = exact(ceil(&(rate(quota) * exact(30 * u128::from(YEAR))))) + exact(6);
+    let fits = |bits: &u32| &line * exact(1_u64 << bits) <= exact(3_u64 << 54);
+    let finest = (0..=54_u32).take_while(fits).last();
+    ratio(1, 1_u64 << finest.expect("a token at least"))
 }
 
 /// The limiter in rational numbers: when nothing is owed any more in token time, and what is stored then.
@@ -76,33 +88,58 @@ struct Warming {
     full: Exact,
     stored: Exact,
     now: Exact,
+    /// The line's time.
+    fine: Exact,
+    unit_of_line: Exact,
     nanos: u64,
+    /// Spans that were given up in front of somebody.
+    gaps: Vec<(Exact, Exact)>,
+    last_due: Exact,
+    returned: Exact,
 }
 
 #[derive(Clone, Debug)]
 struct Held {
-    before: (Exact, Exact),
-    after: (Exact, Exact),
+    due: Exact,
+    end: Exact,
+    /// What was stored after it.
+    stored: Exact,
+    returned: Exact,
+    waits: bool,
     n: u64,
 }
 
 impl Warming {
     fn new(quota: &Quota, ramp: Ramp) -> Self {
-        let stored = ramp.most.clone();
-        Self { ramp, rate: rate(quota), full: exact(0), stored, now: exact(0), nanos: 0 }
+        let (stored, zero) = (ramp.most.clone(), || exact(0));
+        Self {
+            ramp,
+            rate: rate(quota),
+            full: zero(),
+            stored,
+            now: zero(),
+            fine: zero(),
+            unit_of_line: unit_of_line(quota),
+            nanos: 0,
+            gaps: Vec::new(),
+            last_due: zero(),
+            returned: zero(),
+        }
     }
 
-    /// Whether token time can be told: it is rounded up by less than 2^-20 of a unit.
+    /// Whether token time can be told: it is rounded up by less than a hundredth of the line's
+    /// unit.
     fn flow(&mut self, nanos: u64) -> bool {
         let exactly = exact(nanos) * &self.rate;
         self.now = self.ramp.down(&exactly);
+        self.fine = (&exactly / &self.unit_of_line).floor() * &self.unit_of_line;
         self.nanos = nanos;
         if self.now > self.full {
             let permits = &self.stored + &self.now - &self.full;
             self.stored = permits.min(self.ramp.most.clone());
             self.full = self.now.clone();
         }
-        &self.ramp.unit - (exactly - &self.now) > &self.ramp.unit / exact(1 << 20)
+        &self.unit_of_line - (exactly - &self.fine) > &self.unit_of_line / exact(100)
     }
 
     fn owed(&self) -> Exact {
@@ -121,25 +158,128 @@ impl Warming {
     }
 
     fn spend(&mut self, n: u64) -> Held {
-        let before = (self.full.clone(), self.stored.clone());
+        let due = self.full.clone();
         self.full += self.ramp.cost(&self.stored, &exact(n));
         self.stored = (&self.stored - exact(n)).max(exact(0));
-        Held { before, after: (self.full.clone(), self.stored.clone()), n }
+        let (end, stored, returned) =
+            (self.full.clone(), self.stored.clone(), self.returned.clone());
+        let waits = due > self.fine;
+        Held { due, end, stored, returned, waits, n }
     }
 
-    fn give_up(&mut self, held: &Held, n: u64) -> u64 {
-        if held.before.0 <= self.now || held.after != (self.full.clone(), self.stored.clone()) {
+    fn reserve(&mut self, n: u64) -> Held {
+        let held = self.spend(n);
+        self.last_due = self.last_due.clone().max(held.due.clone());
+        held
+    }
+
+    /// The span of the last `n` tokens of a place.
+    fn span(&self, held: &Held, n: u64) -> (Exact, Exact) {
+        if n == held.n {
+            return (held.due.clone(), held.end.clone());
+        }
+        let before = (&held.stored + exact(held.n)).min(self.ramp.most.clone());
+        let kept = &held.due + self.ramp.cost(&before, &exact(held.n - n));
+        (kept.min(held.end.clone()), held.end.clone())
+    }
+
+    fn unspent(&mut self, n: u64) {
+        self.stored = (&self.stored + exact(n)).min(self.ramp.most.clone());
+    }
+
+    fn cancel(&mut self, held: &Held, n: u64) -> u64 {
+        let (start, end) = self.span(held, n);
+        if held.due <= self.fine || start >= end {
             return 0;
         }
-        (self.full, self.stored) = held.before.clone();
-        if held.n > n {
-            self.spend(held.n - n);
+        let tokens = floor(&(&end - &start)).min(i128::from(n)) as u64;
+        self.unspent(n);
+        self.hand_on(start, end);
+        tokens
+    }
+
+    /// To the word if nothing stands behind it; otherwise it is kept.
+    fn hand_on(&mut self, mut start: Exact, mut end: Exact) {
+        let touching: Vec<_> =
+            self.gaps.iter().filter(|gap| gap.1 == start || gap.0 == end).cloned().collect();
+        self.gaps.retain(|gap| !touching.contains(gap));
+        for gap in touching {
+            (start, end) = (start.min(gap.0), end.max(gap.1));
         }
-        n
+        start = start.max(self.fine.clone());
+        if start < end && end >= self.full {
+            self.take_last(start, end);
+        } else if start < end {
+            self.gaps.push((start, end));
+            self.gaps.sort();
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        for gap in &mut self.gaps {
+            gap.0 = gap.0.clone().max(self.fine.clone());
+        }
+        self.gaps.retain(|gap| gap.0 < gap.1);
+        while let Some((start, end)) = self.gaps.last().cloned()
+            && end >= self.full
+        {
+            self.gaps.pop();
+            self.take_last(start, end);
+        }
+        if !self.gaps.is_empty() && self.last_due <= self.fine {
+            let all = self.gaps.drain(..).map(|(start, end)| end - start).sum();
+            self.give_back(&all);
+        }
+    }
+
+    /// A span behind which nothing stands goes back to the word.
+    fn take_last(&mut self, start: Exact, end: Exact) {
+        let refunded = end > self.full;
+        let back = self.take(&(end - start));
+        if refunded {
+            self.returned += back;
+        }
+    }
+
+    /// Takes from the end of the line, in whole units.
+    fn take(&mut self, units: &Exact) -> Exact {
+        let back = self.ramp.down(units).min(self.owed());
+        self.full -= &back;
+        back
+    }
+
+    fn give_back(&mut self, units: &Exact) {
+        let back = self.take(units);
+        self.returned += back;
+    }
+
+    /// Sets the cost of a place right, of which `n` tokens were not used.
+    fn undo(&mut self, held: &Held, n: u64) {
+        if held.due > self.fine {
+            self.cancel(held, n);
+            return;
+        }
+        self.settle();
+        let down = &self.returned - &held.returned;
+        let (start, end) = self.span(held, n);
+        let (start, end) = ((start - &down).max(self.fine.clone()), end - down);
+        if start >= end {
+            return;
+        }
+        self.unspent(n);
+        if self.last_due > self.fine {
+            self.hand_on(start, end);
+        } else {
+            self.give_back(&(end - start));
+        }
     }
 
     fn refund(&mut self, n: u64) {
-        self.full = (&self.full - exact(n)).max(self.now.clone());
+        if n > 0 {
+            self.settle();
+        }
+        self.give_back(&exact(n));
     }
 
     fn available(&self) -> i128 {
@@ -153,9 +293,8 @@ enum Op {
     Idle(u64),
     /// Until nothing is owed, and so many nanoseconds more or less.
     Until(i8),
-    Check(u64),
-    UpTo(u64),
-    Peek(u64),
+    /// What has to be served without a wait.
+    Now(u64),
     Charge(u64),
     Refund(u64),
     Reserve(u64),
@@ -169,9 +308,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         2 => (0..1_500_u64).prop_map(Op::Idle),
         2 => (-1..3_i8).prop_map(Op::Until),
-        4 => n().prop_map(Op::Check),
-        1 => n().prop_map(Op::UpTo),
-        1 => n().prop_map(Op::Peek),
+        5 => n().prop_map(Op::Now),
         1 => n().prop_map(Op::Charge),
         1 => n().prop_map(Op::Refund),
         4 => n().prop_map(Op::Reserve),
@@ -203,8 +340,8 @@ fn quotas() -> impl Strategy<Value = (Quota, u64)> {
 
 fn run(quota: &Quota, period: u64, ops: &[Op]) -> Result<(), TestCaseError> {
     let clock = ManualClock::new();
-    let builder = RateLimiter::builder(*quota).clock(clock.clone());
-    let limiter = builder.warm_up(Duration::from_nanos(period)).build().unwrap();
+    let builder = WarmUpLimiter::builder(*quota, Duration::from_nanos(period));
+    let limiter = builder.clock(clock.clone()).build().unwrap();
     let mut model = Warming::new(quota, Ramp::new(quota, period, unit(quota, period)));
     let limit = model.ramp.limit();
     let mut held: Vec<(Reservation<'_>, Held)> = Vec::new();
@@ -221,37 +358,30 @@ fn run(quota: &Quota, period: u64, ops: &[Op]) -> Result<(), TestCaseError> {
         if now > horizon || !model.flow(now) || model.wait() > 4 * YEAR {
             break;
         }
-        let free = model.owed().is_zero();
         match *op {
             Op::Idle(_) | Op::Until(_) => {}
-            Op::Check(n) | Op::Peek(n) => {
+            Op::Now(n) => {
                 let n = tokens(n, limit);
-                let peek = matches!(op, Op::Peek(_));
-                let answer = if peek { limiter.peek(n) } else { limiter.check_n(n) };
+                let answer = limiter.reserve_within(n, Duration::ZERO).map(|place| place.grant());
+                // Who asks for something has what was given up before settled.
+                if n > 0 {
+                    model.settle();
+                }
+                let free = model.owed().is_zero();
                 prop_assert_eq!(answer.is_ok(), n == 0 || n <= limit && free, "{} of {}", n, limit);
                 match answer {
                     Ok(grant) => {
-                        let mut after = model.clone();
                         if n > 0 {
-                            after.spend(n);
+                            model.spend(n);
                         }
                         prop_assert_eq!((grant.granted(), grant.limit()), (n, limit));
-                        prop_assert_eq!(i128::from(grant.remaining()), after.available().max(0));
-                        prop_assert_eq!(nanos(grant.reset_after()), after.wait());
-                        model = if peek { model } else { after };
+                        prop_assert_eq!(i128::from(grant.remaining()), model.available().max(0));
+                        prop_assert_eq!(nanos(grant.reset_after()), model.wait());
                     }
                     Err(denied) => {
                         let wait = (n <= limit).then(|| model.wait());
                         prop_assert_eq!(denied.retry_after().map(nanos), wait);
                     }
-                }
-            }
-            Op::UpTo(n) => {
-                let n = tokens(n, limit);
-                let granted = limiter.check_up_to(n).map_or(0, |grant| grant.granted());
-                prop_assert_eq!(granted, if free { n.min(limit) } else { 0 });
-                if granted > 0 {
-                    model.spend(granted);
                 }
             }
             Op::Charge(n) => {
@@ -266,14 +396,18 @@ fn run(quota: &Quota, period: u64, ops: &[Op]) -> Result<(), TestCaseError> {
             }
             Op::Reserve(n) => {
                 let n = tokens(n, limit);
+                if n > 0 {
+                    model.settle();
+                }
                 let Ok(place) = limiter.reserve(n) else {
                     prop_assert!(n > limit, "{} of {} cannot be reserved", n, limit);
                     continue;
                 };
                 prop_assert!(n <= limit);
                 if n > 0 {
-                    prop_assert_eq!(nanos(place.ready_in()), model.wait());
-                    held.push((place, model.spend(n)));
+                    let its = model.reserve(n);
+                    prop_assert_eq!(nanos(place.ready_in()), model.wait_for(&its.due));
+                    held.push((place, its));
                 }
             }
             Op::Cancel(i) | Op::Settle(i, _) => {
@@ -281,9 +415,14 @@ fn run(quota: &Quota, period: u64, ops: &[Op]) -> Result<(), TestCaseError> {
                     continue;
                 }
                 let (place, its) = held.remove(i % held.len());
-                prop_assert_eq!(nanos(place.ready_in()), model.wait_for(&its.before.0));
+                prop_assert_eq!(nanos(place.ready_in()), model.wait_for(&its.due));
                 let Op::Settle(_, actual) = *op else {
-                    prop_assert_eq!(place.cancel(), model.give_up(&its, its.n));
+                    let given = model.cancel(&its, its.n);
+                    // A place that never was to be waited for has no part in the line.
+                    if given == 0 && its.waits {
+                        model.settle();
+                    }
+                    prop_assert_eq!(place.cancel(), given);
                     continue;
                 };
                 let actual = tokens(actual, limit);
@@ -292,11 +431,8 @@ fn run(quota: &Quota, period: u64, ops: &[Op]) -> Result<(), TestCaseError> {
                     prop_assert_eq!(nanos(place.settle(actual)), model.wait());
                     continue;
                 }
-                if its.before.0 <= model.now {
-                    model.refund(its.n - actual);
-                } else {
-                    model.give_up(&its, its.n - actual);
-                }
+                model.undo(&its, its.n - actual);
+                model.settle();
                 prop_assert_eq!(place.settle(actual), Duration::ZERO);
             }
         }
@@ -323,8 +459,8 @@ proptest! {
         (quota, period) in quotas(), parts in proptest::collection::vec(0..1_000_u64, 1..30),
     ) {
         let (clock, unit) = (ManualClock::new(), unit(&quota, period));
-        let builder = RateLimiter::builder(quota).clock(clock);
-        let limiter = builder.warm_up(Duration::from_nanos(period)).build().unwrap();
+        let builder = WarmUpLimiter::builder(quota, Duration::from_nanos(period)).clock(clock);
+        let limiter = builder.build().unwrap();
         let ramp = Ramp::new(&quota, period, exact(0));
         let (mut taken, mut slack) = (exact(0), exact(0));
         for part in parts {
@@ -352,8 +488,8 @@ proptest! {
     ) {
         let second = 1_000_000_000_u64;
         let (quota, clock) = (Quota::per_second(1), ManualClock::new());
-        let builder = RateLimiter::builder(quota).clock(clock.clone());
-        let limiter = builder.warm_up(Duration::from_secs(stored)).build().unwrap();
+        let builder = WarmUpLimiter::builder(quota, Duration::from_secs(stored));
+        let limiter = builder.clock(clock.clone()).build().unwrap();
         let mut now = 0;
         let mut admitted: Vec<(u64, u64)> = Vec::new();
         let mut waiting: Vec<(u64, Reservation<'_>)> = Vec::new();
@@ -378,7 +514,7 @@ proptest! {
                     }
                 }
                 1 => {
-                    if limiter.check_n(n).is_ok() {
+                    if limiter.reserve_within(n, Duration::ZERO).is_ok() {
                         admitted.push((now, n));
                     }
                 }
@@ -390,7 +526,7 @@ proptest! {
         }
         // And then somebody takes all that there is, as it comes.
         for _ in 0..400 {
-            while limiter.check().is_ok() {
+            while limiter.reserve_within(1, Duration::ZERO).is_ok() {
                 admitted.push((now, 1));
             }
             now += second / 4;

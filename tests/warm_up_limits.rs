@@ -6,7 +6,7 @@
 mod windows_law;
 
 use proptest::prelude::*;
-use sluicegate::{ManualClock, Quota, QuotaError, RateLimiter};
+use sluicegate::{ManualClock, Quota, QuotaError, WarmUpLimiter};
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
@@ -14,46 +14,26 @@ use std::time::Duration;
 const SECOND: Duration = Duration::from_secs(1);
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
-fn warming(quota: Quota, period: Duration) -> (ManualClock, RateLimiter) {
+fn warming(quota: Quota, period: Duration) -> (ManualClock, WarmUpLimiter) {
     let clock = ManualClock::new();
-    let builder = RateLimiter::builder(quota).clock(clock.clone());
-    (clock, builder.warm_up(period).build().unwrap())
-}
-
-fn refused(builder: sluicegate::Builder) -> (&'static str, String) {
-    let error = builder.clock(ManualClock::new()).build().unwrap_err();
-    (error.field(), error.to_string())
+    let builder = WarmUpLimiter::builder(quota, period).clock(clock.clone());
+    (clock, builder.build().unwrap())
 }
 
 #[test]
-fn what_does_not_go_with_it_is_refused_by_name() {
-    let builder = || RateLimiter::builder(Quota::per_second(10)).warm_up(SECOND);
-    let only = ("warm_up", "warm_up must be left out: only a token bucket warms up".to_string());
-    assert_eq!(refused(builder().leaky_bucket()), only);
-    assert_eq!(refused(builder().leaky_bucket().queue(5)), only);
-    assert_eq!(refused(builder().fixed_window()), only);
-    assert_eq!(refused(builder().sliding_window()), only);
-    assert_eq!(refused(builder().queue(5)).0, "queue");
-    let (field, text) = refused(builder().initial(3));
-    assert_eq!(
-        (field, &*text),
-        ("initial", "initial must be left out: a limiter that warms up starts cold")
-    );
-    let (field, text) = refused(builder().batch(2));
-    let told = "batch must be left out: a limiter that warms up has no tokens to draw ahead";
-    assert_eq!((field, &*text), ("batch", told));
-    #[cfg(feature = "std")]
-    assert_eq!(refused(builder().stripes(2)).0, "striped");
-    assert_eq!(refused(builder().instalments()).0, "instalments");
-    let own = RateLimiter::builder(Quota::per_second(10).burst(9)).warm_up(SECOND);
-    assert_eq!(refused(own).0, "burst");
+fn a_burst_of_its_own_is_refused_by_name() {
+    let builder = WarmUpLimiter::builder(Quota::per_second(10).burst(9), SECOND);
+    let error = builder.clock(ManualClock::new()).build().unwrap_err();
+    assert_eq!(error.field(), "burst");
+    let told =
+        "burst must be left out of the quota of a limiter that warms up: it saves up for none";
+    assert_eq!(error.to_string(), told);
 }
 
 /// The longest that an error names is permitted, and a nanosecond more is not.
 #[track_caller]
 fn longest(quota: Quota) -> Option<Duration> {
-    let build =
-        |period| RateLimiter::builder(quota).warm_up(period).clock(ManualClock::new()).build();
+    let build = |period| WarmUpLimiter::builder(quota, period).clock(ManualClock::new()).build();
     let error: QuotaError = build(Duration::MAX).unwrap_err();
     assert_eq!(error.field(), "warm_up");
     let text = error.to_string();
@@ -99,6 +79,40 @@ fn debt_has_an_end_that_a_reservation_is_told_of() {
     assert_eq!(limiter.available(), 8);
 }
 
+/// A change that is accepted has a year's flow before it; one that has not is refused.
+#[test]
+fn another_quota_lasts_a_year_or_is_refused() {
+    let year = 366 * 86_400 * SECOND;
+    let (clock, limiter) = warming(Quota::per_second(2), 4 * SECOND);
+    for turn in 0.. {
+        // One after the other, so that each is a change.
+        let quota = Quota::per_second(if turn % 2 == 0 { 16 } else { 15 });
+        if let Err(error) = limiter.set_quota(quota) {
+            assert!(error.to_string().contains("year"), "{error}");
+            assert!(turn >= 3, "30 years at 2/s are 3 at 16/s");
+            break;
+        }
+        assert!(turn < 100, "time has an end");
+        clock.advance(year - 10 * SECOND);
+        let place = limiter.reserve(8).unwrap();
+        clock.advance(place.ready_in() + 10 * SECOND);
+        assert!(limiter.available() > 0, "nothing flowed in turn {turn}");
+    }
+}
+
+/// A reset makes places void: there is nothing for them to give back.
+#[test]
+fn places_of_before_a_reset_give_nothing_back() {
+    let (_, limiter) = warming(Quota::per_second(2), 4 * SECOND);
+    let _first = limiter.reserve(1).unwrap();
+    let place = limiter.reserve(1).unwrap();
+    limiter.reset();
+    let _again = (limiter.reserve(1).unwrap(), limiter.reserve(1).unwrap());
+    let owed = limiter.available();
+    // The state is the one that the place had made.
+    assert_eq!((place.cancel(), limiter.available()), (0, owed));
+}
+
 fn numbers() -> impl Strategy<Value = u64> {
     prop_oneof![
         any::<u64>(),
@@ -117,19 +131,20 @@ fn times() -> impl Strategy<Value = Duration> {
     ]
 }
 
-fn every_verb(limiter: &RateLimiter, n: u64) -> Result<(), TestCaseError> {
-    for answer in [limiter.peek(n), limiter.check(), limiter.check_n(n), limiter.check_up_to(n)] {
+fn every_verb(limiter: &WarmUpLimiter, n: u64) -> Result<(), TestCaseError> {
+    for n in [1, n] {
+        let answer = limiter.reserve_within(n, Duration::ZERO).map(|place| place.grant());
         let _ = format!("{answer:?} {limiter:?}");
         match answer {
             Ok(grant) => {
-                prop_assert!(grant.remaining() <= grant.limit() && grant.granted() <= n.max(1));
+                prop_assert!(grant.remaining() <= grant.limit() && grant.granted() <= n);
             }
             Err(denied) => {
                 prop_assert_eq!(denied.retry_after().is_none(), denied.asked() > denied.limit());
             }
         }
     }
-    let limit = limiter.peek(0).map_or(0, |grant| grant.limit());
+    let limit = limiter.reserve(0).map_or(1, |place| place.grant().limit());
     let before = limiter.available();
     let place = limiter.reserve(n);
     prop_assert!(n <= limit || place.is_err());
@@ -145,8 +160,7 @@ fn every_verb(limiter: &RateLimiter, n: u64) -> Result<(), TestCaseError> {
     prop_assert!(limiter.available() <= before, "a charge gave");
     limiter.refund(n);
     prop_assert!(limiter.available() <= limit as i64);
-    let _ =
-        (limiter.charge(u64::MAX), limiter.level(), limiter.reserve(1).map(|place| place.cancel()));
+    let _ = (limiter.charge(u64::MAX), limiter.reserve(1).map(|place| place.cancel()));
     limiter.refund(u64::MAX);
     Ok(())
 }
@@ -168,7 +182,7 @@ proptest! {
         let clock = ManualClock::new();
         clock.set(start);
         let warm_up = if fit { longest(quota).unwrap_or(warm_up) } else { warm_up };
-        let builder = RateLimiter::builder(quota).clock(clock.clone()).warm_up(warm_up);
+        let builder = WarmUpLimiter::builder(quota, warm_up).clock(clock.clone());
         let limiter = match builder.build() {
             Ok(limiter) => limiter,
             Err(error) => {
@@ -196,8 +210,7 @@ fn law_1_among_threads() {
 
     const THREADS: u64 = 4;
     let (rate, time) = (1e-4, Duration::from_millis(300));
-    let builder = RateLimiter::builder(Quota::per_second(100_000));
-    let limiter = builder.warm_up(Duration::from_millis(1)).build().unwrap();
+    let limiter = WarmUpLimiter::new(Quota::per_second(100_000), Duration::from_millis(1)).unwrap();
     let (start, barrier) = (Instant::now(), Barrier::new(THREADS as usize));
     let take = |thread: u64| {
         let mut log = Vec::new();
@@ -207,7 +220,8 @@ fn law_1_among_threads() {
             if before > time {
                 break;
             }
-            let answer = if turn % 8 == 0 { limiter.check_n(3) } else { limiter.check() };
+            let n = if turn % 8 == 0 { 3 } else { 1 };
+            let answer = limiter.reserve_within(n, Duration::ZERO).map(|place| place.grant());
             let after = start.elapsed().as_nanos() as u64;
             if let Ok(grant) = answer {
                 let before = before.as_nanos() as u64;
@@ -231,7 +245,7 @@ fn law_1_among_threads() {
 fn threads_stand_in_one_line() {
     const THREADS: usize = 4;
     let barrier = Barrier::new(THREADS);
-    let line = |limiter: &RateLimiter, places| -> Vec<Duration> {
+    let line = |limiter: &WarmUpLimiter, places| -> Vec<Duration> {
         let place = |_| {
             let place = limiter.reserve(1).unwrap();
             let wait = place.waits();
@@ -253,5 +267,5 @@ fn threads_stand_in_one_line() {
     });
     found.sort_unstable();
     assert!(found == expected, "a place was had twice");
-    assert!(shared.check().is_err());
+    assert!(shared.reserve_within(1, Duration::ZERO).is_err());
 }

@@ -34,10 +34,7 @@ impl Terms {
 
     /// Where it goes on if a bucket in this state shall be full, and every one that is less empty.
     pub(crate) fn full_again(&self, state: u64, now: u64) -> u64 {
-        let mut missing = self.rule().until_full(state, now);
-        if let Rule::WarmUp(rule) = self.rule() {
-            missing += rule.until_cold();
-        }
+        let missing = self.rule().until_full(state, now);
         // By whole windows, so that their boundaries stay.
         let window = if self.is_window() { 1 << self.fraction } else { 1 };
         now.wrapping_add(missing.checked_next_multiple_of(window).unwrap_or(missing))
@@ -65,7 +62,7 @@ impl Terms {
         next.back_from(now.wrapping_add(missing), scaled)
     }
 
-    /// What a bucket's line is shifted by when the burst changes; that of a window, or of what warms up, never is.
+    /// What a bucket's line is shifted by when the burst changes; that of a window never is.
     pub(crate) fn burst_units(&self) -> u64 {
         match self.rule() {
             Rule::Bucket(bucket) => self.scale().units(bucket.limit()),

@@ -29,6 +29,7 @@ pub(crate) use rule::{GivenUp, Rule};
 pub use source::Source;
 pub(crate) use terms::{Mark, Terms};
 pub(crate) use token_bucket::TokenBucket;
+pub(crate) use warm_up::{Layout, Turn, WarmUp};
 
 use crate::error::QuotaError;
 use core::fmt;

@@ -3,16 +3,14 @@
 use super::TokenBucket;
 use super::fixed_window::FixedWindow;
 use super::sliding_window::SlidingWindow;
-use super::warm_up::WarmUp;
 
 /// A place in line, some of whose tokens are given back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GivenUp {
     /// What [`Rule::place`] remembered of it.
     pub(crate) place: u64,
-    /// How many tokens are given back, of how many.
+    /// How many tokens are given back.
     pub(crate) n: u64,
-    pub(crate) of: u64,
     /// The state that it made.
     pub(crate) made: u64,
     /// What the tokens are of a bucket, in units.
@@ -27,7 +25,6 @@ pub(crate) enum Rule {
     Bucket(TokenBucket),
     Fixed(FixedWindow),
     Sliding(SlidingWindow),
-    WarmUp(WarmUp),
 }
 
 impl Rule {
@@ -38,7 +35,6 @@ impl Rule {
             Self::Bucket(rule) => rule.limit(),
             Self::Fixed(rule) => rule.limit(),
             Self::Sliding(rule) => rule.limit(),
-            Self::WarmUp(rule) => rule.limit(),
         }
     }
 
@@ -49,7 +45,6 @@ impl Rule {
             Self::Bucket(rule) => rule.take(state, now, n),
             Self::Fixed(rule) => rule.take(state, now, n),
             Self::Sliding(rule) => rule.take(state, now, n),
-            Self::WarmUp(rule) => rule.take(state, now, n),
         }
     }
 
@@ -60,7 +55,6 @@ impl Rule {
             Self::Bucket(rule) => rule.balance(state, now),
             Self::Fixed(rule) => rule.balance(state, now),
             Self::Sliding(rule) => rule.balance(state, now),
-            Self::WarmUp(rule) => rule.balance(state, now),
         }
     }
 
@@ -72,7 +66,6 @@ impl Rule {
             Self::Bucket(rule) => rule.charge(state, now, n),
             Self::Fixed(rule) => rule.charge(state, now, n),
             Self::Sliding(rule) => rule.charge(state, now, n),
-            Self::WarmUp(rule) => rule.charge(state, now, n),
         }
     }
 
@@ -97,7 +90,6 @@ impl Rule {
             Self::Bucket(rule) => rule.refund(state, now, n),
             Self::Fixed(rule) => rule.refund(state, now, n),
             Self::Sliding(rule) => rule.refund(state, now, n),
-            Self::WarmUp(rule) => rule.refund(state, now, n),
         }
     }
 
@@ -109,18 +101,16 @@ impl Rule {
             Self::Bucket(rule) => rule.reserve(state, now, n, longest),
             Self::Fixed(rule) => rule.reserve(state, now, n, longest),
             Self::Sliding(rule) => rule.reserve(state, now, n, longest),
-            Self::WarmUp(rule) => rule.reserve(state, now, n, longest),
         }
     }
 
     /// What is to be remembered of a place in the line, `before` being the state that it was made of: of a bucket the
-    /// state that it made, which keeps its meaning when the quota changes, or, if it warms up, what it was before;
-    /// of a window the moment that it is due. A sliding one marks it if the place is why the limit is noted as reached.
+    /// state that it made, which keeps its meaning when the quota changes; of a window the moment that it is due. A sliding
+    /// one marks it if the place is why the limit is noted as reached.
     #[inline]
     pub(crate) fn place(&self, before: u64, state: u64, now: u64, wait: u64) -> u64 {
         match self {
             Self::Bucket(_) => state,
-            Self::WarmUp(_) => before,
             Self::Fixed(_) => now + wait,
             Self::Sliding(rule) => rule.place(before, state, now + wait),
         }
@@ -141,7 +131,6 @@ impl Rule {
     pub(crate) fn until_place(&self, place: u64, now: u64) -> u64 {
         match self {
             Self::Bucket(rule) => rule.until_place(place, now),
-            Self::WarmUp(rule) => rule.until(place, now),
             Self::Sliding(rule) => rule.due(place).saturating_sub(now),
             Self::Fixed(_) => place.saturating_sub(now),
         }
@@ -149,8 +138,8 @@ impl Rule {
 
     /// The state after giving up a place that is not due yet, and the tokens that come back; `None` if nothing does.
     ///
-    /// Of a window everything does if no later window has been begun, and of a bucket that warms up if nobody stands
-    /// behind. Those of a plain bucket are spans of a line: see [`take_back`](Self::take_back).
+    /// Of a window everything does if no later window has been begun. Those of a plain bucket are
+    /// spans of a line: see [`take_back`](Self::take_back).
     pub(crate) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
         if self.until_place(given.place, now) == 0 {
             return None;
@@ -159,7 +148,6 @@ impl Rule {
             Self::Bucket(_) => None,
             Self::Fixed(rule) => rule.give_up(state, now, given),
             Self::Sliding(rule) => rule.give_up(state, now, given),
-            Self::WarmUp(rule) => rule.give_up(state, given),
         }
     }
 
@@ -183,7 +171,6 @@ impl Rule {
     pub(crate) fn fresh(&self, now: u64) -> u64 {
         match self {
             Self::Bucket(_) => now,
-            Self::WarmUp(rule) => rule.fresh(now),
             Self::Fixed(rule) => rule.fresh(now),
             Self::Sliding(rule) => rule.fresh(now),
         }
@@ -194,7 +181,6 @@ impl Rule {
     pub(crate) fn began(&self, fresh: u64) -> u64 {
         match self {
             Self::Bucket(_) => fresh,
-            Self::WarmUp(rule) => rule.began(fresh),
             Self::Fixed(rule) => rule.began(fresh),
             Self::Sliding(rule) => rule.began(fresh),
         }
@@ -207,7 +193,6 @@ impl Rule {
             Self::Bucket(rule) => rule.until_full(state, now),
             Self::Fixed(rule) => rule.until_full(state, now),
             Self::Sliding(rule) => rule.until_full(state, now),
-            Self::WarmUp(rule) => rule.until(state, now),
         }
     }
 
@@ -223,7 +208,6 @@ impl Rule {
             Self::Bucket(rule) => rule.until(state, now, n),
             Self::Fixed(rule) => rule.until(state, now, n),
             Self::Sliding(rule) => rule.until(state, now, n),
-            Self::WarmUp(rule) => rule.until(state, now),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use super::fixed_window::FixedWindow;
 use super::sliding_window::SlidingWindow;
-use super::warm_up::{self, WarmUp};
 use super::{Algorithm, Rule, Source, TokenBucket};
 use crate::error::QuotaError;
 use crate::quota::Quota;
@@ -18,7 +17,7 @@ pub(crate) struct Terms {
     pub(crate) algorithm: Algorithm,
     pub(super) fraction: i8,
     pub(super) count_bits: u8,
-    pub(super) span: Span,
+    span: Span,
     /// Of a bucket: what flows in a period comes all at once, at its end. The count bits are then those of the
     /// fraction of a period.
     pub(super) stepped: bool,
@@ -30,15 +29,13 @@ pub(crate) struct Terms {
 
 /// How a bucket's line fills the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Span {
+enum Span {
     /// 56 bits, of which a quarter is for debt.
     Narrow,
     /// The units and the debt of a narrow one in 64 bits, so that it may wrap, and the rate grow.
     Roomy,
     /// 64 bits, and wraps.
     Wide,
-    /// The burst is what a warm-up stores, in units, and the count's bits are the warmth's.
-    WarmUp,
 }
 
 /// What an answer says beyond its figures. Here because it costs no byte here.
@@ -84,7 +81,7 @@ impl Terms {
 
     /// The same, refilled at intervals.
     pub(crate) fn at_intervals(self) -> Result<Self, QuotaError> {
-        if self.algorithm != Algorithm::TokenBucket || self.span == Span::WarmUp {
+        if self.algorithm != Algorithm::TokenBucket {
             return Err(QuotaError::INTERVALS);
         }
         // With ten bits to spare, for shorter periods later.
@@ -169,11 +166,7 @@ impl Terms {
 
     /// The longest wait that a state can hold at `now`. A bucket's own debt ends before.
     pub(crate) fn longest_wait(&self, now: u64) -> u64 {
-        match self.span {
-            _ if self.is_window() => self.end().saturating_sub(now),
-            Span::WarmUp => warm_up::longest_wait(self.count_bits),
-            _ => u64::MAX,
-        }
+        if self.is_window() { self.end().saturating_sub(now) } else { u64::MAX }
     }
 
     /// Where the line stops.
@@ -183,7 +176,6 @@ impl Terms {
             _ if self.is_window() => ((1 << window_bits(&self.quota)) - 1) << self.fraction,
             Span::Narrow => NARROW_END,
             Span::Roomy | Span::Wide => u64::MAX,
-            Span::WarmUp => warm_up::end(self.count_bits),
         }
     }
 
@@ -192,7 +184,7 @@ impl Terms {
     pub(crate) fn head_start(&self) -> u64 {
         match self.span {
             _ if self.is_window() => return 0,
-            Span::Roomy | Span::Wide | Span::WarmUp => return 0,
+            Span::Roomy | Span::Wide => return 0,
             Span::Narrow => {}
         }
         let period = u128::from(self.quota.period_ns());
@@ -212,14 +204,8 @@ impl Terms {
             let most = (1 << self.count_bits) - 1;
             return if quota.count() > most { Err(QuotaError::window_count(most)) } else { Ok(()) };
         }
-        if self.span == Span::WarmUp {
-            return warm_up::admits(self.count_bits, quota);
-        }
         if self.stepped && window_bits(quota) + u32::from(self.count_bits) > PERIOD_BITS {
             return Err(QuotaError::HORIZON);
-        }
-        if quota.burst_size() == 0 {
-            return Err(QuotaError::BURST);
         }
         // Half of what is set aside for debt, as at construction.
         let most = u128::from(if self.is_wide() { 1 << 61 } else { NARROW_END / 6 });
@@ -269,10 +255,6 @@ impl Terms {
     /// The decisions under these terms.
     pub(crate) fn rule(&self) -> Rule {
         match self.algorithm {
-            Algorithm::TokenBucket if self.span == Span::WarmUp => {
-                let stored = self.quota.burst_size();
-                Rule::WarmUp(WarmUp::new(stored, self.scale(), self.count_bits))
-            }
             Algorithm::TokenBucket | Algorithm::LeakyBucket => Rule::Bucket(self.as_bucket()),
             Algorithm::FixedWindow => {
                 Rule::Fixed(FixedWindow::new(&self.quota, self.fraction, self.count_bits))

@@ -17,7 +17,7 @@
 //! time back, and `made` with it: so what has been given back since is counted beside the word, and subtracted.
 //!
 //! Where somebody *waits* behind it goes to whoever that is (`line::queue`). Windows count, so what was counted in a
-//! window that still counts is subtracted. What warms up is as it was before, if nobody came between.
+//! window that still counts is subtracted.
 
 use super::{GivenUp, Rule};
 
@@ -29,7 +29,6 @@ impl Rule {
             Self::Bucket(rule) => rule.undo(state, now, given),
             Self::Fixed(rule) => rule.give_up(state, now, given),
             Self::Sliding(rule) => rule.give_up(state, now, given),
-            Self::WarmUp(rule) => rule.give_up(state, given),
         }
     }
 }

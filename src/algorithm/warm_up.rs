@@ -5,11 +5,10 @@
 //!
 //!     from = max(full time, now)     warm = max(0, warmth - max(0, now - full time))
 //!
-//!     take n:    full time, warmth  ->  from + cost, min(M, warm + n)    if full time <= now
 //!     reserve n: full time, warmth  ->  from + cost, min(M, warm + n)    if from - now <= the longest wait
 //!     charge n:  full time, warmth  ->  from + cost, min(M, warm + n)
 //!     refund n:  full time, warmth  ->  max(full time - n, now), warmth
-//!     give up n: what reserving n made  ->  what it was made of          if nothing has come between
+//!     give up n: full time, warmth  ->  full time - cost, warmth - n     once nobody can use it
 //!
 //!     cost = n + 2a(2 above - a) / M     above = M/2 - warm, of which n takes a = min(n, max(0, above))
 //! ```
@@ -22,24 +21,85 @@
 //! Everything is in units of token time, and `M` is rounded down to one. Nothing else is rounded but a request's extra
 //! on the ramp, up; a warm bucket's rate is exact.
 //!
-//! A bucket that owes nothing is not yet as good as a fresh one, for it may be warm: no table may forget it, and so only
-//! a direct limiter has this rule.
+//! A bucket that owes nothing is not yet as good as a fresh one, for it may be warm: no table may
+//! forget it, which is why nothing but a [`WarmUpLimiter`](crate::WarmUpLimiter) has this rule.
 
-use super::terms::Span;
-use super::{GivenUp, Mark, Source, Terms};
-use crate::algorithm::Algorithm;
 use crate::error::QuotaError;
 use crate::quota::Quota;
-use crate::time::{HORIZON_NS, Scale};
+use crate::time::{HORIZON_NS, Scale, YEAR_NS};
 use core::time::Duration;
 
-/// At least so many bits, so that the time field is small enough for a clock of 584 years not to wrap it.
+/// At least so many bits, so that the time field is small enough for a clock of 584 years not to
+/// wrap it.
 const WARMTH_BITS_MIN: u32 = 4;
 /// The longest period, which is a quota's too: 3,660 days.
 const MAX_PERIOD_NS: u64 = 3_660 * 86_400 * 1_000_000_000;
-const FRACTION_MAX: u32 = 54;
-/// Bits set aside for what later rates store: of a warm-up that is not the longest there can be, of 8 times the rate.
+/// Bits set aside for what later rates store: of a warm-up that is not the longest there can be, of
+/// 8 times the rate.
 const SPARE_BITS: u32 = 3;
+
+/// How a limiter's word is laid out, for its first quota and all later ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    period_ns: u64,
+    fraction: u8,
+    warmth_bits: u8,
+}
+
+impl Layout {
+    /// For a warm-up of `period`. A token has at most `finest` fraction bits.
+    pub(crate) fn new(quota: &Quota, period: Duration, finest: u32) -> Result<Self, QuotaError> {
+        expect_no_burst(quota)?;
+        let room = Room::of(quota);
+        let most = room.longest_period().ok_or(QuotaError::WARM_UP_RATE)?;
+        let period_ns = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+        let layout = |spare| {
+            let fits = |fraction| Some((fraction, room.fits(period_ns, fraction, spare)?));
+            (0..=finest).map_while(fits).last()
+        };
+        let found = layout(SPARE_BITS).or_else(|| layout(0));
+        let (fraction, bits) = found.ok_or(QuotaError::warm_up(most))?;
+        Ok(Self { period_ns, fraction: fraction as u8, warmth_bits: bits as u8 })
+    }
+
+    pub(crate) fn fraction(&self) -> u32 {
+        self.fraction.into()
+    }
+
+    /// The rule by a quota: the first, or a later one.
+    pub(crate) fn rule(&self, quota: &Quota) -> Result<WarmUp, QuotaError> {
+        expect_no_burst(quota)?;
+        let stored = Room::of(quota).stored(self.period_ns, self.fraction.into());
+        let stored = stored.and_then(|stored| u64::try_from(stored).ok());
+        let stored =
+            stored.filter(|stored| self.holds(*stored)).ok_or(QuotaError::WARM_UP_LATER)?;
+        let scale = Scale { fraction: self.fraction as i8 };
+        Ok(WarmUp::new(stored, scale, self.warmth_bits))
+    }
+
+    /// Whether `M` of a later quota fits the warmth's bits, and what it costs the debt's.
+    fn holds(&self, stored: u64) -> bool {
+        stored < 1 << self.warmth_bits && 4 * stored <= quarter(self.warmth_bits)
+    }
+
+    /// Whether the time has a year's flow before it, from this time on.
+    pub(crate) fn lasts_a_year_from(&self, quota: &Quota, time: u64) -> bool {
+        let tokens = (YEAR_NS * u128::from(quota.count())).div_ceil(quota.period_ns().into());
+        let left = 3 * quarter(self.warmth_bits);
+        left.checked_sub(time).is_some_and(|left| tokens << self.fraction <= left.into())
+    }
+}
+
+fn expect_no_burst(quota: &Quota) -> Result<(), QuotaError> {
+    if quota.burst_size() == quota.count() { Ok(()) } else { Err(QuotaError::WARM_UP_BURST) }
+}
+
+/// When the next request is paid for, and how warm the bucket is then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(crate) from: u64,
+    pub(crate) warmth: u64,
+}
 
 /// All figures in units of token time.
 #[derive(Clone, Copy, Debug)]
@@ -52,23 +112,37 @@ pub(crate) struct WarmUp {
 }
 
 impl WarmUp {
-    pub(super) fn new(stored_max: u64, scale: Scale, warmth_bits: u8) -> Self {
+    fn new(stored_max: u64, scale: Scale, warmth_bits: u8) -> Self {
         let limit = scale.tokens(stored_max as i64).max(1) as u64;
         Self { stored_max, limit, scale, warmth_bits }
     }
 
     /// What is stored in the warm-up period, in whole tokens, and at least one.
-    #[inline(always)]
-    pub(super) fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
 
     fn debt_max(&self) -> u64 {
-        quarter(self.warmth_bits.into()) - 1
+        quarter(self.warmth_bits) - 1
     }
 
-    fn full_time(&self, state: u64) -> u64 {
+    /// Where time stops: after three quarters, of which the last one is for debt.
+    pub(crate) fn end(&self) -> u64 {
+        3 * quarter(self.warmth_bits)
+    }
+
+    /// Half of what is set aside for debt: what waits so long may still be charged for.
+    pub(crate) fn longest_wait(&self) -> u64 {
+        quarter(self.warmth_bits) / 2
+    }
+
+    /// From when on nothing is owed.
+    pub(crate) fn full_time(&self, state: u64) -> u64 {
         state >> self.warmth_bits
+    }
+
+    fn warmth(&self, state: u64) -> u64 {
+        state & ((1 << self.warmth_bits) - 1)
     }
 
     fn owed(&self, state: u64, now: u64) -> u64 {
@@ -76,20 +150,21 @@ impl WarmUp {
     }
 
     fn pack(&self, full: u64, warmth: u64) -> u64 {
-        debug_assert!(full < 4 * quarter(self.warmth_bits.into()) && warmth <= self.stored_max);
+        debug_assert!(full < 4 * quarter(self.warmth_bits) && warmth < 1 << self.warmth_bits);
         full << self.warmth_bits | warmth
     }
 
-    /// When the next request is paid for, and how warm the bucket is then.
-    fn at(&self, state: u64, now: u64) -> (u64, u64) {
-        let (full, warmth) = (self.full_time(state), state & ((1 << self.warmth_bits) - 1));
+    /// The turn of whoever comes now.
+    pub(crate) fn turn(&self, state: u64, now: u64) -> Turn {
+        let (full, warmth) = (self.full_time(state), self.warmth(state));
         match now.checked_sub(full) {
-            Some(idle) => (now, warmth.saturating_sub(idle)),
-            None => (full, warmth),
+            Some(idle) => Turn { from: now, warmth: warmth.saturating_sub(idle) },
+            None => Turn { from: full, warmth },
         }
     }
 
-    /// What `units` cost more than themselves. Twice what is above the threshold is a whole number, hence all is doubled.
+    /// What `units` cost more than themselves. Twice what is above the threshold is a whole number,
+    /// hence all is doubled.
     fn extra(&self, warmth: u64, units: u64) -> u64 {
         let above = self.stored_max.saturating_sub(2 * warmth);
         let taken = above.min(2 * units);
@@ -98,151 +173,69 @@ impl WarmUp {
         if area == 0 { 0 } else { area.div_ceil(2 * u128::from(self.stored_max)) as u64 }
     }
 
+    /// What `n` tokens cost in their turn.
+    pub(crate) fn cost(&self, turn: Turn, n: u64) -> u64 {
+        let units = self.scale.units_at_most(n, self.debt_max());
+        units + self.extra(turn.warmth, units)
+    }
+
     /// The state after a request, of which at most `room` is owed.
-    fn spend(&self, (from, warmth): (u64, u64), units: u64, room: u64) -> u64 {
-        let cost = (units + self.extra(warmth, units)).min(room);
-        self.pack(from + cost, (warmth + units).min(self.stored_max))
+    fn spend(&self, turn: Turn, units: u64, room: u64) -> u64 {
+        let cost = (units + self.extra(turn.warmth, units)).min(room);
+        // A later quota may store less than had been spent.
+        let warmth = turn.warmth.min(self.stored_max).saturating_add(units);
+        self.pack(turn.from + cost, warmth.min(self.stored_max))
     }
 
-    pub(super) fn take(&self, state: u64, now: u64, n: u64) -> Option<u64> {
-        self.reserve(state, now, n, 0).map(|(taken, _)| taken)
-    }
-
-    /// The state with a place in line for `n`, at most the limit, and the wait for it, if that is at most `longest`.
-    pub(super) fn reserve(&self, state: u64, now: u64, n: u64, longest: u64) -> Option<(u64, u64)> {
-        debug_assert!(n >= 1 && n <= self.limit && longest <= longest_wait(self.warmth_bits));
-        let at = self.at(state, now);
-        let wait = at.0 - now;
-        (wait <= longest).then(|| (self.spend(at, self.scale.units(n), self.debt_max()), wait))
+    /// The state with a place in line for `n`, from 1 to the limit.
+    pub(crate) fn reserve(&self, turn: Turn, n: u64) -> u64 {
+        debug_assert!(n >= 1 && n <= self.limit);
+        self.spend(turn, self.scale.units(n), self.debt_max())
     }
 
     /// The whole limit where nothing is owed, which is when any request is granted.
-    pub(super) fn balance(&self, state: u64, now: u64) -> i64 {
+    pub(crate) fn balance(&self, state: u64, now: u64) -> i64 {
         match self.owed(state, now) {
             0 => self.limit as i64,
             owed => self.scale.tokens(-(owed as i64)),
         }
     }
 
-    pub(super) fn charge(&self, state: u64, now: u64, n: u64) -> u64 {
-        let room = self.debt_max().saturating_sub(self.owed(state, now));
+    /// The state after spending `n` whatever is owed. Of that, no more than `most` tokens is made.
+    pub(crate) fn charge(&self, state: u64, now: u64, n: u64, most: u64) -> u64 {
+        let most = self.scale.units_at_most(most, self.debt_max());
+        let room = most.saturating_sub(self.owed(state, now));
         let units = self.scale.units_at_most(n, self.debt_max());
-        self.spend(self.at(state, now), units, room)
+        self.spend(self.turn(state, now), units, room)
     }
 
-    /// Gives back `n` tokens of stable time. What was spent has warmed the bucket, and that stays.
-    pub(super) fn refund(&self, state: u64, now: u64, n: u64) -> Option<u64> {
-        let back = self.scale.units_at_most(n, self.owed(state, now));
+    /// The state with so many units given back, at most what is owed. What was spent has warmed the
+    /// bucket, and that stays.
+    pub(crate) fn give_back(&self, state: u64, now: u64, units: u64) -> Option<u64> {
+        let back = units.min(self.owed(state, now));
         // The full time is the upper field, so nothing borrows from it.
         (back > 0).then(|| state - (back << self.warmth_bits))
     }
 
-    /// See [`Rule::give_up`](super::Rule::give_up). A place is the state that it was made of: if the state is still the
-    /// one that it made, the place is the last one, and what of it is kept is reserved anew.
-    pub(super) fn give_up(&self, state: u64, given: GivenUp) -> Option<(u64, u64)> {
-        let GivenUp { place, n, of, made, .. } = given;
-        let reserved = |n| match n {
-            0 => place,
-            n => {
-                let at = self.at(place, self.full_time(place));
-                self.spend(at, self.scale.units_at_most(n, self.debt_max()), self.debt_max())
-            }
-        };
-        let last = n > 0 && made == state;
-        last.then(|| (reserved(of.saturating_sub(n)), n))
+    /// How warm the bucket was before it spent `n`, as far as it was not as warm as can be since.
+    pub(crate) fn warmth_before(&self, state: u64, n: u64) -> u64 {
+        self.warmth(state).saturating_sub(self.scale.units_at_most(n, self.debt_max()))
     }
 
-    pub(super) fn fresh(&self, now: u64) -> u64 {
+    /// The state that has not spent `n`, which are paid for still.
+    pub(crate) fn unspent(&self, state: u64, n: u64) -> u64 {
+        self.pack(self.full_time(state), self.warmth_before(state, n))
+    }
+
+    /// A cold bucket.
+    pub(crate) fn cold(&self, now: u64) -> u64 {
         now << self.warmth_bits
     }
-
-    /// How long until nothing is owed, and any request is granted; of a place, until it is due.
-    pub(super) fn until(&self, state: u64, now: u64) -> u64 {
-        self.owed(state, now)
-    }
-
-    /// From when nothing is owed, at the longest.
-    pub(super) fn until_cold(&self) -> u64 {
-        self.stored_max
-    }
-
-    pub(super) fn began(&self, fresh: u64) -> u64 {
-        self.full_time(fresh)
-    }
 }
 
-/// A quarter of the time field. Time stops after three; the last one is for debt.
-fn quarter(warmth_bits: u32) -> u64 {
-    1 << (u64::BITS - 2 - warmth_bits)
-}
-
-/// Where time stops.
-pub(super) fn end(warmth_bits: u8) -> u64 {
-    3 * quarter(warmth_bits.into())
-}
-
-/// Half of what is set aside for debt: what waits so long may still be charged for.
-pub(super) fn longest_wait(warmth_bits: u8) -> u64 {
-    quarter(warmth_bits.into()) / 2
-}
-
-/// Whether `M` of a later quota, in the place of its burst, fits the warmth's bits, and what it costs the debt's.
-pub(super) fn admits(warmth_bits: u8, quota: &Quota) -> Result<(), QuotaError> {
-    let stored = quota.burst_size();
-    let fits = stored < 1 << warmth_bits && 4 * stored <= quarter(warmth_bits.into());
-    if fits { Ok(()) } else { Err(QuotaError::WARM_UP_LATER) }
-}
-
-impl Terms {
-    /// Another quota of a limiter that warms up for as long: `M` stands in the place of the burst.
-    pub(crate) fn warming_up_by(
-        &self,
-        quota: Quota,
-        period: Duration,
-    ) -> Result<Quota, QuotaError> {
-        if quota.burst_size() != quota.count() {
-            return Err(QuotaError::WARM_UP_BURST);
-        }
-        let period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
-        let stored = Room::of(&quota).stored(period, self.fraction as u32);
-        let stored = stored.and_then(|stored| u64::try_from(stored).ok());
-        Ok(quota.with_burst(stored.ok_or(QuotaError::WARM_UP_LATER)?))
-    }
-
-    /// What its quota was given as.
-    pub(crate) fn as_given(&self) -> Quota {
-        let quota = self.quota;
-        if self.span == Span::WarmUp { quota.with_burst(quota.count()) } else { quota }
-    }
-
-    /// For a direct token bucket that warms up: `M` stands in the place of the burst, in units.
-    pub(crate) fn warming_up(quota: &Quota, period: Duration) -> Result<Self, QuotaError> {
-        if quota.burst_size() != quota.count() {
-            return Err(QuotaError::WARM_UP_BURST);
-        }
-        let room = Room::of(quota);
-        let most = room.longest_period().ok_or(QuotaError::WARM_UP_RATE)?;
-        let period = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
-        let too_long = QuotaError::warm_up(most);
-        let finest = |spare| {
-            let fits = |fraction| Some((fraction, room.fits(period, fraction, spare)?));
-            (0..=FRACTION_MAX).map_while(fits).last()
-        };
-        let Some((fraction, (stored, bits))) = finest(SPARE_BITS).or_else(|| finest(0)) else {
-            return Err(too_long);
-        };
-        Ok(Self {
-            quota: Quota::from_parts(quota.count(), quota.period_ns(), stored),
-            algorithm: Algorithm::TokenBucket,
-            fraction: fraction as i8,
-            count_bits: bits as u8,
-            span: Span::WarmUp,
-            stepped: false,
-            mark: Mark::Plain,
-            which: 0,
-            source: Source::Memory,
-        })
-    }
+/// A quarter of the time field.
+fn quarter(warmth_bits: u8) -> u64 {
+    1 << (u64::BITS - 2 - u32::from(warmth_bits))
 }
 
 /// What the word must hold at a rate.
@@ -271,24 +264,24 @@ impl Room {
         fits.then(|| (whole << fraction) + (rest << fraction) / self.period_ns)
     }
 
-    /// The same, and the bits for it, if they leave enough for the time.
-    fn fits(&self, period: u64, fraction: u32, spare: u32) -> Option<(u64, u32)> {
+    /// The bits for it, if they leave enough for the time.
+    fn fits(&self, period: u64, fraction: u32, spare: u32) -> Option<u32> {
         let stored = self.stored(period, fraction)?;
         let bits = (u128::BITS - stored.leading_zeros() + spare).max(WARMTH_BITS_MIN);
         let fits = bits < u64::BITS - 2 && self.has_time(stored << spare, bits, fraction);
-        fits.then_some((stored as u64, bits))
+        fits.then_some(bits)
     }
 
     /// Whether what the warmth's bits leave holds 30 years, and debt for the dearest request twice over: from cold
     /// the whole of `M` costs one and a half times as much.
     fn has_time(&self, stored: u128, bits: u32, fraction: u32) -> bool {
-        let quarter = u128::from(quarter(bits));
+        let quarter = u128::from(quarter(bits as u8));
         self.flow << fraction <= 3 * quarter && 4 * stored.max(1 << fraction) <= quarter
     }
 
     /// The longest warm-up period at this rate, in nanoseconds.
     fn longest_period(&self) -> Option<u64> {
-        let stored = |bits: u32| u128::from(((1 << bits) - 1).min(quarter(bits) / 4));
+        let stored = |bits: u32| u128::from(((1 << bits) - 1).min(quarter(bits as u8) / 4));
         let most = (WARMTH_BITS_MIN..u64::BITS - 4)
             .filter(|bits| self.has_time(stored(*bits), *bits, 0))
             .map(stored)

@@ -227,7 +227,7 @@ impl AnyLimiter {
     #[must_use]
     pub fn is_current(&self) -> bool {
         #[cfg(all(unix, feature = "shared"))]
-        if let Store::Shared(limiter) = &self.store {
+        if let Store::Local(limiter) = &self.store {
             return limiter.is_current();
         }
         true

@@ -224,16 +224,6 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let live = Live::new(terms, self.schedule.timer(source, &terms)?);
         let table = Table::new(slots);
         let queues = Queues::of_keys();
-        Ok(KeyedLimiter {
-            table,
-            live,
-            capacity,
-            seed,
-            when_full,
-            max_debt,
-            waiting,
-            queues,
-            keys,
-        })
+        Ok(KeyedLimiter { table, live, capacity, seed, when_full, max_debt, waiting, queues, keys })
     }
 }

@@ -1,7 +1,5 @@
 //! Choices for a direct limiter.
 
-mod warm_up;
-
 use super::{Path, RateLimiter};
 use crate::algorithm::{Algorithm, Batch, Rule, Terms};
 use crate::clock::{Clock, Source};
@@ -11,7 +9,6 @@ use crate::live::Schedule;
 use crate::quota::Quota;
 use crate::striped::Striped;
 use crate::word;
-use core::time::Duration;
 
 /// Choices for a [`RateLimiter`], from [`RateLimiter::builder`].
 #[derive(Debug)]
@@ -26,7 +23,6 @@ pub struct Builder {
     waiting: Waiting,
     queue: Queue,
     schedule: Schedule,
-    warm_up: Option<Duration>,
     source: Option<Source>,
 }
 
@@ -42,7 +38,6 @@ impl Builder {
             waiting: Waiting::default(),
             queue: Queue::default(),
             schedule: Schedule::default(),
-            warm_up: None,
             source: None,
         }
     }
@@ -274,19 +269,12 @@ impl Builder {
     /// - stripes for a window, or together with batches;
     /// - intervals of anything but a token bucket; aligned what has no boundaries, or by more than a day;
     /// - a queue of anything but a leaky bucket, or of a capacity less than what is free of delay;
-    /// - a warm-up that [cannot be](Self::warm_up);
     /// - no clock, where the build has no default one.
     pub fn build(self) -> Result<RateLimiter, QuotaError> {
         let (quota, waiting) = self.queue.shape(self.algorithm, self.quota, self.waiting)?;
-        let warming_up = self.warming_up(&quota)?;
-        let Self {
-            algorithm, initial, batch, stripes, schedule, warm_up, source, max_debt, ..
-        } = self;
+        let Self { algorithm, initial, batch, stripes, schedule, source, max_debt, .. } = self;
         let bits = if batch.is_some() { word::VALUE_BITS } else { u64::BITS };
-        let terms = match warming_up {
-            Some(terms) => terms,
-            None => Terms::new(quota, algorithm, bits)?,
-        };
+        let terms = Terms::new(quota, algorithm, bits)?;
         let terms = schedule.terms(terms)?;
         let timer = schedule.timer(source, &terms)?;
         let path = match (batch, stripes, terms.rule()) {
@@ -299,7 +287,7 @@ impl Builder {
             (None, None, _) => Path::of(&terms),
         };
         let assembled = RateLimiter::assemble(terms, timer, path, waiting);
-        let limiter = RateLimiter { warm_up, max_debt, ..assembled };
+        let limiter = RateLimiter { max_debt, ..assembled };
         if let Some(tokens) = initial {
             limiter.start_with(tokens)?;
         }

@@ -38,7 +38,7 @@ impl RateLimiter {
     /// - at the new rate token time would end within a year: it may be some 5,000 times the rate that the limiter was
     ///   built with, in batches about 30 times;
     /// - the burst, or a window's count, does not fit the word that was laid out for the first one;
-    /// - the quota of a window, or of a limiter that warms up, has a burst of its own;
+    /// - the quota of a window has a burst of its own;
     /// - the burst is too small for the limiter's batches;
     /// - another change has been under way for some milliseconds.
     pub fn set_quota(&self, quota: Quota) -> Result<(), QuotaError> {
@@ -63,13 +63,9 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// As [`set_quota`](Self::set_quota), and if the balance of a window, or of a limiter that warms up, is to be
-    /// proportional.
+    /// As [`set_quota`](Self::set_quota), and if the balance of a window is to be proportional.
     pub fn set_quota_with(&self, quota: Quota, carry: Carry) -> Result<(), QuotaError> {
-        let quota = match self.warm_up {
-            Some(period) => self.free.warming_up_by(quota, period)?,
-            None => self.waiting.shape(quota),
-        };
+        let quota = self.waiting.shape(quota);
         let mut shifted_back = 0;
         let done = self.live.change(&self.announced, quota, |now, next| {
             if let Path::Batched(batch) = &self.path {

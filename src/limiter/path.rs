@@ -14,7 +14,7 @@ pub(super) enum Path {
     Batched(Batch),
     /// A bucket with tokens leased to stripes.
     Striped(Striped),
-    /// Whatever the rule says: a window, or a bucket that warms up, or is refilled at intervals.
+    /// Whatever the rule says: a window, or a bucket that is refilled at intervals.
     ByRule,
 }
 

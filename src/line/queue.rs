@@ -57,6 +57,8 @@ fn key(whose: Whose) -> Key {
 #[derive(Debug)]
 pub(crate) struct Queues {
     shards: Box<[Shard]>,
+    /// Of lines that are paid afterwards: their bucket's burst.
+    paid_after: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -75,9 +77,9 @@ struct Queue {
 }
 
 impl Queue {
-    fn new() -> Self {
+    fn new(paid_after: Option<u64>) -> Self {
         Self {
-            order: Order::new(),
+            order: Order::paid(paid_after),
             #[cfg(feature = "std")]
             watch: waiters::Watch::default(),
         }
@@ -101,17 +103,23 @@ impl Told {
 impl Queues {
     /// For a limiter of one bucket.
     pub(crate) fn of_one() -> Arc<Self> {
-        Self::with(1)
+        Self::with(1, None)
+    }
+
+    /// For a limiter of one bucket, of that burst, that is paid afterwards: a place is due when
+    /// what is in front of it has been paid, and not what it costs itself.
+    pub(crate) fn of_one_paid_after(burst: u64) -> Arc<Self> {
+        Self::with(1, Some(burst))
     }
 
     /// For a bucket for each key.
     pub(crate) fn of_keys() -> Arc<Self> {
-        Self::with(SHARDS)
+        Self::with(SHARDS, None)
     }
 
-    fn with(shards: usize) -> Arc<Self> {
+    fn with(shards: usize, paid_after: Option<u64>) -> Arc<Self> {
         let shard = |_| Shard { busy: AtomicU64::new(0), lines: Mutex::new(BTreeMap::new()) };
-        Arc::new(Self { shards: (0..shards).map(shard).collect() })
+        Arc::new(Self { shards: (0..shards).map(shard).collect(), paid_after })
     }
 
     fn shard(&self, hash: u64) -> &Shard {
@@ -143,7 +151,7 @@ impl Queues {
         {
             return answer;
         }
-        let queue = lines.entry(key).or_insert_with(Queue::new);
+        let queue = lines.entry(key).or_insert_with(|| Queue::new(self.paid_after));
         let (mut told, was_empty) = (Told::default(), queue.order.is_empty());
         let result = step(queue, &mut told);
         let is_empty = queue.order.is_empty();
@@ -257,12 +265,13 @@ impl Queue {
 /// Gives up `n` tokens of a place that is not due yet, to whoever is next. How many tokens those are.
 pub(crate) fn cancel(line: &dyn Line, place: &Place, n: u64) -> u64 {
     let now = line.moment();
-    let Some(span) = place.span_of(n) else { return line.give_up(place, n) };
+    let Some(span) = line.span_of(place, n) else { return line.give_up(place, n) };
     if line.returned_since(place).is_none() || !now.is_due_later(place.place) {
         return 0;
     }
     let Some(rest) = span.rest(now.units) else { return 0 };
     let tokens = now.rule().whole(rest.units()).min(n);
+    line.unspent(place, n);
     hand_on(line, place, span, &now);
     tokens
 }
@@ -274,7 +283,7 @@ pub(crate) fn undo(line: &dyn Line, place: &Place, n: u64) {
         cancel(line, place, n);
         return;
     }
-    let Some(span) = place.span_of(n) else {
+    let Some(span) = line.span_of(place, n) else {
         line.undo(place, n, &now);
         return;
     };
@@ -284,6 +293,7 @@ pub(crate) fn undo(line: &dyn Line, place: &Place, n: u64) {
         // Somebody waits behind it.
         let Some(returned) = line.returned_since(place) else { return };
         if let Some(rest) = place.by_now(span, returned, &now).rest(now.units) {
+            line.unspent(place, n);
             hand_on(line, place, rest, &now);
         }
     }
@@ -334,6 +344,10 @@ impl Queue {
         now: &Moment,
     ) -> Option<Place> {
         self.settle(line, whose, now);
+        // What a place costs there is not known before it is taken.
+        if self.order.is_paid_after() {
+            return None;
+        }
         if n > line.waiting().largest_place(now) {
             return None;
         }

@@ -26,6 +26,11 @@ impl Begin {
         Ok(Self { units, flows_on: true })
     }
 
+    /// Where the last one ends.
+    pub(crate) fn flowing_on(now: &Moment) -> Self {
+        Self { units: now.units, flows_on: true }
+    }
+
     pub(crate) fn at(units: u64) -> Self {
         Self { units, flows_on: false }
     }

@@ -54,7 +54,7 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl<'a> Acquire<'a> {
-    pub(super) fn new(line: Of<'a>, whose: Whose, n: u64, within: Option<Duration>) -> Self {
+    pub(crate) fn new(line: Of<'a>, whose: Whose, n: u64, within: Option<Duration>) -> Self {
         Self { wait: Wait::new(Request { line, whose, n }, within) }
     }
 

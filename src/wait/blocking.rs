@@ -12,7 +12,13 @@ use core::hash::Hash;
 use core::time::Duration;
 use std::thread;
 
-fn acquire(line: Of<'_>, whose: Whose, n: u64, within: Option<Duration>) -> Result<Grant, Denied> {
+/// Takes `n` tokens of a line, and sleeps until they are there.
+pub(crate) fn acquire_in_thread(
+    line: Of<'_>,
+    whose: Whose,
+    n: u64,
+    within: Option<Duration>,
+) -> Result<Grant, Denied> {
     let held = Held::take(line, whose, n, within, || Asker::Thread.notify())?;
     sleep_for(held)
 }
@@ -36,7 +42,7 @@ impl RateLimiter {
     ///
     /// At once, as [`reserve`](Self::reserve).
     pub fn acquire_blocking(&self, n: u64) -> Result<Grant, Denied> {
-        acquire(self, Whose::default(), n, None)
+        acquire_in_thread(self, Whose::default(), n, None)
     }
 
     /// [`acquire_blocking`](Self::acquire_blocking), if the wait is at most `timeout`. Otherwise it fails at once,
@@ -46,7 +52,7 @@ impl RateLimiter {
     ///
     /// At once, as [`reserve_within`](Self::reserve_within).
     pub fn acquire_blocking_timeout(&self, n: u64, timeout: Duration) -> Result<Grant, Denied> {
-        acquire(self, Whose::default(), n, Some(timeout))
+        acquire_in_thread(self, Whose::default(), n, Some(timeout))
     }
 }
 
@@ -57,7 +63,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     ///
     /// At once, as [`reserve`](Self::reserve).
     pub fn acquire_blocking(&self, key: &K, n: u64) -> Result<Grant, Denied> {
-        acquire(self, self.whose(key), n, None)
+        acquire_in_thread(self, self.whose(key), n, None)
     }
 
     /// [`RateLimiter::acquire_blocking_timeout`] in the key's line.
@@ -71,6 +77,6 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         n: u64,
         timeout: Duration,
     ) -> Result<Grant, Denied> {
-        acquire(self, self.whose(key), n, Some(timeout))
+        acquire_in_thread(self, self.whose(key), n, Some(timeout))
     }
 }

@@ -15,7 +15,7 @@ pub use acquire::Acquire;
 #[cfg(feature = "tokio")]
 pub(crate) use acquire::Wait;
 #[cfg(feature = "std")]
-pub(crate) use blocking::sleep_for;
+pub(crate) use blocking::{acquire_in_thread, sleep_for};
 pub use reservation::Reservation;
 #[cfg(feature = "tokio")]
 pub use throttle::{Throttle, ThrottleSink};

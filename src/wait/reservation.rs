@@ -78,9 +78,10 @@ impl<'a> Reservation<'a> {
     /// All that have not flowed by, which is all of them unless it was to be paid in instalments; none if it is due
     /// already. They go to whoever is next in line: those who wait behind it in `acquire` come earlier by as much. Other
     /// reservations keep the moment they were promised, to the nanosecond; with only such behind it, the place is
-    /// kept for the next one that reserves or acquires and fits it, and what is left of it comes back to the bucket when
-    /// nobody stands behind it any more. Of a limiter that [warms up](crate::Builder::warm_up), all or none. Of a window, all of them, unless places in a later window have been taken since (of a sliding
-    /// one, in the one after the next).
+    /// kept for the next one that reserves or acquires and fits it (but for those of a limiter that
+    /// [warms up](crate::WarmUpLimiter)), and what is left of it comes back to the bucket when
+    /// nobody stands behind it any more. Of a window, all of them, unless places in a later window
+    /// have been taken since (of a sliding one, in the one after the next).
     #[must_use = "some tokens may not come back; to ignore that, drop the reservation"]
     pub fn cancel(mut self) -> u64 {
         self.give_up()

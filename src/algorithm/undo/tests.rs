@@ -62,7 +62,7 @@ fn undone(rule: &Rule, state: u64, now: u64, n: u64, made: u64) -> u64 {
 /// Of a place, and the state that it made.
 fn undone_of(rule: &Rule, state: u64, now: u64, n: u64, (place, made): (u64, u64)) -> u64 {
     let units = rule.worth(n).unwrap_or(0);
-    let given = GivenUp { place, n, of: n, made, units, returned: 0 };
+    let given = GivenUp { place, n, made, units, returned: 0 };
     rule.undo(state, now, given).map_or(state, |(state, _)| state)
 }
 
@@ -209,7 +209,7 @@ fn with_somebody_waiting_behind_nothing_comes_back() {
     let made = rule.take(0, 0, 1).unwrap();
     let (behind, wait) = rule.reserve(made, 0, 1, u64::MAX).unwrap();
     assert_eq!(wait, token);
-    let given = GivenUp { place: made, n: 1, of: 1, made, units: token, returned: 0 };
+    let given = GivenUp { place: made, n: 1, made, units: token, returned: 0 };
     assert_eq!(rule.undo(behind, 0, given), None);
     assert_eq!(rule.undo(behind, token - 1, given), None);
     assert_eq!(rule.add_if_idle(behind, token - 1, token), None);

@@ -167,17 +167,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let timer = schedule.align(timer, &terms, header.unix);
         let (live, seed) = (Live::new(terms, timer), Seed(header.seed));
         let queues = Queues::of_keys();
-        Ok(KeyedLimiter {
-            table,
-            live,
-            capacity,
-            seed,
-            when_full,
-            max_debt,
-            waiting,
-            queues,
-            keys,
-        })
+        Ok(KeyedLimiter { table, live, capacity, seed, when_full, max_debt, waiting, queues, keys })
     }
 }
 

@@ -1,7 +1,8 @@
 //! The places of those who wait for one bucket, as spans of token time. No clock, no atomics, no lock.
 //!
 //! A place of `n` tokens is the span `(end - n, end]` of the bucket's full times: the debit that the
-//! word has seen. It is due when its end is no more than a burst ahead.
+//! word has seen. It is due when its end is no more than a burst ahead; or, of a line that is *paid
+//! afterwards*, when its start has come, since what it costs is for the next to wait for.
 //!
 //! ```text
 //!   full times:   ... | a a | b | c c c | R R | d | e |  <- the bucket's word
@@ -67,11 +68,31 @@ pub(crate) struct Order<W> {
     runs: VecDeque<Run>,
     /// In their order; none touches another.
     gaps: Vec<Span>,
+    /// Of a line that is paid afterwards: the bucket's burst, which a place is said to end behind
+    /// its start.
+    paid_after: Option<u64>,
 }
 
 impl<W> Order<W> {
+    #[cfg(test)]
     pub(crate) const fn new() -> Self {
-        Self { waiters: Slab::new(), runs: VecDeque::new(), gaps: Vec::new() }
+        Self::paid(None)
+    }
+
+    /// The same, of a line that is paid afterwards if there is a burst of it.
+    pub(crate) const fn paid(after: Option<u64>) -> Self {
+        Self { waiters: Slab::new(), runs: VecDeque::new(), gaps: Vec::new(), paid_after: after }
+    }
+
+    /// Whether it is paid afterwards.
+    pub(crate) fn is_paid_after(&self) -> bool {
+        self.paid_after.is_some()
+    }
+
+    /// What decides when the place of a span is due: where it ends, or would if it were paid
+    /// before.
+    fn end_of(&self, span: Span) -> u64 {
+        self.paid_after.map_or(span.end, |burst| span.start.wrapping_add(burst))
     }
 
     /// Whether it knows of nobody and nothing.
@@ -92,7 +113,8 @@ impl<W> Order<W> {
     /// Where the place of the first who waits ends.
     pub(crate) fn first_end(&self) -> Option<u64> {
         let run = self.runs.front()?;
-        Some(run.start.wrapping_add(self.waiters[run.first].units))
+        let end = run.start.wrapping_add(self.waiters[run.first].units);
+        Some(self.end_of(Span { start: run.start, end }))
     }
 
     /// Stands last, in a span that nobody in line is behind of.
@@ -156,13 +178,15 @@ impl<W> Order<W> {
 
     /// Grants the first waiter its place if `is_due` says so of its end.
     pub(crate) fn grant_first(&mut self, is_due: impl Fn(u64) -> bool) -> Option<&mut W> {
-        let run = self.runs.front_mut()?;
+        let run = *self.runs.front()?;
         let key = run.first;
-        let waiter = &mut self.waiters[key];
-        let span = Span { start: run.start, end: run.start.wrapping_add(waiter.units) };
-        if !is_due(span.end) {
+        let end = run.start.wrapping_add(self.waiters[key].units);
+        let span = Span { start: run.start, end };
+        if !is_due(self.end_of(span)) {
             return None;
         }
+        let run = self.runs.front_mut()?;
+        let waiter = &mut self.waiters[key];
         waiter.granted = Some(span);
         let behind = core::mem::replace(&mut waiter.behind, NONE);
         (run.start, run.units) = (span.end, run.units.wrapping_sub(waiter.units));
@@ -196,8 +220,9 @@ impl<W> Order<W> {
             let (mut key, mut end) = (run.first, run.start);
             while key != NONE {
                 let waiter = &self.waiters[key];
+                let start = end;
                 end = end.wrapping_add(waiter.units);
-                look(key, end);
+                look(key, self.end_of(Span { start, end }));
                 key = waiter.behind;
             }
         }

@@ -118,7 +118,7 @@ pub(crate) fn enter(
                     return answer.map(Entered::AtOnce);
                 }
             };
-            let span = place.span_of(n).unwrap_or(Span::ending(place.place, 0));
+            let span = line.span_of(&place, n).unwrap_or(Span::ending(place.place, 0));
             let sleeps_for = place.place;
             let latest = within.and_then(|within| instant().checked_add(within));
             let waiter = Waiter { place, notify, latest, late: None, sleeps_for, seat };
@@ -185,7 +185,8 @@ pub(crate) fn leave(line: &dyn Line, whose: Whose, number: usize) -> Option<Plac
         let now = line.moment();
         queue.watch.see(&now);
         let place = queue.order.who(number)?.place;
-        let waiter = if place.span_of(place.n).is_some() {
+        let waiter = if line.span_of(&place, place.n).is_some() {
+            line.unspent(&place, place.n);
             let mut bucket = bucket(line, whose, Some(place.since), &now);
             queue.order.leave(number, now.units, &mut bucket)?
         } else {
@@ -219,7 +220,7 @@ impl Queue {
             let span = match line.place(whose, n, None) {
                 Ok(place) => {
                     waiter.place = place;
-                    place.span_of(n).unwrap_or(Span::ending(place.place, 0))
+                    line.span_of(&place, n).unwrap_or(Span::ending(place.place, 0))
                 }
                 Err(_) => Span::ending(now.units, 0),
             };

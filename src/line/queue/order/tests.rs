@@ -110,6 +110,24 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 const BURST: u64 = 5;
 
+/// Paid afterwards, a place is due where it starts, and what it costs goes to those behind.
+#[test]
+fn places_that_are_paid_afterwards_are_due_at_their_start() {
+    let (mut order, mut word) = (Order::paid(Some(100)), 17);
+    let a = order.push(span(10, 13), 'a');
+    let b = order.push(span(13, 14), 'b');
+    order.push(span(14, 17), 'c');
+    assert_eq!((ends(&order), order.first_end()), (vec![110, 113, 114], Some(110)));
+    // It costs one: the next is due when it would have been.
+    assert_eq!(order.leave(b, 0, &mut bucket(&mut word)), Some('b'));
+    assert_eq!((ends(&order), word), (vec![110, 113], 16));
+    assert_eq!(order.grant_first(|end| end <= 109), None);
+    assert_eq!(order.grant_first(|end| end <= 110), Some(&mut 'a'));
+    // Of what was granted and is given up, those behind get what has not flowed.
+    assert_eq!(order.leave(a, 11, &mut bucket(&mut word)), Some('a'));
+    assert_eq!((ends(&order), word), (vec![111], 14));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 

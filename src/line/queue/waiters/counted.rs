@@ -1,4 +1,4 @@
-//! Lines of what counts, and has no spans: windows, and what warms up.
+//! Lines of what counts, and has no spans: windows.
 //!
 //! Who leaves there gives its tokens to those behind as if it had never come: their places are taken anew, in their
 //! order, on the state that was before it. That is done in one step, so no check comes between; and only if
@@ -90,7 +90,7 @@ fn moved_up(
         moved.clear();
         for place in behind {
             let before = state;
-            let (made, wait) = reserve(state, place.n)?;
+            let (made, wait) = reserve(before, place.n)?;
             state = made;
             let remembered = rule.place(before, made, now.units, wait);
             let at = now.figures(made);

@@ -1,0 +1,328 @@
+//! A limiter that warms up: for those who wait.
+
+mod builder;
+mod place;
+mod waiting;
+
+pub use builder::WarmUpBuilder;
+
+use crate::algorithm::{Algorithm, Layout, Terms, WarmUp};
+use crate::cell::{Cell, Step};
+use crate::clock::Timer;
+use crate::error::QuotaError;
+use crate::figures::{Figures, Patience};
+use crate::line::{Furthest, Queues, Returns, Waiting, Whose, queue};
+use crate::live::{Announced, Begin, Live, Moment};
+use crate::quota::Quota;
+use alloc::sync::Arc;
+use core::fmt;
+use core::time::Duration;
+use crossbeam_utils::CachePadded;
+
+/// A limiter that goes slowly at first and after it was idle, and reaches its rate within a period
+/// of steady demand: for callers that wait for a service whose caches must fill and whose
+/// connections must open before it can take the full load.
+///
+/// It is Guava's `SmoothWarmingUp` (see `SmoothRateLimiter` there) with its cold factor of 3. In
+/// the period M tokens flow; as many *permits* are stored while nothing is asked, one in the time
+/// of a token, and the limiter starts with all of them: cold. A request of `n` spends permits, and
+/// what it takes of the upper half is dearer, up to three times at the very top. With `above`
+/// permits over M/2, of which it takes `a = min(n, max(0, above))`, it costs
+///
+/// ```text
+/// n + 2a(2 above - a) / M    tokens.
+/// ```
+///
+/// So from cold the first M/2 tokens take the whole period, and from then on they flow at the rate.
+/// *The next* request waits for the cost: the first one is served at once, whatever it costs
+/// itself, up to M in whole tokens (at least one), which is the limit. There is no other burst,
+/// since what is stored is not given out faster; a caller that comes late loses what it is late by.
+/// In any window of length W the limiter admits at most limit + rate * W.
+///
+/// ```
+/// use sluicegate::{ManualClock, Quota, WarmUpLimiter};
+/// use std::time::Duration;
+///
+/// let clock = ManualClock::new();
+/// let builder = WarmUpLimiter::builder(Quota::per_second(2), Duration::from_secs(4));
+/// let limiter = builder.clock(clock.clone()).build()?;
+/// let waits = [(); 7].map(|()| {
+///     let wait = limiter.reserve(1).map(|place| {
+///         clock.advance(place.ready_in());
+///         place.waits()
+///     });
+///     wait.unwrap_or_default().as_millis()
+/// });
+/// assert_eq!(waits, [0, 1_375, 1_125, 875, 625, 500, 500]);
+/// # Ok::<(), sluicegate::QuotaError>(())
+/// ```
+///
+/// **There is no `check`.** A caller that is denied and comes again leaves the limiter idle in
+/// between, by as much as it comes late, and so keeps it cold for as long as it goes on: at 10/s
+/// with a warm-up of 500 ms, checks every 105 ms would be granted 3 of a second for ever. Callers
+/// that wait are served one after the other, without a gap, and warm it.
+///
+/// ```compile_fail
+/// # let limiter = sluicegate::WarmUpLimiter::new(
+/// #     sluicegate::Quota::per_second(2), std::time::Duration::from_secs(4),
+/// # ).unwrap();
+/// limiter.check();
+/// ```
+///
+/// [`reserve`](Self::reserve) and `acquire` read the clock once, and do 3 loads and 1
+/// compare-and-swap. A reservation is bounded by [`max_waiting`](WarmUpBuilder::max_waiting).
+/// Whoever leaves the line hands its turn to the next, and has not warmed the limiter. A grant
+/// leaves nothing: `remaining` is the limit where nothing is owed, and else 0;
+/// `reset_after` is the time until it is paid.
+///
+/// **Precision.** Time and permits share the word, so time is coarser than in other limiters: its
+/// unit flows in 25 to 51 us for a period of a second, and longer as the period's square root, at
+/// any rate; at most it is a token. A window may admit what flows in one unit more. M is rounded
+/// down to a unit, and what a request costs over its `n` up to one; the rate of a warm limiter is
+/// not rounded.
+pub struct WarmUpLimiter {
+    /// On a cache line of its own, as that of a [`RateLimiter`](crate::RateLimiter).
+    cell: CachePadded<Cell>,
+    /// Token time, finer than the word's, and the quota in force, with a burst of 1.
+    live: Live,
+    announced: Announced,
+    layout: Layout,
+    first: Ramp,
+    period: Duration,
+    /// The live line's units in one of the word's, as a power of two, and in a token.
+    shift: u32,
+    token: u64,
+    waiting: Waiting,
+    max_debt: u64,
+    returns: Returns,
+    queues: Arc<Queues>,
+    /// How far ahead the last place in line is due, or one that was given up.
+    last_due: Furthest,
+}
+
+/// What a quota makes of the warm-up.
+#[derive(Clone, Copy, Debug)]
+struct Ramp {
+    quota: Quota,
+    rule: WarmUp,
+    /// The terms of answers, whose burst is the limit.
+    terms: Terms,
+}
+
+impl Ramp {
+    fn new(layout: &Layout, quota: Quota) -> Result<Self, QuotaError> {
+        let rule = layout.rule(&quota)?;
+        let told = quota.with_burst(rule.limit());
+        let terms = Terms::bucket(told, Algorithm::TokenBucket, crate::word::VALUE_BITS);
+        Ok(Self { quota, rule, terms })
+    }
+}
+
+/// A moment, in both of its times.
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    moment: Moment,
+    ramp: Ramp,
+    /// Token time in the moment's units, until it stops.
+    units: u64,
+    /// The same in the word's.
+    time: u64,
+    /// Units in one of the word's.
+    unit: u64,
+}
+
+impl Now {
+    fn rule(&self) -> &WarmUp {
+        &self.ramp.rule
+    }
+
+    fn wait(&self, units: u64) -> Duration {
+        self.moment.figures(0).wait(units)
+    }
+
+    /// The units that are owed.
+    fn owed(&self, state: u64) -> u64 {
+        self.rule()
+            .full_time(state)
+            .checked_mul(self.unit)
+            .map_or(u64::MAX >> 1, |full| full.saturating_sub(self.units))
+    }
+
+    /// How long until nothing is owed.
+    fn owes(&self, state: u64) -> Duration {
+        self.wait(self.owed(state))
+    }
+
+    /// The answer's figures; `retry_after` is `None` if it is of no use.
+    fn figures(&self, state: u64, retry_after: Option<Duration>) -> Figures {
+        let remaining = self.rule().balance(state, self.time).max(0) as u64;
+        Figures::computed(self.ramp.terms, remaining, self.owes(state), retry_after)
+    }
+
+    /// The longest wait of a caller, in units, and what bounds it.
+    fn longest(&self, tokens: u64, within: Option<Duration>) -> (u64, Patience) {
+        let (longest, patience) = self.moment.figures(0).longest(tokens, within);
+        let most = self.rule().longest_wait().saturating_mul(self.unit);
+        if most < longest { (most, Patience::Units(most)) } else { (longest, patience) }
+    }
+}
+
+impl WarmUpLimiter {
+    /// A limiter that is cold, on the default clock, and warms up in `period`.
+    ///
+    /// # Errors
+    ///
+    /// As [`WarmUpBuilder::build`].
+    #[cfg(feature = "std")]
+    pub fn new(quota: Quota, period: Duration) -> Result<Self, QuotaError> {
+        Self::builder(quota, period).build()
+    }
+
+    /// Chooses the clock and the rest.
+    pub fn builder(quota: Quota, period: Duration) -> WarmUpBuilder {
+        WarmUpBuilder::new(quota, period)
+    }
+
+    fn assemble(
+        (quota, period): (Quota, Duration),
+        timer: impl FnOnce() -> Result<Timer, QuotaError>,
+    ) -> Result<Self, QuotaError> {
+        let terms = Terms::bucket(quota.with_burst(1), Algorithm::TokenBucket, u64::BITS);
+        // Not below a token: the line has 64 bits.
+        let finest = u32::from(terms.scale().fraction.unsigned_abs());
+        let layout = Layout::new(&quota, period, finest)?;
+        let first = Ramp::new(&layout, quota)?;
+        let token = terms.burst_units();
+        Ok(Self {
+            cell: CachePadded::new(Cell::new(0)),
+            live: Live::new(terms, timer()?),
+            announced: Announced::new(),
+            layout,
+            first,
+            period,
+            shift: finest - layout.fraction(),
+            token,
+            waiting: Waiting::default(),
+            max_debt: u64::MAX,
+            returns: Returns::new(),
+            queues: Queues::of_one_paid_after(token),
+            last_due: Furthest::new(),
+        })
+    }
+
+    /// A time of the word's in the live line's units. Neither ends before the word's time does.
+    fn units(&self, time: u64) -> u64 {
+        time.saturating_mul(1 << self.shift)
+    }
+
+    /// What a quota in force makes of the warm-up.
+    fn ramp(&self, quota: Quota) -> Ramp {
+        match self.first.quota == quota {
+            true => self.first,
+            // It was found to fit when it was set.
+            false => Ramp::new(&self.layout, quota).unwrap_or(self.first),
+        }
+    }
+
+    /// Reads the clock once.
+    fn now(&self) -> Now {
+        self.at(self.live.now(&self.announced))
+    }
+
+    fn at(&self, moment: Moment) -> Now {
+        let quota = moment.quota();
+        let ramp = self.ramp(quota.with_burst(quota.count()));
+        let end = ramp.rule.end();
+        let time = (moment.units >> self.shift).min(end);
+        Now { moment, ramp, units: moment.units.min(self.units(end)), time, unit: 1 << self.shift }
+    }
+
+    /// The limit where nothing is owed, and below zero what is: whole tokens, rounded down.
+    #[must_use]
+    pub fn available(&self) -> i64 {
+        let now = self.now();
+        now.rule().balance(self.cell.load(), now.time)
+    }
+
+    /// Spends `n` tokens whatever is owed, for a cost that is known only afterwards, and says how
+    /// long until it is paid.
+    ///
+    /// Debt ends at [`max_debt`](WarmUpBuilder::max_debt), if that is chosen, and else at 10 years
+    /// of flow or more; what is over is forgotten.
+    pub fn charge(&self, n: u64) -> Duration {
+        let now = self.now();
+        self.cell.update(|seen| {
+            let charged = now.rule().charge(seen, now.time, n, self.max_debt);
+            Step::Put(charged, now.owes(charged))
+        })
+    }
+
+    /// Gives back `n` tokens of what is owed, at the price of a warm limiter. It stays as warm as
+    /// it is.
+    ///
+    /// While somebody waits they go to the first in line, and with it everybody else comes earlier.
+    pub fn refund(&self, n: u64) {
+        if queue::refund(self, Whose::default(), n) {
+            return;
+        }
+        self.give_back(self.token.saturating_mul(n), &self.now());
+    }
+
+    /// Makes the limiter cold, and forgets what is owed, as if nothing had ever been asked. Those
+    /// who wait are served from there in their order; reservations keep their times.
+    pub fn reset(&self) {
+        self.queues.reset(self, Whose::default(), || {
+            let now = self.now();
+            let cold = now.rule().cold(now.time);
+            self.returns.reset(|| self.cell.update(|_| Step::Put(cold, ())));
+        });
+    }
+
+    /// The quota in force.
+    #[must_use]
+    pub fn quota(&self) -> Quota {
+        let quota = self.live.terms(&self.announced).quota;
+        quota.with_burst(quota.count())
+    }
+
+    /// How long it takes to warm up.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// Puts another quota in force, which warms up in the same period. What is owed, and how warm
+    /// the limiter is, stay as they are in tokens, and places in line move with the rate.
+    ///
+    /// # Errors
+    ///
+    /// The old quota stays in force if
+    ///
+    /// - the new one has a burst of its own;
+    /// - its rate is too high for the word that was laid out for the first: there is room for 8
+    ///   times that, unless the period is nearly the longest there can be;
+    /// - token time would end within a year;
+    /// - another change has been under way for some milliseconds.
+    pub fn set_quota(&self, quota: Quota) -> Result<(), QuotaError> {
+        self.layout.rule(&quota)?;
+        self.live.change(&self.announced, quota.with_burst(1), |moment, _| {
+            let lasts = self.layout.lasts_a_year_from(&quota, moment.units >> self.shift);
+            lasts.then(|| Begin::flowing_on(moment)).ok_or(QuotaError::HORIZON)
+        })?;
+        // Those who wait are due at other moments now.
+        if self.queues.is_busy(Whose::default()) {
+            self.queues.requote(&self.live.now(&self.announced), 0);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for WarmUpLimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WarmUpLimiter")
+            .field("quota", &self.quota())
+            .field("period", &self.period)
+            .field("available", &self.available())
+            .finish()
+    }
+}

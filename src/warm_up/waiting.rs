@@ -1,0 +1,92 @@
+//! Waiting for a limiter that warms up.
+
+use super::WarmUpLimiter;
+use crate::error::Denied;
+#[cfg(feature = "std")]
+use crate::figures::Grant;
+use crate::line::Whose;
+#[cfg(feature = "tokio")]
+use crate::wait::Acquire;
+use crate::wait::Reservation;
+#[cfg(feature = "std")]
+use crate::wait::acquire_in_thread;
+use core::time::Duration;
+
+impl WarmUpLimiter {
+    /// Takes a place in line for `n` tokens, behind everybody who has reserved before: see
+    /// [`RateLimiter::reserve`](crate::RateLimiter::reserve). It is due when what is owed has been
+    /// paid.
+    ///
+    /// # Errors
+    ///
+    /// - `n` exceeds the limit, what flows in the period;
+    /// - it would wait longer than [`max_waiting`](super::WarmUpBuilder::max_waiting) permits.
+    pub fn reserve(&self, n: u64) -> Result<Reservation<'_>, Denied> {
+        Reservation::take(self, Whose::default(), n, None)
+    }
+
+    /// [`reserve`](Self::reserve), if the place is due within `max_wait`; otherwise nothing
+    /// changes.
+    ///
+    /// With a `max_wait` shorter than the longest that a place takes to come, callers that are
+    /// denied and come again keep the limiter cold.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve), and if the wait would be longer: then
+    /// [`Denied::retry_after`] says by how much.
+    pub fn reserve_within(&self, n: u64, max_wait: Duration) -> Result<Reservation<'_>, Denied> {
+        Reservation::take(self, Whose::default(), n, Some(max_wait))
+    }
+
+    /// Takes `n` tokens, and waits until it is their turn, in the order of the first polls: see
+    /// [`RateLimiter::acquire`](crate::RateLimiter::acquire).
+    ///
+    /// # Errors
+    ///
+    /// At once, as [`reserve`](Self::reserve).
+    ///
+    /// # Panics
+    ///
+    /// A wait panics outside of a tokio runtime with its time enabled.
+    #[cfg(feature = "tokio")]
+    pub fn acquire(&self, n: u64) -> Acquire<'_> {
+        Acquire::new(self, Whose::default(), n, None)
+    }
+
+    /// [`acquire`](Self::acquire), if the wait is at most `timeout`. Otherwise it fails at once,
+    /// and takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// At once, as [`reserve_within`](Self::reserve_within).
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire`](Self::acquire).
+    #[cfg(feature = "tokio")]
+    pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> Acquire<'_> {
+        Acquire::new(self, Whose::default(), n, Some(timeout))
+    }
+
+    /// Takes `n` tokens, and sleeps until it is their turn, in the order of the calls.
+    ///
+    /// # Errors
+    ///
+    /// At once, as [`reserve`](Self::reserve).
+    #[cfg(feature = "std")]
+    pub fn acquire_blocking(&self, n: u64) -> Result<Grant, Denied> {
+        acquire_in_thread(self, Whose::default(), n, None)
+    }
+
+    /// [`acquire_blocking`](Self::acquire_blocking), if the wait is at most `timeout`. Otherwise it
+    /// fails at once, and takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// At once, as [`reserve_within`](Self::reserve_within).
+    #[cfg(feature = "std")]
+    pub fn acquire_blocking_timeout(&self, n: u64, timeout: Duration) -> Result<Grant, Denied> {
+        acquire_in_thread(self, Whose::default(), n, Some(timeout))
+    }
+}
