@@ -72,3 +72,41 @@ async fn a_change_of_state_is_one_line_of_log() {
         assert!(!shown.contains("secret-word"), "{shown}");
     }
 }
+
+/// A password that is changed while the limiter runs is told in a sentence, once an outage, whoever finds it.
+#[tokio::test]
+async fn a_login_that_is_refused_is_logged_once() {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(lines.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let server = Server::start(&["--requirepass", "secret-word"]);
+    let url = format!("redis://:secret-word@127.0.0.1:{}", server.port());
+    let builder = RedisLimiter::builder(Quota::per_day(1).burst(5)).connect_timeout(PATIENT);
+    let limiter = builder.deadline(PATIENT).connect(&url).await.unwrap();
+    let mut client = redis::Client::open(url).unwrap().get_connection().unwrap();
+    let mut tell = |words: &[&str]| {
+        let (name, rest) = words.split_first().unwrap();
+        redis::cmd(name).arg(rest).exec(&mut client).unwrap();
+    };
+    for outage in 1..=2 {
+        tell(&["CONFIG", "SET", "requirepass", "other-word"]);
+        tell(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        let probes = limiter.metrics().probes;
+        let began = Instant::now();
+        while limiter.metrics().probes < probes + 3 {
+            assert!(began.elapsed() < PATIENT);
+            let _ = limiter.check("a").await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tell(&["CONFIG", "SET", "requirepass", "secret-word"]);
+        while limiter.is_away() {
+            assert!(began.elapsed() < PATIENT);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let count = |what: &str| text.lines().filter(|line| line.contains(what)).count();
+        let sentence = "the server refuses the login";
+        assert_eq!((count(sentence), count("Redis is back")), (outage, outage), "{text}");
+        assert!(!text.contains("secret-word") && !text.contains("other-word"), "{text}");
+    }
+}

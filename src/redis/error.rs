@@ -38,11 +38,15 @@ pub enum RedisError {
     Timeout(Duration),
     /// There is no connection, or it was lost before the answer.
     Connection(String),
-    /// The server answered that it cannot now: it is out of memory, read-only, busy, loading, short of replicas.
-    /// Nothing was taken.
+    /// The server answered that it cannot now: it is out of memory, read-only, busy, loading, short of replicas; or it
+    /// refuses a login that it took before. Nothing was taken.
     Unavailable(String),
+    /// The server, or a proxy in front of it, answered with an error that the limiter does not know: that of a service
+    /// behind it, a quota of requests, a fault of its own. The call may have been charged.
+    Failed(String),
     /// Something is set up wrongly, and stays so until somebody mends it: the URL, the login, the rights of the user, what is
-    /// kept under the limiter's keys. Nothing was taken.
+    /// kept under the limiter's keys, a server without scripts. Only what is known to be such a mistake is one. Nothing
+    /// was taken.
     Configuration(String),
     /// Redis was not asked: it has been away, and is probed until it is back.
     Away,
@@ -67,6 +71,7 @@ impl RedisError {
             Self::Timeout(_)
                 | Self::Connection(_)
                 | Self::Unavailable(_)
+                | Self::Failed(_)
                 | Self::Away
                 | Self::Overloaded(_)
         )
@@ -82,7 +87,13 @@ impl RedisError {
     /// such a call may be charged in vain, and is never charged twice.
     #[must_use]
     pub fn may_be_applied(&self) -> bool {
-        matches!(self, Self::Timeout(_) | Self::Connection(_))
+        matches!(self, Self::Timeout(_) | Self::Connection(_) | Self::Failed(_))
+    }
+
+    /// Whether the server refuses the login, at connect or later.
+    pub(super) fn refuses_login(&self) -> bool {
+        let (Self::Unavailable(text) | Self::Configuration(text)) = self else { return false };
+        text.contains(LOGIN_REFUSED)
     }
 
     /// The failure of a call.
@@ -92,7 +103,9 @@ impl RedisError {
             ErrorKind::Io => Self::Connection(text),
             // Connected to what is a Redis, it is an answer that broke off.
             ErrorKind::Parse => Self::Connection(text),
-            ErrorKind::AuthenticationFailed => Self::Configuration(LOGIN_REFUSED.to_string()),
+            // The login was right at connect: the password was changed since, and may be changed back.
+            ErrorKind::AuthenticationFailed => Self::Unavailable(LOGIN_REFUSED.to_string()),
+            _ if has_word(&text, &LOGIN_LATER) => Self::Unavailable(LOGIN_REFUSED.to_string()),
             ErrorKind::Server(ServerErrorKind::BusyLoading) => Self::Unavailable(text),
             // Nobody has run it.
             ErrorKind::ClusterConnectionNotFound => {
@@ -102,7 +115,8 @@ impl RedisError {
                 Self::Configuration(ONE_NODE.to_string())
             }
             _ if is_passing(&text) => Self::Unavailable(text),
-            _ => Self::Configuration(text),
+            kind if is_mistake(kind, &text) => Self::Configuration(text),
+            _ => Self::Failed(text),
         }
     }
 
@@ -145,7 +159,10 @@ impl RedisError {
             _ if is_passing(&said) => {
                 Self::Unavailable(alloc::format!("{server} cannot serve now: {said}"))
             }
-            _ => Self::Configuration(alloc::format!("{server} cannot be used: {said}")),
+            kind if is_mistake(kind, &said) => {
+                Self::Configuration(alloc::format!("{server} cannot be used: {said}"))
+            }
+            _ => Self::Failed(alloc::format!("{server} says: {said}")),
         }
     }
 }
@@ -167,6 +184,9 @@ const PASSING: [&str; 9] = [
 /// What a server says to a login that it refuses, or misses.
 const LOGIN: [&str; 3] = ["WRONGPASS", "NOAUTH", "NOPERM"];
 
+/// The same to a call. A user without the rights for a script is told so by the last of the others.
+const LOGIN_LATER: [&str; 2] = ["WRONGPASS", "NOAUTH"];
+
 const LOGIN_REFUSED: &str =
     "the server refuses the login: the user or the password in the URL is wrong or missing";
 
@@ -174,6 +194,36 @@ const ONE_NODE: &str = "the server is one node of a cluster: the URL must begin 
 
 fn is_passing(text: &str) -> bool {
     has_word(text, &PASSING) || text.contains("max number of clients")
+}
+
+/// What is known to be a mistake in how the server, its user or its keys are set up, by its first word.
+const MISTAKES: [&str; 4] = ["WRONGTYPE", "NOPERM", "CROSSSLOT", "NOPROTO"];
+
+/// The same, which has no word of its own. In lower case.
+const MISTAKEN: [&str; 15] = [
+    // A server, or a proxy, that has no scripts, or not all that is in ours.
+    "unknown command",
+    "unknown subcommand",
+    "unsupported command",
+    "command is not supported",
+    "command not supported",
+    "error compiling script",
+    "wrong number of arguments",
+    "syntax error",
+    "not allowed from script",
+    "not allowed after non deterministic commands",
+    "undeclared key",
+    "bad lua script",
+    // The database in the URL, or a password where none is wanted.
+    "db index is out of range",
+    "select is not allowed in cluster mode",
+    "without any password configured",
+];
+
+fn is_mistake(kind: ErrorKind, text: &str) -> bool {
+    matches!(kind, ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported)
+        || has_word(text, &MISTAKES)
+        || MISTAKEN.iter().any(|words| text.to_ascii_lowercase().contains(words))
 }
 
 /// Whether it may be the end of a handshake, rather than a script's. Those of scripts are known.
@@ -240,6 +290,12 @@ impl fmt::Display for RedisError {
             }
             Self::Connection(text) => write!(f, "no connection to Redis: {text}"),
             Self::Unavailable(text) => write!(f, "Redis is not able to answer now: {text}"),
+            Self::Failed(text) => {
+                write!(
+                    f,
+                    "Redis failed with an error of its own; the call may have been charged: {text}"
+                )
+            }
             Self::Configuration(text) => write!(f, "Redis is not set up for this limiter: {text}"),
             Self::Away => f.write_str("Redis is away, and is not asked until it is back"),
             Self::Overloaded(most) => {

@@ -7,9 +7,9 @@ use super::path::Path;
 use super::units::Ask;
 use crate::algorithm::Algorithm;
 use crate::quota::Quota;
-use alloc::string::ToString;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::mem;
 use core::time::Duration;
 use std::sync::PoisonError;
 use tokio::time::sleep;
@@ -23,12 +23,18 @@ pub(super) fn begin(path: &Arc<Path>, name: &[u8], error: &RedisError) {
     path.counters.opened.add(1);
     let pause = path.breaker.next_pause(0);
     let (server, policy) = (path.link.server(), path.fallback);
-    tracing::warn!(server, ?policy, %error, "Redis is away");
-    path.runtime.spawn(until_back(Arc::downgrade(path), pause));
+    let login = error.refuses_login();
+    if login {
+        // It does not pass by itself.
+        tracing::error!(server, ?policy, %error, "Redis is away");
+    } else {
+        tracing::warn!(server, ?policy, %error, "Redis is away");
+    }
+    path.runtime.spawn(until_back(Arc::downgrade(path), pause, login));
 }
 
-/// Ends when the limiter does.
-async fn until_back(path: Weak<Path>, mut pause: Duration) {
+/// Ends when the limiter does. That the `login` is refused is told once in all.
+async fn until_back(path: Weak<Path>, mut pause: Duration, mut login: bool) {
     let mut last = None;
     for probe in 1.. {
         sleep(pause).await;
@@ -44,9 +50,11 @@ async fn until_back(path: Weak<Path>, mut pause: Duration) {
             }
             // It does not pass by itself, and is told when it is new.
             Err(error) if error.is_configuration() && last.as_ref() != Some(&error) => {
-                let server = path.link.server();
-                let text = error.to_string();
-                tracing::error!(server, error = text, "Redis stays away until it is set up");
+                let told = error.refuses_login() && mem::replace(&mut login, true);
+                if !told {
+                    let server = path.link.server();
+                    tracing::error!(server, %error, "Redis stays away until it is set up");
+                }
                 last = Some(error);
             }
             Err(_) => {}

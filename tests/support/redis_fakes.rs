@@ -6,9 +6,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 
 /// Some other server, which answers this to whatever it is told first.
 pub fn another(answer: &'static [u8]) -> u16 {
@@ -78,6 +78,40 @@ pub fn behind_a_proxy() -> (u16, Receiver<String>) {
         }
     });
     (port, told)
+}
+
+/// What a server of [`moody`] answers, as it is written to the client.
+pub type Mood = Arc<Mutex<Vec<(&'static str, String)>>>;
+
+/// A server that answers each command that the mood names with what it says, and else as a full bucket would.
+pub fn moody(mood: &Mood) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = |stream: TcpStream, mood: &Mood| -> std::io::Result<()> {
+        let mut answers = stream.try_clone()?;
+        let mut lines = BufReader::new(stream);
+        while let Some(command) = command(&mut lines) {
+            let name = command.first().map_or("", String::as_str);
+            let said = mood.lock().unwrap().iter().find(|(of, _)| *of == name).cloned();
+            let answer = match (said, name) {
+                (Some((_, said)), _) => said + "\r\n",
+                (None, "HELLO") => "%1\r\n+proto\r\n:3\r\n".to_owned(),
+                (None, "EVALSHA" | "EVAL") => "*2\r\n:0\r\n:0\r\n".to_owned(),
+                _ => "+OK\r\n".to_owned(),
+            };
+            answers.write_all(answer.as_bytes())?;
+        }
+        Ok(())
+    };
+    let mood = Arc::clone(mood);
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let mood = Arc::clone(&mood);
+            // Who has gone has gone.
+            std::thread::spawn(move || serve(client, &mood).ok());
+        }
+    });
+    port
 }
 
 /// A sentinel that takes whatever port this holds for the master's.

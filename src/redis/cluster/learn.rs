@@ -128,7 +128,7 @@ impl Cluster {
 fn more_telling(known: Option<RedisError>, other: RedisError) -> RedisError {
     let tells = |error: &RedisError| match error {
         RedisError::Configuration(_) => 2,
-        RedisError::Unavailable(_) => 1,
+        RedisError::Unavailable(_) | RedisError::Failed(_) => 1,
         _ => 0,
     };
     known
