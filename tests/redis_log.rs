@@ -3,9 +3,12 @@
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[path = "support/redis_proxy.rs"]
+mod proxy;
 #[path = "support/redis.rs"]
 mod server;
 
+use proxy::Proxy;
 use server::Server;
 use sluicegate::{Quota, RedisLimiter};
 use std::io::Write;
@@ -109,4 +112,28 @@ async fn a_login_that_is_refused_is_logged_once() {
         assert_eq!((count(sentence), count("Redis is back")), (outage, outage), "{text}");
         assert!(!text.contains("secret-word") && !text.contains("other-word"), "{text}");
     }
+}
+
+/// A server that answers too late is told apart from one that does not answer.
+#[tokio::test]
+async fn a_server_that_is_slow_is_logged_as_such_once() {
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(lines.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let server = Server::start(&[]);
+    let proxy = Proxy::start(server.port());
+    let builder = RedisLimiter::builder(Quota::per_day(1).burst(5)).connect_timeout(PATIENT);
+    let limiter = builder.deadline(Duration::from_millis(100)).connect(&proxy.url()).await.unwrap();
+    proxy.delay(Duration::from_millis(60));
+    let began = Instant::now();
+    while limiter.metrics().probes < 4 {
+        assert!(began.elapsed() < PATIENT);
+        let _ = limiter.check("a").await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(limiter.metrics().slow);
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let count = |what: &str| text.lines().filter(|line| line.contains(what)).count();
+    assert_eq!((count("Redis is away"), count("Redis is too far away")), (1, 1), "{text}");
+    assert!(text.contains("the deadline of a call is 100ms"), "{text}");
 }

@@ -41,7 +41,9 @@ use url::{Options, Place, wrong};
 /// | `nodes`: how many processes share the limit | Redis | 1 |
 /// | `prefix`: what keys in Redis begin with | Redis | `sluicegate` |
 /// | `deadline`: the longest that a call takes, such as `5ms` | Redis | 5 ms |
+/// | `round_trips`: the deadline in round trips, if that is longer | Redis | 0 |
 /// | `fallback`: who decides while Redis is away: `local`, `open`, `closed`, `error` | Redis | `local` |
+/// | `start_away`: whether it opens while Redis is away, with the fallback: `true`, `false` | Redis | `false` |
 ///
 /// The verbs are those of the limiters. All are `async`; those of the first two never wait, and those of a lease only for a
 /// key's first.
@@ -175,6 +177,10 @@ impl AnyBuilder {
         if let Some(deadline) = options.deadline {
             builder = builder.deadline(deadline);
         }
+        if let Some(round_trips) = options.round_trips {
+            builder = builder.deadline_round_trips(round_trips);
+        }
+        builder = builder.start_away(options.start_away);
         if let Some(fallback) = options.fallback {
             builder = builder.fallback(fallback);
         }

@@ -18,6 +18,8 @@ pub(super) struct Options {
     pub(super) nodes: Option<u64>,
     pub(super) prefix: Option<String>,
     pub(super) deadline: Option<Duration>,
+    pub(super) round_trips: Option<u32>,
+    pub(super) start_away: bool,
     #[cfg(feature = "redis")]
     pub(super) fallback: Option<Fallback>,
 }
@@ -34,8 +36,17 @@ pub(super) struct Place<'a> {
 
 /// Which options there are, by scheme.
 const OF_MEMORY: &[&str] = &["algorithm", "capacity"];
-const OF_REDIS: &[&str] =
-    &["algorithm", "capacity", "mode", "nodes", "prefix", "deadline", "fallback"];
+const OF_REDIS: &[&str] = &[
+    "algorithm",
+    "capacity",
+    "mode",
+    "nodes",
+    "prefix",
+    "deadline",
+    "round_trips",
+    "fallback",
+    "start_away",
+];
 
 pub(super) fn parse(url: &str) -> Result<(Place<'_>, Options), AnyError> {
     let Some((scheme, whole)) = url.split_once("://") else {
@@ -104,6 +115,10 @@ impl Options {
                 let time = humantime::parse_duration(value);
                 self.deadline = Some(time.map_err(|_| odd(name, value, "a time such as 5ms"))?);
             }
+            "round_trips" => {
+                self.round_trips = Some(read(name, value, "a number of round trips")?);
+            }
+            "start_away" => self.start_away = read(name, value, "true or false")?,
             #[cfg(feature = "redis")]
             "fallback" => {
                 self.fallback = Some(match value {

@@ -92,6 +92,11 @@ impl Breaker {
         most << SCORE_BITS | score.min(SCORE)
     }
 
+    /// For a limiter that starts without its server.
+    pub(super) fn open(&self) {
+        self.state.store(OPEN, Relaxed);
+    }
+
     pub(super) fn close(&self) {
         // ORDERING: see `is_open`.
         self.state.store(0, Release);

@@ -3,6 +3,7 @@
 use super::breaker::Breaker;
 use super::combine::Combine;
 use super::connection::Way;
+use super::distance::Distance;
 use super::error::RedisError;
 use super::exact::RedisLimiter;
 use super::fallback::{Fallback, Local};
@@ -11,6 +12,7 @@ use super::lease::LeasedBuilder;
 use super::link::Link;
 use super::metrics::Counters;
 use super::path::Path;
+use super::probe;
 use super::several::{self, More};
 use crate::algorithm::{Algorithm, Mark, Terms};
 use crate::line::{Queue, Waiting};
@@ -40,6 +42,8 @@ pub struct RedisBuilder {
     algorithm: Algorithm,
     prefix: String,
     deadline: Duration,
+    round_trips: u32,
+    start_away: bool,
     way: Way,
     fallback: Fallback,
     pub(super) nodes: u64,
@@ -59,6 +63,8 @@ impl RedisBuilder {
             algorithm: Algorithm::TokenBucket,
             prefix: "sluicegate".to_string(),
             deadline: DEADLINE,
+            round_trips: 0,
+            start_away: false,
             way: Way::new(CONNECT_TIMEOUT),
             fallback: Fallback::Local,
             nodes: 1,
@@ -140,6 +146,24 @@ impl RedisBuilder {
     /// much.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Makes the deadline so many round trips to the server, if that is longer than the [`deadline`](Self::deadline) set;
+    /// 0 unless set, and else 2 or more, since timers take a millisecond of it. The round trip is what connecting
+    /// measures, and after an outage the probe that ends it. So a limiter can do without knowing how far its server is.
+    ///
+    /// Without this, a server whose round trip is longer than the deadline is [`RedisError::TooFar`] at connect.
+    pub fn deadline_round_trips(mut self, round_trips: u32) -> Self {
+        self.round_trips = round_trips;
+        self
+    }
+
+    /// Whether the limiter starts also if Redis is away, or too far for the deadline: then the [`Fallback`] decides until a
+    /// probe finds that it is there, 50 ms to 5 s apart. Not so unless set: then [`connect`](Self::connect) fails. What does
+    /// not pass by itself, a wrong URL or login, fails in either case.
+    pub fn start_away(mut self, start: bool) -> Self {
+        self.start_away = start;
         self
     }
 
@@ -251,7 +275,11 @@ impl RedisBuilder {
     ///   capacity less than what is free of delay;
     /// - [`RedisError::Configuration`]: the URL, the login, the certificates, another service at that address, braces in the prefix,
     ///   [several](Self::and) limits that are queues, over 8, or two of them the same;
-    /// - [`RedisError::Connection`]: nobody answers there, or not in time.
+    /// - [`RedisError::TooFar`]: a round trip to it takes longer than the deadline; both are told;
+    /// - [`RedisError::Connection`]: nobody answers there, or not in time;
+    /// - [`RedisError::Unavailable`], [`RedisError::Failed`]: the server answers that it cannot now.
+    ///
+    /// The last two, and what is too far, are no errors with [`start_away`](Self::start_away).
     ///
     /// # Panics
     ///
@@ -276,8 +304,14 @@ impl RedisBuilder {
         let More { terms, kernel, head, local } = limit(quota)?;
         let more: Vec<_> = self.more.iter().map(|&quota| limit(quota)).collect::<Result<_, _>>()?;
         several::can_be(&head, &more, waiting.queue.is_some())?;
-        let link = Link::connect(url, &self.way, self.deadline).await?;
-        Ok(RedisLimiter::over(Path {
+        let distance = Distance::new(self.deadline, self.round_trips);
+        let (link, absent) = Link::connect(url, &self.way, distance).await?;
+        if let Some(error) = &absent
+            && !self.start_away
+        {
+            return Err(error.clone());
+        }
+        let limiter = RedisLimiter::over(Path {
             terms,
             kernel,
             waiting,
@@ -294,7 +328,12 @@ impl RedisBuilder {
             counters: Counters::default(),
             failed: Mutex::default(),
             runtime: Handle::current(),
-        }))
+        });
+        if let Some(error) = absent {
+            limiter.path.breaker.open();
+            probe::begin(&limiter.path, &limiter.path.name(b""), &error);
+        }
+        Ok(limiter)
     }
 }
 

@@ -9,7 +9,7 @@ mod directory;
 mod learn;
 mod slots;
 
-use super::connection::Maker;
+use super::connection::{Maker, round_trip};
 use super::error::{RedisError, is_of_script, may_be_of_handshake};
 use ::redis::aio::ConnectionManager;
 use ::redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline, ServerErrorKind, Value};
@@ -21,6 +21,7 @@ pub(super) use directory::{Directory, Roster};
 use slots::{Address, Redirect, SLOTS, redirect, slot};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// How often a call follows where it is sent before it is given up: to a node that knows better, from there to where the slot is
@@ -104,6 +105,16 @@ impl Cluster {
             (None, Some(seed)) => maker.silent(seed.addr(), ""),
             (None, None) => roster.directory.nowhere(),
         }
+    }
+
+    /// From the node that is furthest away, of those that answer.
+    pub(super) async fn round_trip(&self, within: Duration, enough: Duration) -> Option<Duration> {
+        let nodes = self.map().nodes.clone();
+        let mut measured = JoinSet::new();
+        for mut node in nodes {
+            measured.spawn(async move { round_trip(&mut node.connection, within, enough).await });
+        }
+        measured.join_all().await.into_iter().flatten().max()
     }
 
     /// To the master of the key's slot, and where that sends it.

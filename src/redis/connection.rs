@@ -6,14 +6,19 @@ use super::error::RedisError;
 #[cfg(feature = "redis-tls")]
 use super::tls::{Trust, is_tls};
 use super::url::{self, Place};
+use crate::clock::{Clock, TokioClock};
 use ::redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
-use ::redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, Value};
+use ::redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Value};
 use alloc::string::{String, ToString};
 use core::time::Duration;
 use tokio::time::timeout;
 
 /// Calls that may be on their way at once before another waits for room.
 const PIPELINE: usize = 4_096;
+
+/// How often a round trip is measured at most, until one is short enough: the shortest of them is the way, and the others
+/// are what a busy machine made of it.
+const MEASURED: u32 = 10;
 
 /// Where to connect to, and how.
 #[derive(Clone, Debug)]
@@ -129,6 +134,11 @@ impl Source {
         &self.server
     }
 
+    /// The longest that connecting takes.
+    pub(super) fn within(&self) -> Duration {
+        self.maker.way.within
+    }
+
     pub(super) async fn open(&self) -> Result<Connection, RedisError> {
         match &self.place {
             Place::Server(info) => self.maker.open((**info).clone()).await.map(Connection::Server),
@@ -160,6 +170,20 @@ pub(super) enum Connection {
 }
 
 impl Connection {
+    /// How long an answer takes, of whatever kind: the shortest of several, or the first of at most `enough`. Of a cluster, from
+    /// the node that is furthest away. `None` if no answer comes.
+    pub(super) async fn round_trip(
+        &mut self,
+        within: Duration,
+        enough: Duration,
+    ) -> Option<Duration> {
+        match self {
+            Self::Server(manager) => round_trip(manager, within, enough).await,
+            #[cfg(feature = "redis-cluster")]
+            Self::Cluster(cluster) => cluster.round_trip(within, enough).await,
+        }
+    }
+
     /// What the server of this key answers, its own errors among the others.
     pub(super) async fn send(
         &mut self,
@@ -175,4 +199,35 @@ impl Connection {
             Self::Cluster(cluster) => cluster.send(command, key).await,
         }
     }
+}
+
+pub(super) async fn round_trip(
+    manager: &mut ConnectionManager,
+    within: Duration,
+    enough: Duration,
+) -> Option<Duration> {
+    let mut ping = Cmd::new();
+    ping.arg("PING");
+    let mut shortest: Option<Duration> = None;
+    let measuring = async {
+        let clock = TokioClock::new();
+        for _ in 0..MEASURED {
+            let began = clock.nanos();
+            // A refusal is an answer too.
+            if let Err(error) = manager.send_packed_command(&ping).await
+                && matches!(error.kind(), ErrorKind::Io | ErrorKind::Parse)
+            {
+                return;
+            }
+            let took = Duration::from_nanos(clock.nanos() - began);
+            let best = shortest.map_or(took, |shortest| shortest.min(took));
+            shortest = Some(best);
+            if best < enough {
+                return;
+            }
+        }
+    };
+    // What was measured by then counts.
+    let _ = timeout(within, measuring).await;
+    shortest
 }

@@ -48,6 +48,15 @@ pub enum RedisError {
     /// kept under the limiter's keys, a server without scripts. Only what is known to be such a mistake is one. Nothing
     /// was taken.
     Configuration(String),
+    /// Redis answers, but a round trip to it takes longer than the deadline, so that no call could be in time: at connect, or
+    /// as the last probe found. Nothing was taken. Set a longer [`deadline`](crate::RedisBuilder::deadline), or one
+    /// [in round trips](crate::RedisBuilder::deadline_round_trips).
+    TooFar {
+        /// As it was measured.
+        round_trip: Duration,
+        /// The longest that a call takes, of which timers need a millisecond.
+        deadline: Duration,
+    },
     /// Redis was not asked: it has been away, and is probed until it is back.
     Away,
     /// Redis was not asked: so many requests are on their way already.
@@ -72,6 +81,7 @@ impl RedisError {
                 | Self::Connection(_)
                 | Self::Unavailable(_)
                 | Self::Failed(_)
+                | Self::TooFar { .. }
                 | Self::Away
                 | Self::Overloaded(_)
         )
@@ -297,6 +307,10 @@ impl fmt::Display for RedisError {
                 )
             }
             Self::Configuration(text) => write!(f, "Redis is not set up for this limiter: {text}"),
+            Self::TooFar { round_trip, deadline } => write!(
+                f,
+                "Redis is too far away: a round trip takes {round_trip:?}, and the deadline of a call is {deadline:?}"
+            ),
             Self::Away => f.write_str("Redis is away, and is not asked until it is back"),
             Self::Overloaded(most) => {
                 write!(f, "Redis was not asked: {most} requests are on their way already")

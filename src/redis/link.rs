@@ -1,7 +1,9 @@
 //! The connection of one limiter, and a call over it.
 
 use super::connection::{Connection, Source, Way};
+use super::distance::Distance;
 use super::error::{RedisError, is_no_script, may_be_of_handshake};
+use crate::clock::{Clock, TokioClock};
 use ::redis::{Cmd, FromRedisValue, ParsingError, Script, Value};
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -68,27 +70,41 @@ pub(super) struct Fresh(Connection);
 pub(super) struct Link {
     managed: Arc<Mutex<Managed>>,
     source: Arc<Source>,
-    deadline: Duration,
+    distance: Arc<Distance>,
 }
 
 /// A lost connection is made anew by itself. But one whose handshake the server refuses takes that for its last word, and
 /// answers with it for ever: then it is replaced.
 struct Managed {
-    connection: Connection,
+    /// None before the first, of a limiter that started while its server was away.
+    connection: Option<Connection>,
     /// How many there were before.
     replaced: u64,
 }
 
 impl Link {
+    /// Connects, and measures how far the server is. If it is away, or too far, the error is told beside a link that has
+    /// yet to [adopt](Self::adopt) a connection. Fails for what does not pass by itself.
     pub(super) async fn connect(
         url: &str,
         way: &Way,
-        deadline: Duration,
-    ) -> Result<Self, RedisError> {
+        distance: Distance,
+    ) -> Result<(Self, Option<RedisError>), RedisError> {
         let source = Arc::new(Source::new(url, way)?);
-        let connection = source.open().await?;
+        let opening = async {
+            let mut connection = source.open().await?;
+            if let Some(round_trip) = connection.round_trip(way.within, distance.patience()).await {
+                distance.measured(round_trip)?;
+            }
+            Ok(connection)
+        };
+        let (connection, absent) = match opening.await {
+            Ok(connection) => (Some(connection), None),
+            Err(error @ RedisError::Configuration(_)) => return Err(error),
+            Err(error) => (None, Some(error)),
+        };
         let managed = Arc::new(Mutex::new(Managed { connection, replaced: 0 }));
-        Ok(Self { managed, source, deadline })
+        Ok((Self { managed, source, distance: Arc::new(distance) }, absent))
     }
 
     pub(super) fn server(&self) -> &str {
@@ -96,12 +112,15 @@ impl Link {
     }
 
     pub(super) fn deadline(&self) -> Duration {
-        self.deadline
+        self.distance.deadline()
     }
 
-    /// How long a timer is set for a deadline to be kept: timers have milliseconds, and are late rather than early.
     pub(super) fn patience(&self) -> Duration {
-        self.deadline - self.deadline.min(Duration::from_millis(4)) / 4
+        self.distance.patience()
+    }
+
+    pub(super) fn distance(&self) -> &Distance {
+        &self.distance
     }
 
     /// Runs a script on keys of one slot, within the deadline. A server that does not know it has not run it, and is then
@@ -112,7 +131,7 @@ impl Link {
         keys: &[&[u8]],
         numbers: &[u64],
     ) -> Result<T, RedisError> {
-        let (mut connection, replaced) = self.current();
+        let (mut connection, replaced) = self.current()?;
         let answer =
             timeout(self.patience(), evaluate(&mut connection, script, keys, numbers)).await;
         self.judge(&answer, replaced);
@@ -127,7 +146,7 @@ impl Link {
         keys: &[&[u8]],
         numbers: &[u64],
     ) -> Result<T, RedisError> {
-        let (mut connection, replaced) = self.current();
+        let (mut connection, replaced) = self.current()?;
         let key = keys.first().copied().unwrap_or_default();
         let command = command("EVAL", script.code, keys, numbers);
         let answer = timeout(self.patience(), send(&mut connection, &command, key)).await;
@@ -135,9 +154,9 @@ impl Link {
         self.in_time(answer)
     }
 
-    /// Runs a script over a new connection, made within the time for that, twice, each within the deadline: a server that is
-    /// coming back may answer once, and no more. The limiter's own connection stays what it is until this is
-    /// [adopted](Self::adopt).
+    /// Runs a script over a new connection, made within the time for that, twice: a server that is coming back may answer
+    /// once, and no more. One that answers both times, but later than within the deadline, is told apart from one that
+    /// does not. The limiter's own connection stays what it is until this is [adopted](Self::adopt).
     pub(super) async fn probe(
         &self,
         script: &Lua,
@@ -145,10 +164,18 @@ impl Link {
         numbers: &[u64],
     ) -> Result<Fresh, RedisError> {
         let mut connection = self.source.open().await?;
-        let keys = [key];
-        for _ in 0..2 {
+        let (keys, clock) = ([key], TokioClock::new());
+        let mut took = [0; 2];
+        for time in &mut took {
+            let began = clock.nanos();
             let asking = evaluate::<Value>(&mut connection, script, &keys, numbers);
-            self.in_time(timeout(self.patience(), asking).await)?;
+            self.in_time(timeout(self.source.within().max(self.patience()), asking).await)?;
+            *time = clock.nanos() - began;
+        }
+        let [first, second] = took.map(Duration::from_nanos);
+        self.distance.measured(first.min(second))?;
+        if first.max(second) > self.patience() {
+            return Err(RedisError::Timeout(self.deadline()));
         }
         Ok(Fresh(connection))
     }
@@ -156,22 +183,23 @@ impl Link {
     /// From now on the limiter's calls go over this connection. Those on their way end where they are.
     pub(super) fn adopt(&self, fresh: Fresh) {
         let mut managed = self.managed();
-        *managed = Managed { connection: fresh.0, replaced: managed.replaced + 1 };
+        *managed = Managed { connection: Some(fresh.0), replaced: managed.replaced + 1 };
     }
 
     /// Deletes a key, within the deadline.
     pub(super) async fn delete(&self, key: &[u8]) -> Result<(), RedisError> {
         let mut command = Cmd::new();
         command.arg("DEL").arg(key);
-        let (mut connection, replaced) = self.current();
+        let (mut connection, replaced) = self.current()?;
         let answer = timeout(self.patience(), send(&mut connection, &command, key)).await;
         self.judge(&answer, replaced);
         self.in_time(answer)
     }
 
-    fn current(&self) -> (Connection, u64) {
+    fn current(&self) -> Result<(Connection, u64), RedisError> {
         let managed = self.managed();
-        (managed.connection.clone(), managed.replaced)
+        let connection = managed.connection.clone().ok_or(RedisError::Away)?;
+        Ok((connection, managed.replaced))
     }
 
     /// Replaces a manager that answers with a refused handshake for ever.
@@ -190,7 +218,7 @@ impl Link {
         if managed.replaced == seen
             && let Some(connection) = self.source.lazy()
         {
-            *managed = Managed { connection, replaced: seen + 1 };
+            *managed = Managed { connection: Some(connection), replaced: seen + 1 };
         }
     }
 
@@ -204,7 +232,7 @@ impl Link {
         match answer {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(RedisError::of_call(&error)),
-            Err(_) => Err(RedisError::Timeout(self.deadline)),
+            Err(_) => Err(RedisError::Timeout(self.deadline())),
         }
     }
 }

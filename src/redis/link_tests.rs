@@ -4,7 +4,7 @@
 #[path = "../../tests/support/redis.rs"]
 mod server;
 
-use super::{Link, Lua, Way};
+use super::{Distance, Link, Lua, Way};
 use crate::RedisError;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -17,6 +17,11 @@ const CODE: &str = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
 static COUNT: Lua = Lua { code: CODE, digest: LazyLock::new(|| Lua::digest(CODE)) };
 
 const PATIENT: Duration = Duration::from_secs(20);
+
+async fn connect(url: &str, within: Duration) -> Result<Link, RedisError> {
+    let (link, absent) = Link::connect(url, &Way::new(within), Distance::new(within, 0)).await?;
+    absent.map_or(Ok(link), Err)
+}
 
 /// What connections links have: their numbers, which grow. They alone speak RESP3: not the one who asks, nor other tests that
 /// try whether this port is theirs.
@@ -43,7 +48,7 @@ async fn remain(asking: &mut ::redis::Connection, expected: &[u64]) {
 async fn a_probe_goes_over_a_connection_of_its_own_which_may_be_adopted() {
     let server = Server::start(&[]);
     let mut asking = server.client();
-    let link = Link::connect(&server.url(), &Way::new(PATIENT), PATIENT).await.unwrap();
+    let link = connect(&server.url(), PATIENT).await.unwrap();
     let clone = link.clone();
     assert_eq!(link.run::<u64>(&COUNT, &[b"a"], &[1]).await.unwrap(), 1);
     let first = clients(&mut asking)[0];
@@ -75,7 +80,7 @@ async fn a_probe_fails_in_time_and_says_why() {
     // A slow machine may miss it even so.
     let connecting = async {
         loop {
-            match Link::connect(&url, &Way::new(within), within).await {
+            match connect(&url, within).await {
                 Ok(link) => break link,
                 Err(error) => assert!(error.is_degraded(), "{error:?}"),
             }

@@ -1,7 +1,9 @@
 //! What has happened, counted.
 
+use super::distance::Distance;
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::Relaxed;
+use core::time::Duration;
 
 /// What has happened to a limiter in Redis since it was connected: [`RedisLimiter::metrics`](crate::RedisLimiter::metrics).
 /// Counters only grow; their differences are rates.
@@ -26,6 +28,10 @@ pub struct RedisMetrics {
     pub probes: u64,
     /// Whether it is away now.
     pub away: bool,
+    /// Whether it is away because it is slow: the last probe was answered, but later than within the deadline.
+    pub slow: bool,
+    /// The round trip that was measured last, at connect or by a probe; zero before the first.
+    pub round_trip: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +60,7 @@ impl Counter {
 }
 
 impl Counters {
-    pub(super) fn read(&self, away: bool) -> RedisMetrics {
+    pub(super) fn read(&self, away: bool, distance: &Distance) -> RedisMetrics {
         let read = Counter::read;
         RedisMetrics {
             calls: read(&self.calls),
@@ -66,6 +72,8 @@ impl Counters {
             opened: read(&self.opened),
             probes: read(&self.probes),
             away,
+            slow: away && distance.is_too_far(),
+            round_trip: distance.round_trip(),
         }
     }
 }

@@ -68,7 +68,7 @@ impl Path {
     }
 
     pub(super) fn metrics(&self) -> RedisMetrics {
-        self.counters.read(self.breaker.is_open())
+        self.counters.read(self.breaker.is_open(), self.link.distance())
     }
 
     pub(super) fn name(&self, key: &[u8]) -> Vec<u8> {
@@ -239,7 +239,8 @@ impl Path {
     /// Lets a request on its way.
     pub(super) fn enter(&self) -> Result<Pending<'_>, RedisError> {
         if self.breaker.is_open() {
-            return Err(RedisError::Away);
+            let distance = self.link.distance();
+            return Err(if distance.is_too_far() { distance.too_far() } else { RedisError::Away });
         }
         let before = self.pending.fetch_add(1, Relaxed);
         let pending = Pending(&self.pending);

@@ -23,19 +23,52 @@ pub(super) fn begin(path: &Arc<Path>, name: &[u8], error: &RedisError) {
     path.counters.opened.add(1);
     let pause = path.breaker.next_pause(0);
     let (server, policy) = (path.link.server(), path.fallback);
-    let login = error.refuses_login();
-    if login {
+    let told = Told {
+        login: error.refuses_login(),
+        slow: matches!(error, RedisError::TooFar { .. }),
+        last: None,
+    };
+    if told.login {
         // It does not pass by itself.
         tracing::error!(server, ?policy, %error, "Redis is away");
     } else {
         tracing::warn!(server, ?policy, %error, "Redis is away");
     }
-    path.runtime.spawn(until_back(Arc::downgrade(path), pause, login));
+    path.runtime.spawn(until_back(Arc::downgrade(path), pause, told));
 }
 
-/// Ends when the limiter does. That the `login` is refused is told once in all.
-async fn until_back(path: Weak<Path>, mut pause: Duration, mut login: bool) {
-    let mut last = None;
+/// What has been logged of an outage, so that it is once.
+struct Told {
+    login: bool,
+    slow: bool,
+    /// The last fault of the set-up.
+    last: Option<RedisError>,
+}
+
+impl Told {
+    /// Logs what a probe has failed with, if that is news.
+    fn tell(&mut self, path: &Path, error: RedisError) {
+        let server = path.link.server();
+        if matches!(error, RedisError::TooFar { .. }) {
+            if !mem::replace(&mut self.slow, true) {
+                tracing::warn!(server, %error, "Redis stays away while it is slow");
+            }
+            return;
+        }
+        self.slow = false;
+        path.link.distance().unanswered();
+        // It does not pass by itself.
+        if error.is_configuration() && self.last.as_ref() != Some(&error) {
+            if !(error.refuses_login() && mem::replace(&mut self.login, true)) {
+                tracing::error!(server, %error, "Redis stays away until it is set up");
+            }
+            self.last = Some(error);
+        }
+    }
+}
+
+/// Ends when the limiter does.
+async fn until_back(path: Weak<Path>, mut pause: Duration, mut told: Told) {
     for probe in 1.. {
         sleep(pause).await;
         let Some(path) = path.upgrade() else { return };
@@ -48,16 +81,7 @@ async fn until_back(path: Weak<Path>, mut pause: Duration, mut login: bool) {
                 tracing::info!(server, probes = probe, "Redis is back");
                 return;
             }
-            // It does not pass by itself, and is told when it is new.
-            Err(error) if error.is_configuration() && last.as_ref() != Some(&error) => {
-                let told = error.refuses_login() && mem::replace(&mut login, true);
-                if !told {
-                    let server = path.link.server();
-                    tracing::error!(server, %error, "Redis stays away until it is set up");
-                }
-                last = Some(error);
-            }
-            Err(_) => {}
+            Err(error) => told.tell(&path, error),
         }
         pause = path.breaker.next_pause(probe);
     }

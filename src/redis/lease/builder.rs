@@ -89,6 +89,18 @@ impl LeasedBuilder {
         self
     }
 
+    /// As [`RedisBuilder::deadline_round_trips`].
+    pub fn deadline_round_trips(mut self, round_trips: u32) -> Self {
+        self.redis = self.redis.deadline_round_trips(round_trips);
+        self
+    }
+
+    /// As [`RedisBuilder::start_away`]: leases come from the fallback until Redis is there.
+    pub fn start_away(mut self, start: bool) -> Self {
+        self.redis = self.redis.start_away(start);
+        self
+    }
+
     /// As [`RedisBuilder::fallback`]: who grants leases while Redis is away.
     pub fn fallback(mut self, fallback: Fallback) -> Self {
         self.redis = self.redis.fallback(fallback);
