@@ -315,6 +315,7 @@ impl RedisBuilder {
             terms,
             kernel,
             waiting,
+            lines: Arc::default(),
             head,
             prefix: self.prefix,
             link,

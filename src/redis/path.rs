@@ -5,6 +5,7 @@ use super::combine::{Answer, Combine};
 use super::error::RedisError;
 use super::fallback::{Fallback, Local, Owed};
 use super::kernel::{Call, Kernel, State};
+use super::lines::Lines;
 use super::link::{Link, Reply, both};
 use super::metrics::{Counters, RedisMetrics};
 use super::several::More;
@@ -31,6 +32,8 @@ pub(super) struct Path {
     pub(super) kernel: Kernel,
     /// Who may wait.
     pub(super) waiting: Waiting,
+    /// Those who do.
+    pub(super) lines: Arc<Lines>,
     /// Of every key's name, up to the caller's key.
     pub(super) head: Vec<u8>,
     pub(super) prefix: String,

@@ -6,11 +6,16 @@
 //! ```text
 //!   reserve n:   debt -> debt + n        if that is at most the reach: the burst, and as long as somebody waits
 //!   give up n:   debt -> debt - back     back = n - behind, behind = the line's end - the place's end
+//!   hand back n: debt -> debt - n        if it is the end of the line
 //! ```
 //!
 //! Where the line ends is not the debt's to say once a place with others behind it was given up: they keep their
 //! moments, while the debt is less. So the furthest end that is still promised is kept beside it. Without it (as in Go's
 //! x/time/rate) a window may admit more than a burst and what has flowed.
+//!
+//! What a process has no more use for of its own line (`queue.rs`) it hands back as a whole, many places at once: as if they had
+//! never been taken, which can be while nobody has taken anything since. Otherwise nothing of them comes back, and the
+//! process keeps them for whoever comes next.
 
 use super::kernel::{Call, cost, head};
 use super::link::{Lua, lua};
@@ -19,6 +24,7 @@ use core::time::Duration;
 
 pub(super) static RESERVE: Lua = lua!("debt.lua", "put.lua", "reserve.lua");
 pub(super) static UNDO: Lua = lua!("debt.lua", "put.lua", "back.lua", "undo.lua");
+pub(super) static HAND_BACK: Lua = lua!("debt.lua", "put.lua", "back.lua", "hand_back.lua");
 pub(super) static RESET: Lua = lua!("debt.lua", "put.lua", "back.lua", "reset.lua");
 
 /// Where a place is in its line: the time at which the bucket would be full after it, since 1970.
@@ -33,6 +39,18 @@ pub(super) struct Line {
     pub(super) now: u64,
     /// Where the last place is that somebody may hold.
     pub(super) last: End,
+}
+
+/// What becomes of flow that a process hands back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum HandedBack {
+    /// So much less is missing, in parts.
+    Returned(u128),
+    /// Others have taken since.
+    Kept,
+    /// To a reset or a refund, or with the server's data.
+    Lost,
 }
 
 impl Line {
@@ -89,6 +107,17 @@ impl Units {
         self.cost(n).saturating_sub(behind).min(line.debt)
     }
 
+    /// What becomes of flow that nobody has used, if it is handed back: so many tokens that end there.
+    pub(super) fn hand_back(&self, line: Line, end: End, n: u64) -> HandedBack {
+        if line.last < end {
+            HandedBack::Lost
+        } else if line.last > end {
+            HandedBack::Kept
+        } else {
+            HandedBack::Returned(self.cost(n).min(line.debt))
+        }
+    }
+
     /// Whole tokens in so many parts, rounded down.
     pub(super) fn whole(&self, parts: u128) -> u64 {
         // No more than a request had, all of which costs less than 2^105.
@@ -109,6 +138,11 @@ pub(super) fn call_undo(units: &Units, end: End, n: u64) -> Call {
     numbers.extend([end.us, end.part]);
     numbers.extend(cost(units, n));
     (&UNDO, numbers)
+}
+
+pub(super) fn call_hand_back(units: &Units, end: End, n: u64) -> Call {
+    let (_, numbers) = call_undo(units, end, n);
+    (&HAND_BACK, numbers)
 }
 
 /// `most` is the most tokens that one place can have.

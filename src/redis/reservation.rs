@@ -15,8 +15,9 @@ use tokio::time::sleep;
 /// A place in the line of a key in Redis: tokens that are there already, or will be at a known moment.
 ///
 /// Wait for [`ready`](Self::ready) or [`ready_in`](Self::ready_in), then act. Once it is due the tokens are spent,
-/// whatever becomes of the reservation. Dropped before, it is given up as by [`cancel`](Self::cancel), in the background
-/// and if it can be: what cannot be told to Redis within the limiter's deadline stays taken.
+/// whatever becomes of the reservation. Dropped before, it is given up as by [`cancel`](Self::cancel): callers of
+/// [`acquire`](crate::RedisLimiter::acquire) that wait in this process have it, or else it goes back in the background and
+/// if it can. What cannot be told to Redis within the limiter's deadline stays taken.
 #[must_use = "a reservation that is dropped before it is due is given up"]
 pub struct RedisReservation {
     path: Arc<Path>,
@@ -91,7 +92,7 @@ impl RedisReservation {
 
     /// Gives the place up: how many tokens come back.
     ///
-    /// All of them, if nobody has reserved behind it. Otherwise as many as it had more than those behind it together:
+    /// All of them, if somebody waits for this key in this process, who then has them, or if nobody has reserved behind it. Otherwise as many as it had more than those behind it together:
     /// they keep their moments, which they have been told. None if it is due already, or if its line has been reset or
     /// refunded since, or was lost with the server's data.
     ///
@@ -130,6 +131,11 @@ impl RedisReservation {
         Ok(Duration::ZERO)
     }
 
+    /// Lets those have the place who wait in the line of this process, if there are any.
+    fn hand_on(&self, end: End) -> bool {
+        self.path.hand_on(&self.key, end, self.tokens(), self.ready_in())
+    }
+
     /// Gives up `n` of its tokens: how many come back; `None` if it is due.
     async fn give_up(&mut self, n: u64) -> Result<Option<u64>, RedisError> {
         let held = core::mem::replace(&mut self.held, Held::Nothing);
@@ -137,6 +143,7 @@ impl RedisReservation {
             return Ok(None);
         }
         match (held, &self.path.local) {
+            (Held::There(end), _) if n == self.tokens() && self.hand_on(end) => Ok(Some(n)),
             (Held::There(end), _) => self.path.give_up(&self.key, end, n).await,
             (Held::Here(place), Some(local)) => Ok(Some(local.give_up(&self.key, &place, n))),
             _ => Ok(None),
@@ -151,6 +158,7 @@ impl Drop for RedisReservation {
         }
         let n = self.tokens();
         match (self.held, &self.path.local) {
+            (Held::There(end), _) if self.hand_on(end) => {}
             (Held::There(end), _) => {
                 let (path, key) = (Arc::clone(&self.path), core::mem::take(&mut self.key));
                 // Nobody is left who could be told how it went.

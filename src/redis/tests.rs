@@ -13,6 +13,7 @@ mod support;
 
 mod joint;
 mod kept;
+mod lines;
 mod oracle;
 mod places;
 

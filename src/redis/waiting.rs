@@ -73,11 +73,12 @@ impl RedisLimiter {
         self.path.reserve(key.as_ref(), n, Some(max_wait)).await
     }
 
-    /// Takes `n` tokens, and waits until they are there, first come, first served on all machines: a
-    /// [`reserve`](Self::reserve), waited for with one of tokio's timers. So one round trip however many wait.
+    /// Takes `n` tokens, and waits until they are there, first come, first served on all machines. One round trip however
+    /// many wait, and none if another caller has left a place behind.
     ///
-    /// Dropped while it waits, it gives its place up. Dropped before the answer came, it may have taken one, which is
-    /// then charged.
+    /// Dropped while it waits, it leaves the line of this process, and costs nobody a token, wherever it stood: those
+    /// behind it move up, and what is then left is handed to the next who comes, or back to Redis. Dropped before
+    /// the answer came likewise. Dropping takes a short lock, and does not wait.
     ///
     /// A window has no places, nor have several limits: there it is a [`check_n`](Self::check_n), and another after each
     /// [`retry_after`](crate::Denied::retry_after), a round trip each, and whoever asks first then is first.
@@ -90,7 +91,7 @@ impl RedisLimiter {
     }
 
     /// [`acquire`](Self::acquire), if the wait is at most `timeout`: what is known to come too late is denied at once, and
-    /// takes nothing. The round trip comes on top, which has its own [deadline](crate::RedisBuilder::deadline); of what
+    /// takes nothing, even if others might leave. The round trip comes on top, which has its own [deadline](crate::RedisBuilder::deadline); of what
     /// has no places, all but the last count as well.
     ///
     /// # Errors
@@ -124,8 +125,16 @@ impl Path {
         n: u64,
         within: Option<Duration>,
     ) -> Result<Grant, RedisError> {
-        if self.line().is_some() {
-            return Ok(self.reserve(key, n, within).await?.ready().await);
+        if let Some(&units) = self.line() {
+            if n == 0 || n > self.most_of_a_place() {
+                return self.decide(key, Ask::Look(n), n).await;
+            }
+            return match self.wait_in_line(key, &units, n, within).await {
+                Err(error) if error.is_degraded() && self.fallback != Fallback::Error => {
+                    Ok(self.reserve_here(key, n, within).await?.ready().await)
+                }
+                answer => answer,
+            };
         }
         let clock = TokioClock::new();
         loop {
@@ -162,33 +171,50 @@ impl Path {
             return Ok(held(grant, Duration::ZERO, Held::Nothing));
         }
         match self.place(key, &units, n, within).await {
-            Ok((grant, wait, end)) => Ok(held(grant, wait, Held::There(end))),
+            Ok((after, now)) => {
+                let wait = units.until_due(after);
+                let due = after.saturating_sub(units.in_parts(Flow { us: wait, part: 0 }));
+                let (balance, until_full) = (units.balance(due), units.until_full(due));
+                let grant = Grant::new(n, self.figures(Source::Redis, balance, until_full, 0));
+                let end = Held::There(units.end(after, now));
+                Ok(held(grant, Duration::from_micros(wait), end))
+            }
             Err(error) if error.is_degraded() && self.fallback != Fallback::Error => {
-                self.counters.fallbacks.add(1);
-                consume_budget().await;
-                let Some(local) = &self.local else {
-                    let grant = self.by_policy(n, n, self.most_of_a_place())?;
-                    return Ok(held(grant, Duration::ZERO, Held::Nothing));
-                };
-                let place = local.place(key, n, within);
-                let place =
-                    place.map_err(|denied| self.of_the_share(denied, self.most_of_a_place()))?;
-                let grant = Grant::new(n, place.at.after(place.wait, place.waits()));
-                let (grant, wait) = (grant.by(Source::Fallback), place.waits());
-                Ok(held(grant, wait, Held::Here(place)))
+                self.reserve_here(key, n, within).await
             }
             Err(error) => Err(error),
         }
     }
 
-    /// A place in the server's line: its grant, its wait and its end.
-    async fn place(
+    /// A place as the policy has it while Redis is away.
+    async fn reserve_here(
+        self: &Arc<Self>,
+        key: &[u8],
+        n: u64,
+        within: Option<Duration>,
+    ) -> Result<RedisReservation, RedisError> {
+        self.counters.fallbacks.add(1);
+        consume_budget().await;
+        let held = |grant, wait, held| RedisReservation::new(self, key, grant, wait, held);
+        let Some(local) = &self.local else {
+            let grant = self.by_policy(n, n, self.most_of_a_place())?;
+            return Ok(held(grant, Duration::ZERO, Held::Nothing));
+        };
+        let place = local.place(key, n, within);
+        let place = place.map_err(|denied| self.of_the_share(denied, self.most_of_a_place()))?;
+        let grant = Grant::new(n, place.at.after(place.wait, place.waits()));
+        let (grant, wait) = (grant.by(Source::Fallback), place.waits());
+        Ok(held(grant, wait, Held::Here(place)))
+    }
+
+    /// A place in the server's line: what is missing with it, and the server's time.
+    pub(super) async fn place(
         self: &Arc<Self>,
         key: &[u8],
         units: &Units,
         n: u64,
         within: Option<Duration>,
-    ) -> Result<(Grant, Duration, End), RedisError> {
+    ) -> Result<(u128, u64), RedisError> {
         let reach = units.reach(self.waiting.most, within);
         let _pending = self.enter()?;
         let name = self.name(key);
@@ -202,18 +228,13 @@ impl Path {
         let (debt, now) = self.with_debts(key, &name, call).await?;
         let after = units.reserve(debt, n, reach);
         self.learn(key, State::Bucket(after.unwrap_or(debt)));
-        let figures = |debt, retry_after| {
-            let (balance, until_full) = (units.balance(debt), units.until_full(debt));
-            self.figures(Source::Redis, balance, until_full, retry_after)
-        };
         let Some(after) = after else {
+            let (balance, until_full) = (units.balance(debt), units.until_full(debt));
             let retry_after = nanos(units.until_place(debt, n, reach));
-            return Err(Denied::new(n, figures(debt, retry_after)).into());
+            let figures = self.figures(Source::Redis, balance, until_full, retry_after);
+            return Err(Denied::new(n, figures).into());
         };
-        let wait = units.until_due(after);
-        let when_due = after.saturating_sub(units.in_parts(Flow { us: wait, part: 0 }));
-        let grant = Grant::new(n, figures(when_due, 0));
-        Ok((grant, Duration::from_micros(wait), units.end(after, now)))
+        Ok((after, now))
     }
 
     /// Gives up `n` tokens of a place: how many come back; `None` if it is due.

@@ -2,7 +2,7 @@
 
 use super::super::kernel;
 use super::super::link::Lua;
-use super::super::place::{self, End, Line};
+use super::super::place::{self, End, HandedBack, Line};
 use super::super::units::{Ask, Flow, LONGEST_DEBT, Units};
 use super::kept::Kept;
 use super::server::Server;
@@ -35,6 +35,11 @@ enum Op {
         end: End,
         n: u64,
     },
+    /// Of places that nobody has used.
+    HandBack {
+        end: End,
+        n: u64,
+    },
     /// All who wait.
     Reset,
 }
@@ -57,7 +62,7 @@ fn any_op(random: &mut Random, units: &Units, places: &mut Places) -> Op {
         6..=9 if !places.is_empty() => {
             let (end, of) = places.swap_remove(random.below(places.len() as u64) as usize);
             let n = if random.below(4) == 0 { random.below(of) + 1 } else { of };
-            Op::GiveUp { end, n }
+            if random.below(2) == 0 { Op::GiveUp { end, n } } else { Op::HandBack { end, n } }
         }
         10 if random.below(8) == 0 => Op::Reset,
         _ => Op::Ask(any_ask(random, limit)),
@@ -91,6 +96,7 @@ impl Digests {
             &kernel::LOOK,
             &place::RESERVE,
             &place::UNDO,
+            &place::HAND_BACK,
             &place::RESET,
         ];
         let load = |script: &&'static Lua| {
@@ -111,6 +117,7 @@ impl Digests {
             Op::Each(asked) => kernel::call_each(units, asked),
             Op::Reserve { n, reach } => place::call_reserve(units, *n, *reach),
             Op::GiveUp { end, n } => place::call_undo(units, *end, *n),
+            Op::HandBack { end, n } => place::call_hand_back(units, *end, *n),
             Op::Reset => place::call_reset(units, units.limit()),
         };
         let digest = self.of(script);
@@ -149,6 +156,12 @@ fn settle(units: &Units, kept: &mut Kept, places: &mut Places, op: &Op, now: u64
             let back = units.give_up(line, *end, *n);
             if back > 0 {
                 kept.give_up(units, line, *end, back);
+            }
+            return [us, part, now, line.last.us, line.last.part].into();
+        }
+        Op::HandBack { end, n } => {
+            if let HandedBack::Returned(back) = units.hand_back(line, *end, *n) {
+                kept.keep(units, now, line.debt - back);
             }
             return [us, part, now, line.last.us, line.last.part].into();
         }
@@ -217,6 +230,13 @@ impl Rational {
                     self.promised = last;
                 }
                 self.model.tokens += back;
+            }
+            Op::HandBack { end, n } => {
+                let start = units.in_parts(End { us: START, part: 0 });
+                let end = self.tokens(units, units.in_parts(*end) - start);
+                if self.last(now) == end {
+                    self.model.refund(*n);
+                }
             }
             Op::Reset => {
                 let last = self.last(now);

@@ -1,0 +1,213 @@
+//! Those who acquire wait in the line of their process.
+//!
+//! Each call to Redis for a place goes on if its caller leaves, so that what it brings is not lost.
+
+use super::error::RedisError;
+use super::held::Held;
+use super::lines::{Line, State};
+use super::path::Path;
+use super::place::{self, HandedBack, Line as Seen};
+use super::queue::{Entry, Stand};
+use super::units::{Flow, Units};
+use crate::algorithm::Source;
+use crate::error::Denied;
+use crate::figures::Grant;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+/// A call for a place, which goes on without its caller.
+type Order = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The answer to it is awaited by others too, if it is never to come.
+struct Asking {
+    path: Arc<Path>,
+    line: Arc<Line>,
+    id: u64,
+    answered: bool,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if !self.answered {
+            let now = self.line.now();
+            self.line.state().queue.refused(self.id, now, RedisError::no_runtime());
+            self.line.go_on(&self.path);
+        }
+    }
+}
+
+/// One who waits. Dropped, it leaves the line.
+struct Standing<'a> {
+    path: &'a Arc<Path>,
+    line: Arc<Line>,
+    id: u64,
+    n: u64,
+    limit: u64,
+    order: Option<Order>,
+}
+
+impl Drop for Standing<'_> {
+    fn drop(&mut self) {
+        if let Some(order) = self.order.take() {
+            self.path.runtime.spawn(order);
+        }
+        let now = self.line.now();
+        self.line.state().queue.leave(self.id, now);
+        self.line.go_on(self.path);
+    }
+}
+
+impl Standing<'_> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Grant, RedisError>> {
+        loop {
+            if let Some(order) = &mut self.order {
+                self.line.state().queue.hush(self.id);
+                if order.as_mut().poll(context).is_ready() {
+                    self.order = None;
+                }
+            } else {
+                // The task that wakes those who wait may have ended with its runtime.
+                self.line.go_on(self.path);
+            }
+            let State { queue, .. } = &mut *self.line.state();
+            match queue.stand(self.id, context.waker()) {
+                Stand::Waits => return Poll::Pending,
+                Stand::Failed(error) => return Poll::Ready(Err(error)),
+                Stand::Turn(turn) => {
+                    let (units, missing) = (*queue.units(), queue.missing(&turn));
+                    let (balance, until_full) = (units.balance(missing), units.until_full(missing));
+                    let figures = self.path.figures(Source::Redis, balance, until_full, 0);
+                    return Poll::Ready(Ok(Grant::new(self.n, figures)));
+                }
+                Stand::Asks => {}
+            }
+            self.order = Some(self.order(None));
+        }
+    }
+
+    fn order(&self, excess: Option<Held>) -> Order {
+        let (path, line) = (Arc::clone(self.path), Arc::clone(&self.line));
+        let asking = Asking { path, line, id: self.id, answered: false };
+        Box::pin(ask(asking, self.n, self.limit, excess))
+    }
+}
+
+async fn ask(mut asking: Asking, n: u64, limit: u64, excess: Option<Held>) {
+    let (path, line, id) = (Arc::clone(&asking.path), Arc::clone(&asking.line), asking.id);
+    let _calls = line.calls.read().await;
+    if let Some(excess) = excess
+        && let Some(kept) = path.hand_back(&line, excess).await
+    {
+        line.state().queue.keep(kept, line.now());
+    }
+    if line.state().queue.spares(id) {
+        asking.answered = true;
+        return;
+    }
+    let units = *line.state().queue.units();
+    let within = limit.saturating_sub(line.now());
+    let within = (limit < u64::MAX).then(|| Duration::from_nanos(within));
+    let answer = path.place(&line.key, &units, n, within).await;
+    let now = line.now();
+    match answer {
+        Ok((missing, at)) => {
+            let end = units.in_parts(units.end(missing, at));
+            let seen = units.in_parts(Flow { us: at, part: 0 });
+            let missing = (units.until_due(missing) == 0).then_some(missing);
+            let held = Held { start: end - units.cost(n), end, seen, at: now, missing };
+            line.state().queue.granted(held, now);
+        }
+        Err(error) => line.state().queue.refused(id, now, error),
+    }
+    asking.answered = true;
+    line.go_on(&path);
+}
+
+impl Path {
+    /// Waits in the line of this process until it is one's turn.
+    pub(super) async fn wait_in_line(
+        self: &Arc<Self>,
+        key: &[u8],
+        units: &Units,
+        n: u64,
+        within: Option<Duration>,
+    ) -> Result<Grant, RedisError> {
+        let line = self.lines.line(key, units);
+        let now = line.now();
+        let limit = within.map_or(u64::MAX, |within| {
+            now.saturating_add(u64::try_from(within.as_nanos()).unwrap_or(u64::MAX))
+        });
+        let (id, entry) = line.state().queue.enter(now, n, limit);
+        let mut standing = Standing { path: self, line, id, n, limit, order: None };
+        match entry {
+            Entry::Settled => {}
+            Entry::Asks(excess) => standing.order = Some(standing.order(excess)),
+            Entry::TooLate(late) => {
+                let burst = units.burst();
+                let (balance, until_full) = (units.balance(burst), units.until_full(burst));
+                let figures = self.figures(Source::Redis, balance, until_full, late);
+                return Err(Denied::new(n, figures).into());
+            }
+        }
+        poll_fn(|context| standing.poll(context)).await
+    }
+
+    /// A place of another kind is given up: those who wait in the line have it, if there are any.
+    pub(super) fn hand_on(
+        self: &Arc<Self>,
+        key: &[u8],
+        end: place::End,
+        n: u64,
+        wait: Duration,
+    ) -> bool {
+        let Some(line) = self.lines.find(key) else { return false };
+        {
+            let now = line.now();
+            let at = now.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
+            let State { queue, .. } = &mut *line.state();
+            if !queue.is_waited_in() {
+                return false;
+            }
+            let units = *queue.units();
+            let end = units.in_parts(end);
+            let (start, seen) = (end - units.cost(n), end.saturating_sub(units.burst()));
+            let held = Held { start, end, seen, at, missing: None };
+            queue.hold(held, now);
+        }
+        line.go_on(self);
+        true
+    }
+
+    /// Hands back what nobody waits for: `None` if it is back or lost, or else it is kept.
+    pub(super) async fn hand_back(self: &Arc<Self>, line: &Line, held: Held) -> Option<Held> {
+        let units = *line.state().queue.units();
+        let (end, n) = (units.flow(held.end), units.whole(held.cost()));
+        let asking = async {
+            let _pending = self.enter()?;
+            let name: Vec<u8> = self.name(&line.key);
+            let call = async {
+                let call = place::call_hand_back(&units, end, n);
+                let answer = self.exchange(&name, call).await?;
+                Seen::of(&units, &answer).ok_or_else(RedisError::odd_answer)
+            };
+            self.with_debts(&line.key, &name, call).await
+        };
+        match asking.await {
+            Ok(seen) => match units.hand_back(seen, end, n) {
+                HandedBack::Kept => Some(held),
+                HandedBack::Lost => None,
+                HandedBack::Returned(back) => {
+                    self.learn(&line.key, super::kernel::State::Bucket(seen.debt - back));
+                    None
+                }
+            },
+            // Whether it is back nobody knows: then it is not given a second time.
+            Err(error) => (!error.may_be_applied()).then_some(held),
+        }
+    }
+}

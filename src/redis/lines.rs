@@ -1,0 +1,213 @@
+//! The lines of this process: one task of a line sleeps until the first is due, and wakes it; another hands back what
+//! nobody waits for any more.
+
+use super::path::Path;
+use super::queue::Queue;
+use super::units::Units;
+use crate::clock::{Clock, TokioClock};
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
+use core::mem;
+use core::task::Waker;
+use core::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, RwLock};
+use tokio::time::{sleep, timeout};
+
+/// What is given up is kept for so long: whoever gives up often asks again at once.
+const LINGER: Duration = Duration::from_millis(2);
+
+/// How often it is tried to hand back what others wait behind.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// The lines of one limiter, of keys that somebody waits for.
+#[derive(Default)]
+pub(super) struct Lines {
+    lines: Mutex<HashMap<Box<[u8]>, Weak<Line>>>,
+    clock: TokioClock,
+}
+
+impl Lines {
+    pub(super) fn line(self: &Arc<Self>, key: &[u8], units: &Units) -> Arc<Line> {
+        let mut lines = self.lines();
+        if let Some(line) = lines.get(key).and_then(Weak::upgrade) {
+            return line;
+        }
+        let state = State { queue: Queue::new(*units), driven: false, set_for: 0, tidied: false };
+        let line = Arc::new(Line {
+            key: key.into(),
+            lines: Arc::clone(self),
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            calls: RwLock::new(()),
+        });
+        lines.insert(key.into(), Arc::downgrade(&line));
+        line
+    }
+
+    pub(super) fn find(&self, key: &[u8]) -> Option<Arc<Line>> {
+        self.lines().get(key).and_then(Weak::upgrade)
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, Weak<Line>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The line of a key. There is one while somebody stands in it, or something is held.
+pub(super) struct Line {
+    pub(super) key: Box<[u8]>,
+    lines: Arc<Lines>,
+    /// Never held across a wait.
+    state: Mutex<State>,
+    /// Another is first, or is due at another time.
+    changed: Notify,
+    /// Calls for places are many at a time; while something is handed back there is none, or it would be behind.
+    pub(super) calls: RwLock<()>,
+}
+
+pub(super) struct State {
+    pub(super) queue: Queue,
+    /// A task wakes those who are due, and for when it is set.
+    driven: bool,
+    set_for: u64,
+    /// A task hands back what is held in vain.
+    tidied: bool,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let mut lines = self.lines.lines();
+        // Another may have taken its place.
+        if lines.get(&self.key).is_some_and(|line| line.strong_count() == 0) {
+            lines.remove(&self.key);
+        }
+    }
+}
+
+impl Line {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.lines.clock.nanos()
+    }
+
+    /// After a change: serves those whose turn has come, and sees to it that the others will be.
+    pub(super) fn go_on(self: &Arc<Self>, path: &Arc<Path>) {
+        let (wakers, drives, tidies, changed) = {
+            let now = self.now();
+            let State { queue, driven, set_for, tidied } = &mut *self.state();
+            let wakers = queue.serve(now);
+            let due = queue.next_due();
+            let drives = due.is_some() && !*driven;
+            *driven |= drives;
+            let changed = !drives && *driven && due != Some(*set_for);
+            let tidies = queue.has_excess() && !mem::replace(tidied, true);
+            (wakers, drives, tidies, changed)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        if changed {
+            self.changed.notify_one();
+        }
+        // Where a caller is polled, there its runtime is.
+        let runtime = || Handle::try_current().unwrap_or_else(|_| path.runtime.clone());
+        if drives {
+            runtime().spawn(drive(Driving { line: Arc::clone(self), ended: false }));
+        }
+        if tidies {
+            path.runtime
+                .spawn(tidy(Arc::clone(path), Tidying { line: Arc::clone(self), ended: false }));
+        }
+    }
+}
+
+/// The task that wakes those who are due. Where its runtime ends it, those who wait begin another in theirs.
+struct Driving {
+    line: Arc<Line>,
+    ended: bool,
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let wakers = {
+            let mut state = self.line.state();
+            state.driven = false;
+            state.queue.wakers()
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+async fn drive(mut driving: Driving) {
+    loop {
+        let line = &driving.line;
+        let now = line.now();
+        let (wakers, due) = {
+            let State { queue, driven, set_for, .. } = &mut *line.state();
+            let (wakers, due) = (queue.serve(now), queue.next_due());
+            // Who comes after this begins another.
+            *driven = due.is_some();
+            *set_for = due.unwrap_or(0);
+            (wakers, due)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        let Some(due) = due else { break };
+        let wait = Duration::from_nanos(due.saturating_sub(now));
+        // Whether it is time, or another is first.
+        let _ = timeout(wait, line.changed.notified()).await;
+    }
+    driving.ended = true;
+}
+
+/// The task that hands back what is held in vain.
+struct Tidying {
+    line: Arc<Line>,
+    ended: bool,
+}
+
+impl Drop for Tidying {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.line.state().tidied = false;
+        }
+    }
+}
+
+async fn tidy(path: Arc<Path>, mut tidying: Tidying) {
+    // What is kept for those who come is kept as long as there is a limiter for them.
+    let weak = Arc::downgrade(&path);
+    let (mut pause, mut limiter) = (LINGER, Some(path));
+    loop {
+        sleep(pause).await;
+        let Some(path) = limiter.take().or_else(|| weak.upgrade()) else { return };
+        let line = &tidying.line;
+        let _alone = line.calls.write().await;
+        let now = line.now();
+        let excess = {
+            let State { queue, tidied, .. } = &mut *line.state();
+            let excess = queue.take_excess();
+            // Who finds something after this begins another.
+            *tidied = excess.is_some();
+            excess
+        };
+        let Some(excess) = excess else { break };
+        pause = Duration::ZERO;
+        if let Some(kept) = path.hand_back(line, excess).await {
+            let State { queue, .. } = &mut *line.state();
+            let due = Duration::from_nanos(kept.due(queue.units()).saturating_sub(now));
+            pause = RETRY.min(due).max(LINGER);
+            queue.keep(kept, line.now());
+        }
+        if pause > Duration::ZERO {
+            line.go_on(&path);
+        }
+    }
+    tidying.ended = true;
+}

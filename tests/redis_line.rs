@@ -1,0 +1,362 @@
+//! Waits that are given up: a process holds its places in Redis for its own line.
+
+#![cfg(feature = "redis")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+#[path = "support/redis.rs"]
+mod server;
+
+use futures_util::FutureExt;
+use futures_util::task::{ArcWake, waker};
+use server::Server;
+use sluicegate::{Fallback, Quota, RedisBuilder, RedisError, RedisLimiter};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::task::Context;
+use std::time::{Duration, Instant};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{interval, sleep, timeout};
+
+/// On a machine that has much else to do a test's calls may take long.
+const PATIENT: Duration = Duration::from_secs(20);
+
+/// So slow that no test takes long enough for a token to flow.
+const SLOW: Quota = Quota::per_day(1);
+
+const MS: Duration = Duration::from_millis(1);
+
+fn patient(quota: Quota) -> RedisBuilder {
+    let builder = RedisLimiter::builder(quota).deadline(PATIENT).connect_timeout(PATIENT);
+    builder.fallback(Fallback::Error)
+}
+
+async fn connect(server: &Server, quota: Quota) -> RedisLimiter {
+    patient(quota).connect(&server.url()).await.unwrap()
+}
+
+/// How many tokens clients get that give up after a second and ask again, for so long.
+async fn served(limiter: RedisLimiter, key: String, clients: usize, time: Duration) -> u64 {
+    let (served, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
+    let mut looping = JoinSet::new();
+    for _ in 0..clients {
+        let (limiter, key, served) = (limiter.clone(), key.clone(), Arc::clone(&served));
+        looping.spawn(async move {
+            while began.elapsed() < time {
+                let patience = Duration::from_secs(1).min(time.saturating_sub(began.elapsed()));
+                match timeout(patience, limiter.acquire(&key, 1)).await {
+                    Ok(grant) => served.fetch_add(grant.unwrap().granted(), Relaxed),
+                    Err(_) => 0,
+                };
+            }
+        });
+    }
+    looping.join_all().await;
+    served.load(Relaxed)
+}
+
+/// Places were withheld from those behind: of 121 tokens 9 or 10 were served to 20, 100 or 1,000 clients. On a machine that
+/// stands still now and then tokens are lost that nobody was there for, so that one of three times counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_clients_give_up_goes_to_those_behind() {
+    let server = Server::start(&[]);
+    let limiter = connect(&server, Quota::per_second(10).burst(1)).await;
+    let time = Duration::from_secs(12);
+    for attempt in 1.. {
+        let mut all = JoinSet::new();
+        for clients in [2, 20, 100, 1_000] {
+            let (limiter, key) = (limiter.clone(), format!("{attempt}:{clients}"));
+            all.spawn(async move { (clients, served(limiter, key, clients, time).await) });
+        }
+        let mut all = all.join_all().await;
+        all.sort_unstable();
+        println!("{all:?} of 121");
+        assert!(all.iter().all(|(_, served)| *served <= 122), "{all:?}");
+        if all.iter().all(|(_, served)| *served >= 115) {
+            break;
+        }
+        assert!(attempt < 3, "{all:?} of 121");
+    }
+}
+
+/// A task that waits, and says when it was served.
+fn waits(limiter: &RedisLimiter, key: &str, n: u64) -> JoinHandle<Result<Instant, RedisError>> {
+    let (limiter, key) = (limiter.clone(), key.to_owned());
+    tokio::spawn(async move { limiter.acquire(&key, n).await.map(|_| Instant::now()) })
+}
+
+/// Until it is so, which may take long on a busy machine.
+async fn available_is(limiter: &RedisLimiter, key: &str, expected: i64) {
+    let began = Instant::now();
+    loop {
+        let there = limiter.available(key).await.unwrap();
+        if there == expected {
+            return;
+        }
+        assert!(began.elapsed() < PATIENT, "{there} for {expected}");
+        sleep(MS).await;
+    }
+}
+
+/// Whatever the order in which they leave: it was 1, 2 or 3 days later for a newcomer.
+#[tokio::test]
+async fn a_newcomer_waits_as_if_those_who_left_had_never_come() {
+    let server = Server::start(&[]);
+    let limiter = connect(&server, SLOW.burst(5)).await;
+    for (key, order) in [("first", [0, 1, 2, 3]), ("last", [3, 2, 1, 0]), ("odd", [1, 3, 0, 2])] {
+        limiter.charge(key, 5).await.unwrap();
+        let mut waiting = Vec::new();
+        for (missing, n) in [(1, 1), (4, 3), (6, 2), (7, 1)] {
+            waiting.push(Some(waits(&limiter, key, n)));
+            available_is(&limiter, key, -missing).await;
+        }
+        let mut left = 7;
+        for leaves in order {
+            waiting[leaves].take().unwrap().abort();
+            left -= [1, 3, 2, 1][leaves];
+            available_is(&limiter, key, -left).await;
+        }
+        let newcomer = limiter.reserve(key, 1).await.unwrap();
+        assert!(newcomer.waits() <= SLOW.period() && newcomer.waits() + PATIENT > SLOW.period());
+    }
+}
+
+/// Those behind one who leaves are served sooner, in the order in which they came, and nobody early.
+#[tokio::test]
+async fn those_behind_move_up_and_keep_their_order() {
+    let server = Server::start(&[]);
+    let limiter = connect(&server, Quota::per_second(4).burst(1)).await;
+    let mut waiting = Vec::new();
+    let began = Instant::now();
+    limiter.charge("a", 1).await.unwrap();
+    for behind in 1..=6 {
+        let calls = limiter.metrics().calls;
+        waiting.push(waits(&limiter, "a", 1));
+        while limiter.metrics().calls == calls {
+            sleep(MS).await;
+        }
+        assert!(limiter.available("a").await.unwrap() >= -behind);
+    }
+    for leaves in [4, 0, 2] {
+        waiting.remove(leaves).abort();
+    }
+    let mut served = Vec::new();
+    for stays in waiting {
+        served.push(stays.await.unwrap().unwrap());
+    }
+    assert!(served.is_sorted());
+    for (nth, served) in (1..).zip(&served) {
+        let due = nth * 250 * MS;
+        assert!(*served >= began + due, "{nth}: early by {:?}", began + due - *served);
+    }
+    // The last of three would have been the sixth.
+    let last = served[2] - began;
+    assert!(last < 1_200 * MS, "{last:?}");
+}
+
+/// The law, with what a busy machine is late by; over all windows of what two processes admit while clients give up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_window_has_more_than_the_law_while_clients_give_up() {
+    let server = Server::start(&[]);
+    let quota = Quota::per_second(50).burst(3);
+    let (acts, mut clients) = (Arc::new(Mutex::new(Vec::new())), JoinSet::new());
+    let began = Instant::now();
+    for process in 0..2 {
+        let limiter = connect(&server, quota).await;
+        for client in 0..20_u64 {
+            let (limiter, acts) = (limiter.clone(), Arc::clone(&acts));
+            clients.spawn(async move {
+                let patience = (20 + 13 * client + process) * u64::from(client % 5 > 0) + 400;
+                while began.elapsed() < Duration::from_secs(4) {
+                    let waits = limiter.acquire("a", 1);
+                    if timeout(Duration::from_millis(patience), waits).await.is_ok() {
+                        acts.lock().unwrap().push(began.elapsed().as_secs_f64());
+                    }
+                }
+            });
+        }
+    }
+    clients.join_all().await;
+    let mut acts = acts.lock().unwrap().clone();
+    acts.sort_by(f64::total_cmp);
+    // A task that is late acts late: a tenth of a second of flow.
+    let most = |window: f64| 3.0 + 50.0 * (window + 0.1);
+    for (first, from) in acts.iter().enumerate() {
+        for (last, to) in acts.iter().enumerate().skip(first) {
+            let admitted = (last - first + 1) as f64;
+            assert!(admitted <= most(to - from), "{admitted} from {from} to {to}");
+        }
+    }
+    println!("{} acts in {:?}", acts.len(), began.elapsed());
+    assert!(acts.len() as f64 <= 3.0 + 50.0 * began.elapsed().as_secs_f64());
+    assert!(acts.len() >= 150, "{} of over 203", acts.len());
+}
+
+/// What an answer brings whose caller has left is not lost.
+#[tokio::test]
+async fn one_who_leaves_before_the_answer_costs_nobody_a_token() {
+    let server = Server::start(&[]);
+    let limiter = connect(&server, SLOW.burst(2)).await;
+    let direct = connect(&server, SLOW.burst(2)).await;
+    direct.charge("a", 2).await.unwrap();
+    limiter.available("a").await.unwrap();
+    server.pause();
+    for _ in 0..5 {
+        // Sent, and not answered.
+        let waits = limiter.acquire("a", 1);
+        assert!(timeout(20 * MS, waits).await.is_err());
+    }
+    server.go_on();
+    available_is(&direct, "a", 0).await;
+}
+
+/// A loop that selects between a wait and other events begins the wait again and again, and gets the whole rate.
+#[tokio::test]
+async fn a_loop_with_other_events_gets_what_flows() {
+    let server = Server::start(&[]);
+    let limiter = connect(&server, Quota::per_second(10).burst(1)).await;
+    for attempt in 1.. {
+        let (began, mut served) = (Instant::now(), 0);
+        let mut others = interval(7 * MS);
+        while began.elapsed() < Duration::from_secs(4) {
+            let key = format!("{attempt}");
+            let mut waits = Box::pin(limiter.acquire(&key, 1).fuse());
+            futures_util::select! {
+                grant = waits => served += grant.unwrap().granted(),
+                _ = Box::pin(others.tick().fuse()) => {}
+            }
+        }
+        println!("{served} of 41");
+        if served >= 39 {
+            assert!(served <= 42, "{served}");
+            break;
+        }
+        assert!(attempt < 3, "{served} of 41");
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_makes_room_at_once() {
+    let server = Server::start(&[]);
+    let builder = patient(SLOW.burst(1)).max_waiting(2);
+    let limiter = builder.connect(&server.url()).await.unwrap();
+    limiter.check("a").await.unwrap();
+    let (first, second) = (waits(&limiter, "a", 1), waits(&limiter, "a", 1));
+    available_is(&limiter, "a", -2).await;
+    let full = limiter.acquire("a", 1).await.unwrap_err();
+    assert!(full.denied().is_some_and(|denied| !denied.is_never()), "{full:?}");
+    let late = limiter.acquire_timeout("a", 1, SLOW.period()).await.unwrap_err();
+    assert!(late.denied().is_some(), "{late:?}");
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    let calls = limiter.metrics().calls;
+    let mut third = Box::pin(limiter.acquire("a", 1));
+    assert!((&mut third).now_or_never().is_none());
+    assert_eq!(limiter.metrics().calls, calls, "it has the place of the one that left");
+    // Within two days there is a place, and within one there is not.
+    drop(third);
+    let late = limiter.acquire_timeout("a", 1, SLOW.period()).await.unwrap_err();
+    let late = late.denied().unwrap().retry_after().unwrap();
+    assert!(late <= SLOW.period() && late + PATIENT > SLOW.period(), "{late:?}");
+    let in_time = limiter.acquire_timeout("a", 1, SLOW.period() * 2);
+    assert!(in_time.now_or_never().is_none());
+    second.abort();
+    available_is(&limiter, "a", 0).await;
+}
+
+/// Nobody acts at the place of one who reserved and cancelled, unless somebody waits: then it is not lost.
+#[tokio::test]
+async fn a_reservation_that_is_given_up_goes_to_those_who_wait() {
+    let server = Server::start(&[]);
+    let limiter = connect(&server, SLOW.burst(1)).await;
+    for cancels in [true, false] {
+        let key = format!("{cancels}");
+        limiter.check(&key).await.unwrap();
+        let place = limiter.reserve(&key, 1).await.unwrap();
+        let waiting = waits(&limiter, &key, 1);
+        available_is(&limiter, &key, -2).await;
+        if cancels {
+            assert_eq!(place.cancel().await.unwrap(), 1);
+        } else {
+            drop(place);
+        }
+        // Its own is what comes back.
+        available_is(&limiter, &key, -1).await;
+        waiting.abort();
+        available_is(&limiter, &key, 0).await;
+    }
+}
+
+/// The task that wakes those who wait may be another runtime's than theirs, which ends.
+#[test]
+fn those_who_wait_outlive_the_runtime_of_another() {
+    let server = Server::start(&[]);
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+    };
+    let (own, other) = (runtime(), runtime());
+    let limiter = own.block_on(connect(&server, Quota::per_second(2).burst(1)));
+    own.block_on(limiter.charge("a", 1)).unwrap();
+    let (first, waiting) = (limiter.clone(), limiter.clone());
+    let first = other.spawn(async move { first.acquire("a", 1).await.map(|_| ()) });
+    own.block_on(available_is(&limiter, "a", -1));
+    let waiting = own.spawn(async move { waiting.acquire("a", 1).await.map(|_| ()) });
+    own.block_on(available_is(&limiter, "a", -2));
+    other.shutdown_background();
+    own.block_on(async {
+        assert!(timeout(PATIENT, waiting).await.unwrap().unwrap().is_ok());
+        // Cancelled with its runtime, or served just before.
+        let _ = timeout(PATIENT, first).await.unwrap();
+    });
+}
+
+struct Woken(AtomicU64);
+
+impl ArcWake for Woken {
+    fn wake_by_ref(this: &Arc<Self>) {
+        this.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// However many wait, and whoever leaves: one who is served is woken for that alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_is_woken_once() {
+    let server = Server::start(&[]);
+    let limiter = connect(&server, Quota::per_second(50).burst(1)).await;
+    limiter.charge("a", 1).await.unwrap();
+    type Waits<'a> =
+        Pin<Box<dyn Future<Output = Result<sluicegate::Grant, RedisError>> + Send + 'a>>;
+    let mut waiting: Vec<(Waits<'_>, Arc<Woken>)> = Vec::new();
+    for _ in 0..40 {
+        let woken = Arc::new(Woken(AtomicU64::new(0)));
+        let mut waits: Waits<'_> = Box::pin(limiter.acquire("a", 1));
+        // Until it has its place.
+        let calls = limiter.metrics().calls;
+        let waker = waker(Arc::clone(&woken));
+        assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        while limiter.metrics().calls == calls || woken.0.load(Relaxed) == 0 {
+            sleep(MS).await;
+        }
+        let woken = Arc::new(Woken(AtomicU64::new(0)));
+        let waker = self::waker(Arc::clone(&woken));
+        if waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            waiting.push((waits, woken));
+        }
+    }
+    let mut nth = 0;
+    waiting.retain(|_| {
+        nth += 1;
+        nth % 3 > 0
+    });
+    let began = Instant::now();
+    while waiting.iter().any(|(_, woken)| woken.0.load(Relaxed) == 0) {
+        assert!(began.elapsed() < PATIENT);
+        sleep(MS).await;
+    }
+    assert!(!waiting.is_empty());
+    for (mut waits, woken) in waiting {
+        let waker = waker(Arc::clone(&woken));
+        assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_ready());
+        assert_eq!(woken.0.load(Relaxed), 1);
+    }
+}
