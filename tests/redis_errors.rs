@@ -1,4 +1,5 @@
-//! Errors that a server, or a proxy in front of it, answers with: which are mistakes of the set-up, and which are outages.
+//! Errors that a server, or a proxy in front of it, answers with: which are mistakes of the set-up,
+//! and which are outages.
 
 #![cfg(feature = "redis")]
 #![allow(
@@ -58,7 +59,8 @@ const UNKNOWN: [&str; 9] = [
     "-SOMETHING new",
 ];
 
-/// They were taken for mistakes of the set-up, which nobody mends, and the breaker counted them as answers.
+/// They were taken for mistakes of the set-up, which nobody mends, and the breaker counted them as
+/// answers.
 #[tokio::test]
 async fn an_unknown_error_is_an_outage_that_the_fallback_decides() {
     for said in UNKNOWN {

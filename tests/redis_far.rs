@@ -1,4 +1,5 @@
-//! A server that is further away than the deadline, and one that is not there when the limiter starts.
+//! A server that is further away than the deadline, and one that is not there when the limiter
+//! starts.
 
 #![cfg(feature = "redis")]
 #![allow(
@@ -136,7 +137,8 @@ async fn a_probe_tells_a_slow_server_from_a_dead_one() {
     assert!(!limiter.metrics().slow && limiter.metrics().round_trip < deadline);
 }
 
-/// By default a limiter does not start without its server; by option the fallback decides until that comes.
+/// By default a limiter does not start without its server; by option the fallback decides until
+/// that comes.
 #[tokio::test]
 async fn a_limiter_starts_without_its_server_if_it_may() {
     let mut server = Server::start(&[]);

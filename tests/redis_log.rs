@@ -76,7 +76,8 @@ async fn a_change_of_state_is_one_line_of_log() {
     }
 }
 
-/// A password that is changed while the limiter runs is told in a sentence, once an outage, whoever finds it.
+/// A password that is changed while the limiter runs is told in a sentence, once an outage, whoever
+/// finds it.
 #[tokio::test]
 async fn a_login_that_is_refused_is_logged_once() {
     let lines = Lines::default();

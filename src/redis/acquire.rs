@@ -1,6 +1,6 @@
-//! Those who acquire wait in the line of their process.
+//! Callers of `acquire`, which wait in the line of their process.
 //!
-//! Each call to Redis for a place goes on if its caller leaves, so that what it brings is not lost.
+//! A call to Redis for a place goes on if its caller leaves, so that its place is not lost.
 
 use super::error::RedisError;
 use super::held::Held;
@@ -20,10 +20,10 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-/// A call for a place, which goes on without its caller.
+/// A call for a place.
 type Order = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The answer to it is awaited by others too, if it is never to come.
+/// Guards a call for a place. If its runtime ends, the line is told that no answer will come.
 struct Asking {
     path: Arc<Path>,
     line: Arc<Line>,
@@ -41,7 +41,7 @@ impl Drop for Asking {
     }
 }
 
-/// One who waits. Dropped, it leaves the line.
+/// A caller in the line. Dropped, it leaves.
 struct Standing<'a> {
     path: &'a Arc<Path>,
     line: Arc<Line>,
@@ -71,7 +71,7 @@ impl Standing<'_> {
                     self.order = None;
                 }
             } else {
-                // The task that wakes those who wait may have ended with its runtime.
+                // The task that wakes callers may have ended with its runtime.
                 self.line.go_on(self.path);
             }
             let State { queue, .. } = &mut *self.line.state();
@@ -129,7 +129,7 @@ async fn ask(mut asking: Asking, n: u64, limit: u64, excess: Option<Held>) {
 }
 
 impl Path {
-    /// Waits in the line of this process until it is one's turn.
+    /// Waits in the line of this process.
     pub(super) async fn wait_in_line(
         self: &Arc<Self>,
         key: &[u8],
@@ -157,7 +157,7 @@ impl Path {
         poll_fn(|context| standing.poll(context)).await
     }
 
-    /// A place of another kind is given up: those who wait in the line have it, if there are any.
+    /// Gives a reservation's place to the callers in the line. False if there are none.
     pub(super) fn hand_on(
         self: &Arc<Self>,
         key: &[u8],
@@ -183,7 +183,7 @@ impl Path {
         true
     }
 
-    /// Hands back what nobody waits for: `None` if it is back or lost, or else it is kept.
+    /// Hands flow back to Redis. Returns it if Redis did not take it.
     pub(super) async fn hand_back(self: &Arc<Self>, line: &Line, held: Held) -> Option<Held> {
         let units = *line.state().queue.units();
         let (end, n) = (units.flow(held.end), units.whole(held.cost()));
@@ -206,7 +206,7 @@ impl Path {
                     None
                 }
             },
-            // Whether it is back nobody knows: then it is not given a second time.
+            // Redis may have taken it, so it is not used here.
             Err(error) => (!error.may_be_applied()).then_some(held),
         }
     }

@@ -92,7 +92,7 @@ impl Breaker {
         most << SCORE_BITS | score.min(SCORE)
     }
 
-    /// For a limiter that starts without its server.
+    /// Opens it at once, for a limiter that starts without its server.
     pub(super) fn open(&self) {
         self.state.store(OPEN, Relaxed);
     }

@@ -149,19 +149,22 @@ impl RedisBuilder {
         self
     }
 
-    /// Makes the deadline so many round trips to the server, if that is longer than the [`deadline`](Self::deadline) set;
-    /// 0 unless set, and else 2 or more, since timers take a millisecond of it. The round trip is what connecting
-    /// measures, and after an outage the probe that ends it. So a limiter can do without knowing how far its server is.
+    /// Makes the deadline so many round trips to the server, if that is longer than the
+    /// [`deadline`](Self::deadline) set; 0 unless set, and else 2 or more, since timers take a
+    /// millisecond of it. The round trip is what connecting measures, and after an outage the probe
+    /// that ends it. So a limiter can do without knowing how far its server is.
     ///
-    /// Without this, a server whose round trip is longer than the deadline is [`RedisError::TooFar`] at connect.
+    /// Without this, a server whose round trip is longer than the deadline is
+    /// [`RedisError::TooFar`] at connect.
     pub fn deadline_round_trips(mut self, round_trips: u32) -> Self {
         self.round_trips = round_trips;
         self
     }
 
-    /// Whether the limiter starts also if Redis is away, or too far for the deadline: then the [`Fallback`] decides until a
-    /// probe finds that it is there, 50 ms to 5 s apart. Not so unless set: then [`connect`](Self::connect) fails. What does
-    /// not pass by itself, a wrong URL or login, fails in either case.
+    /// Whether the limiter starts also if Redis is away, or too far for the deadline: then the
+    /// [`Fallback`] decides until a probe finds that it is there, 50 ms to 5 s apart. Not so unless
+    /// set: then [`connect`](Self::connect) fails. What does not pass by itself, a wrong URL or
+    /// login, fails in either case.
     pub fn start_away(mut self, start: bool) -> Self {
         self.start_away = start;
         self

@@ -107,7 +107,7 @@ impl Cluster {
         }
     }
 
-    /// From the node that is furthest away, of those that answer.
+    /// Measures the round trip to the node furthest away, of those that answer.
     pub(super) async fn round_trip(&self, within: Duration, enough: Duration) -> Option<Duration> {
         let nodes = self.map().nodes.clone();
         let mut measured = JoinSet::new();

@@ -16,8 +16,8 @@ use tokio::time::timeout;
 /// Calls that may be on their way at once before another waits for room.
 const PIPELINE: usize = 4_096;
 
-/// How often a round trip is measured at most, until one is short enough: the shortest of them is the way, and the others
-/// are what a busy machine made of it.
+/// The most often that a round trip is measured until one is short enough. The shortest is the
+/// distance; a busy machine makes the others longer.
 const MEASURED: u32 = 10;
 
 /// Where to connect to, and how.
@@ -170,8 +170,8 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    /// How long an answer takes, of whatever kind: the shortest of several, or the first of at most `enough`. Of a cluster, from
-    /// the node that is furthest away. `None` if no answer comes.
+    /// Measures how long an answer takes, of whatever kind: the shortest of several, or the first
+    /// under `enough`; in a cluster, that of the node furthest away. `None` if no answer comes.
     pub(super) async fn round_trip(
         &mut self,
         within: Duration,

@@ -1,4 +1,4 @@
-//! How far the server is: a round trip, and the deadline that must be longer.
+//! The distance of the server: a round trip, and the deadline that must be longer.
 
 use super::error::RedisError;
 use crate::sync::plain::AtomicU64;
@@ -8,15 +8,15 @@ use core::time::Duration;
 /// The deadline of calls, and what has been measured of the way to the server.
 #[derive(Debug)]
 pub(super) struct Distance {
-    /// The deadline at least.
+    /// The deadline, unless round trips make it longer.
     least: Duration,
-    /// The deadline in round trips at least.
+    /// The number of round trips that the deadline must have room for.
     round_trips: u32,
-    /// In nanoseconds, as the next.
+    /// In nanoseconds.
     deadline: AtomicU64,
-    /// The last that was measured; 0 before the first.
+    /// The last that was measured, in nanoseconds; 0 before the first.
     round_trip: AtomicU64,
-    /// Whether that one was too long for the deadline: 0 or 1.
+    /// Whether it was too long for the deadline: 0 or 1.
     too_far: AtomicU64,
 }
 
@@ -42,13 +42,14 @@ impl Distance {
         Duration::from_nanos(self.deadline.load(Relaxed))
     }
 
-    /// How long a timer is set for the deadline to be kept: timers have milliseconds, and are late rather than early.
+    /// The time for which a timer is set so that the deadline is kept. Timers have milliseconds,
+    /// and are late rather than early.
     pub(super) fn patience(&self) -> Duration {
         let deadline = self.deadline();
         deadline - deadline.min(Duration::from_millis(4)) / 4
     }
 
-    /// Takes a round trip for how far the server is. Fails if no call could be in time.
+    /// Notes a round trip. Fails if it is so long that no call could be in time.
     pub(super) fn measured(&self, round_trip: Duration) -> Result<(), RedisError> {
         self.round_trip.store(nanos(round_trip), Relaxed);
         self.set_deadline(round_trip);
@@ -57,19 +58,22 @@ impl Distance {
         if far { Err(self.too_far()) } else { Ok(()) }
     }
 
-    /// The server did not answer at all.
+    /// Notes that the server did not answer at all.
     pub(super) fn unanswered(&self) {
         self.too_far.store(0, Relaxed);
     }
 
+    /// The round trip that was measured last.
     pub(super) fn round_trip(&self) -> Duration {
         Duration::from_nanos(self.round_trip.load(Relaxed))
     }
 
+    /// Whether the last round trip was too long.
     pub(super) fn is_too_far(&self) -> bool {
         self.too_far.load(Relaxed) != 0
     }
 
+    /// The error that says so.
     pub(super) fn too_far(&self) -> RedisError {
         RedisError::TooFar { round_trip: self.round_trip(), deadline: self.deadline() }
     }

@@ -38,19 +38,21 @@ pub enum RedisError {
     Timeout(Duration),
     /// There is no connection, or it was lost before the answer.
     Connection(String),
-    /// The server answered that it cannot now: it is out of memory, read-only, busy, loading, short of replicas; or it
-    /// refuses a login that it took before. Nothing was taken.
+    /// The server answered that it cannot now: it is out of memory, read-only, busy, loading, short
+    /// of replicas; or it refuses a login that it took before. Nothing was taken.
     Unavailable(String),
-    /// The server, or a proxy in front of it, answered with an error that the limiter does not know: that of a service
-    /// behind it, a quota of requests, a fault of its own. The call may have been charged.
+    /// The server, or a proxy in front of it, answered with an error that the limiter does not
+    /// know: that of a service behind it, a quota of requests, a fault of its own. The call may
+    /// have been charged.
     Failed(String),
     /// Something is set up wrongly, and stays so until somebody mends it: the URL, the login, the rights of the user, what is
-    /// kept under the limiter's keys, a server without scripts. Only what is known to be such a mistake is one. Nothing
-    /// was taken.
+    /// kept under the limiter's keys, a server without scripts. Only what is known to be such a
+    /// mistake is one. Nothing was taken.
     Configuration(String),
-    /// Redis answers, but a round trip to it takes longer than the deadline, so that no call could be in time: at connect, or
-    /// as the last probe found. Nothing was taken. Set a longer [`deadline`](crate::RedisBuilder::deadline), or one
-    /// [in round trips](crate::RedisBuilder::deadline_round_trips).
+    /// Redis answers, but a round trip to it takes longer than the deadline, so that no call could
+    /// be in time: at connect, or as the last probe found. Nothing was taken. Set a longer
+    /// [`deadline`](crate::RedisBuilder::deadline), or one [in round
+    /// trips](crate::RedisBuilder::deadline_round_trips).
     TooFar {
         /// As it was measured.
         round_trip: Duration,
@@ -113,7 +115,8 @@ impl RedisError {
             ErrorKind::Io => Self::Connection(text),
             // Connected to what is a Redis, it is an answer that broke off.
             ErrorKind::Parse => Self::Connection(text),
-            // The login was right at connect: the password was changed since, and may be changed back.
+            // The login was right at connect: the password was changed since, and may be changed
+            // back.
             ErrorKind::AuthenticationFailed => Self::Unavailable(LOGIN_REFUSED.to_string()),
             _ if has_word(&text, &LOGIN_LATER) => Self::Unavailable(LOGIN_REFUSED.to_string()),
             ErrorKind::Server(ServerErrorKind::BusyLoading) => Self::Unavailable(text),
@@ -194,7 +197,7 @@ const PASSING: [&str; 9] = [
 /// What a server says to a login that it refuses, or misses.
 const LOGIN: [&str; 3] = ["WRONGPASS", "NOAUTH", "NOPERM"];
 
-/// The same to a call. A user without the rights for a script is told so by the last of the others.
+/// What a server says to a call of a connection whose login is no longer right.
 const LOGIN_LATER: [&str; 2] = ["WRONGPASS", "NOAUTH"];
 
 const LOGIN_REFUSED: &str =
@@ -206,10 +209,10 @@ fn is_passing(text: &str) -> bool {
     has_word(text, &PASSING) || text.contains("max number of clients")
 }
 
-/// What is known to be a mistake in how the server, its user or its keys are set up, by its first word.
+/// The code words of mistakes in how the server, its user or its keys are set up.
 const MISTAKES: [&str; 4] = ["WRONGTYPE", "NOPERM", "CROSSSLOT", "NOPROTO"];
 
-/// The same, which has no word of its own. In lower case.
+/// Phrases of such mistakes that have no code word, in lower case.
 const MISTAKEN: [&str; 15] = [
     // A server, or a proxy, that has no scripts, or not all that is in ours.
     "unknown command",
@@ -309,7 +312,8 @@ impl fmt::Display for RedisError {
             Self::Configuration(text) => write!(f, "Redis is not set up for this limiter: {text}"),
             Self::TooFar { round_trip, deadline } => write!(
                 f,
-                "Redis is too far away: a round trip takes {round_trip:?}, and the deadline of a call is {deadline:?}"
+                "Redis is too far away: a round trip takes {round_trip:?}, and the deadline of a \
+                 call is {deadline:?}"
             ),
             Self::Away => f.write_str("Redis is away, and is not asked until it is back"),
             Self::Overloaded(most) => {

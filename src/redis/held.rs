@@ -1,9 +1,10 @@
-//! Flow that Redis has granted to a process, and that nobody has used yet. Pure.
+//! Flow that Redis has granted to a process and that no caller has used yet. Pure.
 
 use super::units::Units;
 use alloc::collections::VecDeque;
 
-/// In nanoseconds of the line's clock: flow that nobody wanted when it was due is nobody's any more so much later.
+/// The age, in nanoseconds since it was due, at which flow that nobody wanted is forgotten. Handed
+/// on later, it would be acted on so much later than other processes know.
 pub(super) const STALE: u64 = 10_000_000;
 
 /// A stretch of token time, in parts since 1970.
@@ -11,11 +12,11 @@ pub(super) const STALE: u64 = 10_000_000;
 pub(super) struct Held {
     pub(super) start: u128,
     pub(super) end: u128,
-    /// The server's time as it was seen, in parts, and when that was, in nanoseconds of the line's clock: not sooner than
-    /// it was so, so that nobody is early.
+    /// The server's time when it granted this, in parts, and the line's when the answer came, in
+    /// nanoseconds. That is later, so nobody is early.
     pub(super) seen: u128,
     pub(super) at: u64,
-    /// What was missing from the bucket with it, if it was due at once.
+    /// What was missing from the bucket with it, in parts, if it was due at once.
     pub(super) missing: Option<u128>,
 }
 
@@ -24,37 +25,37 @@ impl Held {
         self.end - self.start
     }
 
-    /// The server's time when a point of it may be acted on.
+    /// The server's time at which a place that ends at this point is due.
     pub(super) fn acts(&self, units: &Units, point: u128) -> u128 {
         point.saturating_sub(units.burst()).max(self.seen)
     }
 
-    /// When its end may be acted on.
+    /// The moment at which all of it is due, by the line's clock.
     pub(super) fn due(&self, units: &Units) -> u64 {
         self.local(units, self.acts(units, self.end))
     }
 
-    /// When it is that time, by the line's clock.
+    /// The line's time at a time of the server.
     pub(super) fn local(&self, units: &Units, time: u128) -> u64 {
         let nanos = time.saturating_sub(self.seen).saturating_mul(1_000);
         let nanos = nanos.div_ceil(units.parts().into());
         self.at.saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// The server's time, as far as is known.
+    /// The server's time at a time of the line.
     pub(super) fn time(&self, units: &Units, local: u64) -> u128 {
         let nanos = u128::from(local.saturating_sub(self.at));
         self.seen + nanos * u128::from(units.parts()) / 1_000
     }
 }
 
-/// Stretches in the order of their ends. Others' places may be between them.
+/// Stretches in the order of their ends. Other processes' places may lie between them.
 #[derive(Debug)]
 pub(super) struct Stretches {
     units: Units,
     list: VecDeque<Held>,
     flow: u128,
-    /// How many do not begin where the one before ends.
+    /// The number of stretches that do not begin where the one before ends.
     gaps: usize,
 }
 
@@ -63,7 +64,7 @@ impl Stretches {
         Self { units, list: VecDeque::new(), flow: 0, gaps: 0 }
     }
 
-    /// All of it.
+    /// The cost of all stretches.
     pub(super) fn flow(&self) -> u128 {
         self.flow
     }
@@ -74,10 +75,6 @@ impl Stretches {
 
     pub(super) fn first(&self) -> Option<&Held> {
         self.list.front()
-    }
-
-    pub(super) fn last(&self) -> Option<&Held> {
-        self.list.back()
     }
 
     pub(super) fn get(&self, at: usize) -> Option<&Held> {
@@ -97,14 +94,14 @@ impl Stretches {
         self.list.insert(at, held);
     }
 
-    /// So much after the beginning, if there are no gaps: where that is, and in which stretch.
+    /// The point so much after the beginning, and its stretch. There must be no gaps.
     pub(super) fn after(&self, cost: u128) -> Option<(usize, u128)> {
         let end = self.list.front()?.start + cost;
         let at = self.list.partition_point(|held| held.end < end);
         (cost <= self.flow).then_some((at, end))
     }
 
-    /// The first that is so long, without gaps, from there on: in which stretch it ends, and where.
+    /// The end of the first stretch, from a point on, that is so long without a gap.
     pub(super) fn fit(&self, at: usize, from: u128, cost: u128) -> Option<(usize, u128)> {
         let (mut have, mut before) = (0, None);
         for (at, held) in self.list.iter().enumerate().skip(at) {
@@ -121,13 +118,13 @@ impl Stretches {
         None
     }
 
-    /// What is after a point of that stretch.
+    /// The cost of all behind a point of a stretch.
     pub(super) fn behind(&self, at: usize, end: u128) -> u128 {
         let rest = self.list.get(at).map_or(0, |held| held.end.saturating_sub(end));
         rest + self.list.range((at + 1).min(self.list.len())..).map(Held::cost).sum::<u128>()
     }
 
-    /// Takes all up to there out of the front.
+    /// Removes all up to a point.
     pub(super) fn consume(&mut self, at: usize, end: u128) {
         for _ in 0..at {
             self.drop_first();
@@ -149,7 +146,7 @@ impl Stretches {
         }
     }
 
-    /// Takes so much out of the end, or less, up to a gap.
+    /// Removes so much from the end, or less if there is a gap.
     pub(super) fn take_last(&mut self, mut most: u128) -> Option<Held> {
         let last = *self.list.back()?;
         let mut start = last.end;
@@ -171,7 +168,7 @@ impl Stretches {
         (start < last.end).then_some(Held { start, ..last })
     }
 
-    /// Nobody was there for what was due so long ago.
+    /// Removes what is stale: whole tokens of it.
     pub(super) fn forget_stale(&mut self, now: u64) {
         let stale = now.saturating_sub(STALE);
         while let Some(first) = self.list.front().copied()
@@ -182,7 +179,6 @@ impl Stretches {
                 self.drop_first();
                 continue;
             }
-            // Whole tokens of it.
             let gone = fresh.saturating_sub(first.start);
             let gone = gone - gone % self.units.cost(1);
             if gone > 0 {

@@ -1,5 +1,5 @@
-//! The lines of this process: one task of a line sleeps until the first is due, and wakes it; another hands back what
-//! nobody waits for any more.
+//! The lines of a limiter in this process, and their tasks: one sleeps until the first caller of a
+//! line is due, and wakes it; another hands back the flow that nobody waits for.
 
 use super::path::Path;
 use super::queue::Queue;
@@ -16,13 +16,14 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, RwLock};
 use tokio::time::{sleep, timeout};
 
-/// What is given up is kept for so long: whoever gives up often asks again at once.
+/// The time for which a line keeps flow that nobody waits for. Callers that give up often ask again
+/// at once.
 const LINGER: Duration = Duration::from_millis(2);
 
-/// How often it is tried to hand back what others wait behind.
+/// The longest pause before flow that Redis did not take back is offered again.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// The lines of one limiter, of keys that somebody waits for.
+/// The lines of one limiter, by key.
 #[derive(Default)]
 pub(super) struct Lines {
     lines: Mutex<HashMap<Box<[u8]>, Weak<Line>>>,
@@ -30,6 +31,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// The line of a key, made if there is none.
     pub(super) fn line(self: &Arc<Self>, key: &[u8], units: &Units) -> Arc<Line> {
         let mut lines = self.lines();
         if let Some(line) = lines.get(key).and_then(Weak::upgrade) {
@@ -47,8 +49,14 @@ impl Lines {
         line
     }
 
+    /// The line of a key, if there is one.
     pub(super) fn find(&self, key: &[u8]) -> Option<Arc<Line>> {
         self.lines().get(key).and_then(Weak::upgrade)
+    }
+
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.lines().len()
     }
 
     fn lines(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, Weak<Line>>> {
@@ -56,31 +64,33 @@ impl Lines {
     }
 }
 
-/// The line of a key. There is one while somebody stands in it, or something is held.
+/// The line of a key. It lives while a caller or a task holds it, and takes no memory afterwards.
 pub(super) struct Line {
     pub(super) key: Box<[u8]>,
     lines: Arc<Lines>,
-    /// Never held across a wait.
+    /// Never locked across an await.
     state: Mutex<State>,
-    /// Another is first, or is due at another time.
+    /// Told when the first caller is due at another moment.
     changed: Notify,
-    /// Calls for places are many at a time; while something is handed back there is none, or it would be behind.
+    /// Read by calls for places. Written while flow is handed back: a place that is granted
+    /// meanwhile would be behind it, and Redis would not take it.
     pub(super) calls: RwLock<()>,
 }
 
 pub(super) struct State {
     pub(super) queue: Queue,
-    /// A task wakes those who are due, and for when it is set.
+    /// Whether a task wakes those that are due.
     driven: bool,
+    /// The moment for which it is set.
     set_for: u64,
-    /// A task hands back what is held in vain.
+    /// Whether a task hands back what nobody waits for.
     tidied: bool,
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
         let mut lines = self.lines.lines();
-        // Another may have taken its place.
+        // A new line of this key may have replaced it.
         if lines.get(&self.key).is_some_and(|line| line.strong_count() == 0) {
             lines.remove(&self.key);
         }
@@ -96,7 +106,7 @@ impl Line {
         self.lines.clock.nanos()
     }
 
-    /// After a change: serves those whose turn has come, and sees to it that the others will be.
+    /// Serves the callers that are due after a change, and starts the tasks that the others need.
     pub(super) fn go_on(self: &Arc<Self>, path: &Arc<Path>) {
         let (wakers, drives, tidies, changed) = {
             let now = self.now();
@@ -113,7 +123,7 @@ impl Line {
         if changed {
             self.changed.notify_one();
         }
-        // Where a caller is polled, there its runtime is.
+        // That of the caller that is polled, if one is: it lives as long as its callers.
         let runtime = || Handle::try_current().unwrap_or_else(|_| path.runtime.clone());
         if drives {
             runtime().spawn(drive(Driving { line: Arc::clone(self), ended: false }));
@@ -125,7 +135,8 @@ impl Line {
     }
 }
 
-/// The task that wakes those who are due. Where its runtime ends it, those who wait begin another in theirs.
+/// Guards the task that wakes those that are due. If its runtime ends, the callers of other
+/// runtimes are woken, and start another.
 struct Driving {
     line: Arc<Line>,
     ended: bool,
@@ -152,7 +163,7 @@ async fn drive(mut driving: Driving) {
         let (wakers, due) = {
             let State { queue, driven, set_for, .. } = &mut *line.state();
             let (wakers, due) = (queue.serve(now), queue.next_due());
-            // Who comes after this begins another.
+            // A change after this starts another task.
             *driven = due.is_some();
             *set_for = due.unwrap_or(0);
             (wakers, due)
@@ -160,13 +171,13 @@ async fn drive(mut driving: Driving) {
         wakers.into_iter().for_each(Waker::wake);
         let Some(due) = due else { break };
         let wait = Duration::from_nanos(due.saturating_sub(now));
-        // Whether it is time, or another is first.
+        // Woken by either.
         let _ = timeout(wait, line.changed.notified()).await;
     }
     driving.ended = true;
 }
 
-/// The task that hands back what is held in vain.
+/// Guards the task that hands back what nobody waits for.
 struct Tidying {
     line: Arc<Line>,
     ended: bool,
@@ -181,7 +192,7 @@ impl Drop for Tidying {
 }
 
 async fn tidy(path: Arc<Path>, mut tidying: Tidying) {
-    // What is kept for those who come is kept as long as there is a limiter for them.
+    // Once tried, flow is kept only for callers that come, and so no longer than the limiter.
     let weak = Arc::downgrade(&path);
     let (mut pause, mut limiter) = (LINGER, Some(path));
     loop {
@@ -193,7 +204,7 @@ async fn tidy(path: Arc<Path>, mut tidying: Tidying) {
         let excess = {
             let State { queue, tidied, .. } = &mut *line.state();
             let excess = queue.take_excess();
-            // Who finds something after this begins another.
+            // A change after this starts another task.
             *tidied = excess.is_some();
             excess
         };

@@ -76,15 +76,16 @@ pub(super) struct Link {
 /// A lost connection is made anew by itself. But one whose handshake the server refuses takes that for its last word, and
 /// answers with it for ever: then it is replaced.
 struct Managed {
-    /// None before the first, of a limiter that started while its server was away.
+    /// None before the first, if the limiter started while its server was away.
     connection: Option<Connection>,
     /// How many there were before.
     replaced: u64,
 }
 
 impl Link {
-    /// Connects, and measures how far the server is. If it is away, or too far, the error is told beside a link that has
-    /// yet to [adopt](Self::adopt) a connection. Fails for what does not pass by itself.
+    /// Connects, and measures how far the server is. If it is away, or too far, returns the error
+    /// beside a link that has yet to [adopt](Self::adopt) a connection. Fails for what does not
+    /// pass by itself.
     pub(super) async fn connect(
         url: &str,
         way: &Way,
@@ -154,9 +155,10 @@ impl Link {
         self.in_time(answer)
     }
 
-    /// Runs a script over a new connection, made within the time for that, twice: a server that is coming back may answer
-    /// once, and no more. One that answers both times, but later than within the deadline, is told apart from one that
-    /// does not. The limiter's own connection stays what it is until this is [adopted](Self::adopt).
+    /// Runs a script over a new connection, made within the time for that, twice: a server that is
+    /// coming back may answer once, and no more. A server that answers both times, but too late, is
+    /// told apart from one that does not answer. The limiter's own connection stays until this one
+    /// is [adopted](Self::adopt).
     pub(super) async fn probe(
         &self,
         script: &Lua,

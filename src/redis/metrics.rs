@@ -28,7 +28,8 @@ pub struct RedisMetrics {
     pub probes: u64,
     /// Whether it is away now.
     pub away: bool,
-    /// Whether it is away because it is slow: the last probe was answered, but later than within the deadline.
+    /// Whether it is away because it is slow: the last probe was answered, but later than within
+    /// the deadline.
     pub slow: bool,
     /// The round trip that was measured last, at connect or by a probe; zero before the first.
     pub round_trip: Duration,

@@ -13,9 +13,9 @@
 //! moments, while the debt is less. So the furthest end that is still promised is kept beside it. Without it (as in Go's
 //! x/time/rate) a window may admit more than a burst and what has flowed.
 //!
-//! What a process has no more use for of its own line (`queue.rs`) it hands back as a whole, many places at once: as if they had
-//! never been taken, which can be while nobody has taken anything since. Otherwise nothing of them comes back, and the
-//! process keeps them for whoever comes next.
+//! A process hands back what its own line (`queue.rs`) has no more use for, many places at once and
+//! as a whole: as if they had never been taken, while nobody has taken anything since. Otherwise
+//! nothing of them comes back, and the process keeps them for its next callers.
 
 use super::kernel::{Call, cost, head};
 use super::link::{Lua, lua};
@@ -45,11 +45,11 @@ pub(super) struct Line {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum HandedBack {
-    /// So much less is missing, in parts.
+    /// Redis takes it: so much less is missing, in parts.
     Returned(u128),
-    /// Others have taken since.
+    /// Redis does not take it: others have taken since.
     Kept,
-    /// To a reset or a refund, or with the server's data.
+    /// A reset or a refund has taken it, or it went with the server's data.
     Lost,
 }
 
@@ -107,7 +107,7 @@ impl Units {
         self.cost(n).saturating_sub(behind).min(line.debt)
     }
 
-    /// What becomes of flow that nobody has used, if it is handed back: so many tokens that end there.
+    /// Decides on `n` tokens that end there, that nobody has used, and that are handed back.
     pub(super) fn hand_back(&self, line: Line, end: End, n: u64) -> HandedBack {
         if line.last < end {
             HandedBack::Lost

@@ -37,7 +37,7 @@ pub(super) fn begin(path: &Arc<Path>, name: &[u8], error: &RedisError) {
     path.runtime.spawn(until_back(Arc::downgrade(path), pause, told));
 }
 
-/// What has been logged of an outage, so that it is once.
+/// What has been logged of an outage, so that each thing is logged once.
 struct Told {
     login: bool,
     slow: bool,
@@ -46,7 +46,7 @@ struct Told {
 }
 
 impl Told {
-    /// Logs what a probe has failed with, if that is news.
+    /// Logs the failure of a probe, if it is news.
     fn tell(&mut self, path: &Path, error: RedisError) {
         let server = path.link.server();
         if matches!(error, RedisError::TooFar { .. }) {
@@ -55,7 +55,6 @@ impl Told {
             }
             return;
         }
-        self.slow = false;
         path.link.distance().unanswered();
         // It does not pass by itself.
         if error.is_configuration() && self.last.as_ref() != Some(&error) {

@@ -1,24 +1,26 @@
-//! The line of one process for one key: who waits in it, and the flow that it holds in Redis for them. Pure.
+//! The line of one process for one key: the callers that wait, and the flow that Redis has granted
+//! for them. Pure.
 //!
-//! Each caller that comes asks Redis for a place, and what Redis grants is *held* by the line, not by the caller: a stretch of
-//! token time of which Redis knows that it is taken. Callers are served from what is held, first come, first served. So
-//! whoever leaves, from wherever, leaves nothing to be mended: those behind are served from what is held all the
-//! same, which is earlier, and what is then too much is at the end.
+//! Each caller that comes asks Redis for a place, but the line *holds* what Redis grants: a stretch
+//! of token time that Redis counts as taken. The line serves its callers from what it holds, first
+//! come, first served. So a caller that leaves, from wherever, needs nothing to be mended: those
+//! behind it are served from the same stretches, and the excess is at the end.
 //!
 //! ```text
-//!   waiting:  A  B  C  D          held:  |--1--|--2--|--3--|--4--|        each is served when its stretch is due
-//!   B leaves: A  C  D                    |--1--|--2--|--3--| excess       C and D have moved up
-//!   E comes:  A  C  D  E                 |--1--|--2--|--3--|--4--|        without asking Redis
+//!   waiting:  A  B  C  D       held:  |--1--|--2--|--3--|--4--|    each is served when its is due
+//!   B leaves: A  C  D                 |--1--|--2--|--3--| excess   C and D have moved up
+//!   E comes:  A  C  D  E              |--1--|--2--|--3--|--4--|    without asking Redis
 //! ```
 //!
-//! A caller is *settled* while what is held is enough for it and for all before it. One that comes and is not
-//! settled has a call on its way. Stretches of different calls may have others' places between them. Then a request is
-//! not served from both sides of such a gap, since a window might admit more than a burst: it waits for a stretch
-//! that is long enough, which its own is at the latest, and the rest before that is lost.
+//! A caller is *settled* while the line holds enough for it and for all before it. A caller that is
+//! not settled has a call to Redis on its way. Other processes' places may lie between the
+//! stretches of different calls. A request is never served from both sides of such a gap, since a
+//! window might then admit more than a burst. It waits for a stretch that is long enough, at the
+//! latest its own, and the flow before that is lost.
 //!
-//! What is handed on after it was due is acted on late. Those behind then wait as if its first owner had come as late, and
-//! as much flow is not handed back: `acted` is when the bucket is full after what was acted on, if that is later than
-//! Redis knows.
+//! A caller that is handed flow after it was due acts late. Those behind then wait as if the flow's
+//! first owner had acted as late, and as much flow stays taken in Redis: `lag` is how much later
+//! the bucket is full than Redis knows.
 
 use super::held::{Held, STALE, Stretches};
 use super::units::Units;
@@ -29,39 +31,39 @@ use core::mem;
 use core::ops::Range;
 use core::task::Waker;
 
-/// A place that came to its turn.
+/// A place whose moment has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Turn {
     held: Held,
-    /// When it may be acted on, in nanoseconds of the line's clock.
+    /// The moment, in nanoseconds of the line's clock.
     due: u64,
-    /// When the bucket is full after it, if that is later than Redis knows; or else 0.
-    acted: u128,
+    /// How much later the bucket is full after it than Redis knows, in parts.
+    lag: u128,
 }
 
 #[derive(Debug)]
 struct Waiter {
     cost: u128,
-    /// When it must be due at the latest.
+    /// The latest moment at which its place may be due.
     limit: u64,
     waker: Option<Waker>,
-    /// Without a call on its way although it is not settled: it must ask again.
+    /// Whether it must ask again: it is not settled, and no call is on its way.
     asks: bool,
 }
 
-/// How one who comes is received.
+/// The reception of a caller that comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Entry {
-    /// What is held suffices.
+    /// The line holds enough for it.
     Settled,
-    /// Redis must be asked, after what is held in vain has been handed back.
+    /// It must ask Redis, and first hand back this, which is too little for it.
     Asks(Option<Held>),
-    /// What is held suffices, so much later than its limit.
+    /// The line holds enough for it, so much later than its limit.
     TooLate(u64),
 }
 
-/// How one who waits is.
+/// The state of a caller in the line.
 #[derive(Debug)]
 #[must_use]
 pub(super) enum Stand {
@@ -75,24 +77,26 @@ pub(super) enum Stand {
 pub(super) struct Queue {
     units: Units,
     waiters: BTreeMap<u64, Waiter>,
-    /// Those whose turn has come, and who have not noticed yet.
+    /// Places whose moment has come and whose callers have not noticed yet.
     turns: BTreeMap<u64, Turn>,
     failed: BTreeMap<u64, RedisError>,
-    /// Those to be woken, when nothing is locked any more.
+    /// Wakers for the caller of this queue to wake when it has let go of its lock.
     woken: Vec<Waker>,
     held: Stretches,
-    /// Who comes next, and the first who is not settled.
+    /// The number of the next caller, and of the first that is not settled.
     next: u64,
     unsettled: u64,
-    /// The cost of those who are.
+    /// The cost of all that are settled.
     settled: u128,
-    /// How many ask for more than a token.
+    /// The number of callers that wait for more than a token.
     large: usize,
-    /// Calls on their way.
+    /// The number of calls on their way.
     asked: u64,
-    /// Since when what is due may be handed on: nobody was there for it before.
+    /// The moment before which the first caller could not be served, whatever was due.
     since: u64,
-    acted: u128,
+    /// How much later the bucket is full than `served`, the end of what was last acted on.
+    lag: u128,
+    served: u128,
 }
 
 impl Queue {
@@ -110,17 +114,18 @@ impl Queue {
             large: 0,
             asked: 0,
             since: 0,
-            acted: 0,
+            lag: 0,
+            served: 0,
         }
     }
 
-    /// One comes, to the end of the line.
+    /// Adds a caller to the end of the line: its number, and its reception.
     pub(super) fn enter(&mut self, now: u64, n: u64, limit: u64) -> (u64, Entry) {
         if self.waiters.is_empty() {
             self.held.forget_stale(now);
         }
         let cost = self.units.cost(n);
-        // Too little for it would stand in its way in Redis.
+        // In Redis too little for it would stand in its way.
         let too_little = self.has_excess() && self.held.flow() - self.settled < cost;
         let excess = if too_little { self.take_excess() } else { None };
         let id = self.next;
@@ -142,10 +147,10 @@ impl Queue {
         (id, Entry::Settled)
     }
 
-    /// One leaves, from wherever it stands.
+    /// Removes a caller, from wherever it stands.
     pub(super) fn leave(&mut self, id: u64, now: u64) {
         if self.waiters.first_key_value().is_some_and(|(&first, _)| first == id) {
-            // The next may ask for less, and have been due already but for the first.
+            // The next may ask for less, which was due before.
             self.since = self.since.max(now);
         }
         if let Some(waiter) = self.remove(id) {
@@ -153,8 +158,8 @@ impl Queue {
                 self.settled -= waiter.cost;
             }
         } else if let Some(turn) = self.turns.remove(&id) {
-            // As if its turn had not come: it is the next one's, from now on.
-            self.acted = self.acted.saturating_sub(turn.held.cost());
+            // It goes to the next caller, as if its moment came now.
+            self.served = self.served.saturating_sub(turn.held.cost());
             self.since = self.since.max(now);
             self.hold(turn.held, now);
         }
@@ -162,14 +167,15 @@ impl Queue {
         self.settle(now);
     }
 
-    /// Redis has granted what one asked for.
+    /// Holds what Redis has granted to a call.
     pub(super) fn granted(&mut self, held: Held, now: u64) {
         self.asked -= 1;
         self.hold(held, now);
         self.let_ask();
     }
 
-    /// What one asked for was not granted. It leaves, unless others have left it what it wanted.
+    /// Ends a call that Redis has not granted. Its caller fails, unless the line holds enough for
+    /// it.
     pub(super) fn refused(&mut self, id: u64, now: u64, error: RedisError) {
         self.asked -= 1;
         if let Some(waiter) = self.waiters.get(&id) {
@@ -185,7 +191,7 @@ impl Queue {
         self.let_ask();
     }
 
-    /// Holds what could not be handed back, unless nobody was there for it in time.
+    /// Holds what Redis did not take back, unless it is stale.
     pub(super) fn keep(&mut self, held: Held, now: u64) {
         if held.due(&self.units).saturating_add(STALE) > now {
             self.hold(held, now);
@@ -198,7 +204,7 @@ impl Queue {
         self.settle(now);
     }
 
-    /// When the first is due, if that is known.
+    /// The moment at which the first caller is due, if it is settled.
     pub(super) fn next_due(&self) -> Option<u64> {
         let (&id, waiter) = self.waiters.first_key_value()?;
         if id >= self.unsettled {
@@ -207,7 +213,7 @@ impl Queue {
         self.turn(waiter.cost).map(|(_, turn)| turn.due)
     }
 
-    /// Serves all whose turn has come: whom to wake.
+    /// Serves all callers that are due: the wakers to wake.
     pub(super) fn serve(&mut self, now: u64) -> Vec<Waker> {
         let mut wakers = mem::take(&mut self.woken);
         while let Some((&id, waiter)) = self.waiters.first_key_value()
@@ -217,14 +223,14 @@ impl Queue {
         {
             self.settled -= waiter.cost;
             self.held.consume(last, turn.held.end);
-            self.acted = turn.acted;
+            (self.lag, self.served) = (turn.lag, turn.held.end);
             self.turns.insert(id, turn);
             wakers.extend(self.remove(id).and_then(|waiter| waiter.waker));
         }
         wakers
     }
 
-    /// What has become of one, which is woken with this when it changes.
+    /// Says how a caller is. The waker is for when that changes.
     pub(super) fn stand(&mut self, id: u64, waker: &Waker) -> Stand {
         if let Some(turn) = self.turns.remove(&id) {
             return Stand::Turn(turn);
@@ -243,14 +249,14 @@ impl Queue {
         Stand::Waits
     }
 
-    /// One is awake, and need not be woken.
+    /// Forgets the waker of a caller that is being polled.
     pub(super) fn hush(&mut self, id: u64) {
         if let Some(waiter) = self.waiters.get_mut(&id) {
             waiter.waker = None;
         }
     }
 
-    /// Takes what nobody waits for out of the end of the line: in one stretch, without gaps.
+    /// Takes the flow that nobody waits for out of the end of the line: one stretch without gaps.
     pub(super) fn take_excess(&mut self) -> Option<Held> {
         if !self.has_excess() {
             return None;
@@ -261,17 +267,18 @@ impl Queue {
             let (at, used) = self.reach_of(self.unsettled)?;
             self.held.behind(at, used)
         };
-        // After what was acted on late all are later, and as much of it stays taken.
-        let (token, used) = (self.units.cost(1), self.acted + self.settled);
-        let excess = excess.min(self.held.last()?.end.saturating_sub(used)) / token * token;
-        self.held.take_last(excess)
+        // All are later after one that acted late, and as much stays taken.
+        let lag = self.lag_at(self.held.first()?.start);
+        let excess = excess.saturating_sub(lag);
+        self.held.take_last(excess - excess % self.units.cost(1))
     }
 
+    /// Whether the line holds more than its callers wait for.
     pub(super) fn has_excess(&self) -> bool {
         self.held.flow() > self.settled && self.waiters.range(self.unsettled..).next().is_none()
     }
 
-    /// Whether Redis need not be asked for one any more: others have left it what it wanted, or it has left itself.
+    /// Ends a call that has not been sent, if its caller is settled by now or has left. True if so.
     pub(super) fn spares(&mut self, id: u64) -> bool {
         let spared = id < self.unsettled || !self.waiters.contains_key(&id);
         if spared {
@@ -281,16 +288,17 @@ impl Queue {
         spared
     }
 
+    /// Whether anybody waits.
     pub(super) fn is_waited_in(&self) -> bool {
         !self.waiters.is_empty()
     }
 
-    /// All who wait: nobody is left who would wake them.
+    /// Takes the wakers of all that wait.
     pub(super) fn wakers(&mut self) -> Vec<Waker> {
         self.waiters.values_mut().filter_map(|waiter| waiter.waker.take()).collect()
     }
 
-    /// What is told when a place has come to its turn: what is missing from the bucket.
+    /// What is missing from the bucket when a place is acted on, in parts.
     pub(super) fn missing(&self, turn: &Turn) -> u128 {
         turn.held.missing.unwrap_or(self.units.burst())
     }
@@ -305,12 +313,12 @@ impl Queue {
         Some(waiter)
     }
 
-    /// Whether all that is held can be used, whatever is between: it has no gaps, or nobody asks for more than a token.
+    /// Whether any stretch serves any caller: there are no gaps, or all wait for one token.
     fn is_whole(&self) -> bool {
         self.large == 0 || !self.held.has_gaps()
     }
 
-    /// Settles those for whom what is held is enough.
+    /// Settles the callers that the line holds enough for.
     fn settle(&mut self, now: u64) {
         while let Some((&id, waiter)) = self.waiters.range(self.unsettled..).next()
             && self.settled + waiter.cost <= self.held.flow()
@@ -320,7 +328,7 @@ impl Queue {
                 break;
             }
             if self.settled == 0 {
-                // The first: nobody was there before for what is held.
+                // Nobody was there before for what the line holds.
                 self.since = self.since.max(now);
             }
             self.unsettled = id + 1;
@@ -331,7 +339,7 @@ impl Queue {
         }
     }
 
-    /// Who is not settled, and for whom no call is on its way, asks again.
+    /// Lets the callers that are not settled ask again, if no call is on its way for them.
     fn let_ask(&mut self) {
         if self.asked > 0 {
             return;
@@ -342,14 +350,14 @@ impl Queue {
         }
     }
 
-    /// When one of those who wait is due.
+    /// The moment at which a caller that waits is due.
     fn due_of(&self, id: u64) -> Option<u64> {
         let (at, end) = self.reach_of(id + 1)?;
         let held = Held { end, ..*self.held.get(at)? };
         Some(held.due(&self.units).max(self.since))
     }
 
-    /// Where the last of those before `id` ends, and in which stretch.
+    /// The stretch in which the place of the last caller before `id` ends, and where it ends.
     fn reach_of(&self, id: u64) -> Option<(usize, u128)> {
         if !self.held.has_gaps() {
             let sum = |range: Range<u64>| -> u128 {
@@ -369,20 +377,24 @@ impl Queue {
         Some(reach)
     }
 
-    /// The first stretch of that length: in which it ends, and as a turn.
+    /// The first place of that cost, and the stretch in which it ends.
     fn turn(&self, cost: u128) -> Option<(usize, Turn)> {
         let units = &self.units;
         let (at, end) = self.held.fit(0, self.held.first()?.start, cost)?;
         let last = self.held.get(at)?;
-        // What was due before anybody was there for it is acted on later than it is due.
+        // Flow that was due before anybody was there for it is acted on late.
         let since = if self.since > last.at { last.time(units, self.since) } else { 0 };
         let acts = last.acts(units, end).max(since);
-        let acts = acts.max((self.acted + cost).saturating_sub(units.burst()));
+        let full = end - cost + self.lag_at(end - cost);
+        let acts = acts.max((full + cost).saturating_sub(units.burst()));
         let missing = last.missing.map(|missing| missing.saturating_sub(last.end - end));
         let held = Held { start: end - cost, end, missing, ..*last };
         let due = last.local(units, acts);
-        // Acted on in time, it is as Redis has it.
-        let acted = self.acted.max(acts).max(held.start) + cost;
-        Some((at, Turn { held, due, acted: if acted > end { acted } else { 0 } }))
+        Some((at, Turn { held, due, lag: full.max(acts) + cost - end }))
+    }
+
+    /// The lag that is left at a point. Flow since `served` has made up for the rest.
+    fn lag_at(&self, start: u128) -> u128 {
+        self.lag.saturating_sub(start.saturating_sub(self.served))
     }
 }

@@ -15,9 +15,10 @@ use tokio::time::sleep;
 /// A place in the line of a key in Redis: tokens that are there already, or will be at a known moment.
 ///
 /// Wait for [`ready`](Self::ready) or [`ready_in`](Self::ready_in), then act. Once it is due the tokens are spent,
-/// whatever becomes of the reservation. Dropped before, it is given up as by [`cancel`](Self::cancel): callers of
-/// [`acquire`](crate::RedisLimiter::acquire) that wait in this process have it, or else it goes back in the background and
-/// if it can. What cannot be told to Redis within the limiter's deadline stays taken.
+/// whatever becomes of the reservation. Dropped before, it is given up as by
+/// [`cancel`](Self::cancel): callers of [`acquire`](crate::RedisLimiter::acquire) that wait in this
+/// process have it, or else it goes back in the background and if it can. What cannot be told to
+/// Redis within the limiter's deadline stays taken.
 #[must_use = "a reservation that is dropped before it is due is given up"]
 pub struct RedisReservation {
     path: Arc<Path>,
@@ -92,9 +93,10 @@ impl RedisReservation {
 
     /// Gives the place up: how many tokens come back.
     ///
-    /// All of them, if somebody waits for this key in this process, who then has them, or if nobody has reserved behind it. Otherwise as many as it had more than those behind it together:
-    /// they keep their moments, which they have been told. None if it is due already, or if its line has been reset or
-    /// refunded since, or was lost with the server's data.
+    /// All of them, if somebody waits for this key in this process, who then has them, or if nobody
+    /// has reserved behind it. Otherwise as many as it had more than those behind it together: they
+    /// keep their moments, which they have been told. None if it is due already, or if its line has
+    /// been reset or refunded since, or was lost with the server's data.
     ///
     /// One `EVALSHA`: a `TIME`, a `GET`, a `SET`.
     ///

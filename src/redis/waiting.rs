@@ -73,12 +73,13 @@ impl RedisLimiter {
         self.path.reserve(key.as_ref(), n, Some(max_wait)).await
     }
 
-    /// Takes `n` tokens, and waits until they are there, first come, first served on all machines. One round trip however
-    /// many wait, and none if another caller has left a place behind.
+    /// Takes `n` tokens, and waits until they are there, first come, first served on all machines.
+    /// One round trip however many wait, and none if another caller has left a place behind.
     ///
-    /// Dropped while it waits, it leaves the line of this process, and costs nobody a token, wherever it stood: those
-    /// behind it move up, and what is then left is handed to the next who comes, or back to Redis. Dropped before
-    /// the answer came likewise. Dropping takes a short lock, and does not wait.
+    /// Dropped while it waits, it leaves the line of this process, and costs nobody a token,
+    /// wherever it stood: those behind it move up, and what is then left is handed to the next who
+    /// comes, or back to Redis. Dropped before the answer came likewise. Dropping takes a short
+    /// lock, and does not wait.
     ///
     /// A window has no places, nor have several limits: there it is a [`check_n`](Self::check_n), and another after each
     /// [`retry_after`](crate::Denied::retry_after), a round trip each, and whoever asks first then is first.
@@ -91,8 +92,9 @@ impl RedisLimiter {
     }
 
     /// [`acquire`](Self::acquire), if the wait is at most `timeout`: what is known to come too late is denied at once, and
-    /// takes nothing, even if others might leave. The round trip comes on top, which has its own [deadline](crate::RedisBuilder::deadline); of what
-    /// has no places, all but the last count as well.
+    /// takes nothing, even if others might leave. The round trip comes on top, which has its own
+    /// [deadline](crate::RedisBuilder::deadline); of what has no places, all but the last count as
+    /// well.
     ///
     /// # Errors
     ///

@@ -83,7 +83,8 @@ pub fn behind_a_proxy() -> (u16, Receiver<String>) {
 /// What a server of [`moody`] answers, as it is written to the client.
 pub type Mood = Arc<Mutex<Vec<(&'static str, String)>>>;
 
-/// A server that answers each command that the mood names with what it says, and else as a full bucket would.
+/// A server that answers each command that the mood names with what it says, and else as a full
+/// bucket would.
 pub fn moody(mood: &Mood) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();

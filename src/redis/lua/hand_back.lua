@@ -1,5 +1,6 @@
--- ARGV: where flow ends that nobody has used, and its cost. It comes back whole, as if it had never been taken, if it is the
--- end of the line: a line that ends before it has lost it, and one that goes on has been told its places.
+-- ARGV: where flow ends that nobody has used, and its cost. It comes back whole, as if it had never
+-- been taken, if it is the end of the line: a line that ends before it has lost it, and one that
+-- goes on has been told its places.
 local ends, ends_part = tonumber(ARGV[4]), tonumber(ARGV[5])
 local back, back_part = tonumber(ARGV[6]), tonumber(ARGV[7])
 local last, last_part = now + debt, debt_part

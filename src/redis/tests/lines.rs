@@ -5,6 +5,7 @@ use super::super::place::HandedBack;
 use super::super::queue::{Entry, Queue, Stand};
 use super::super::units::Units;
 use super::kept::Kept;
+use super::server::Server;
 use super::support::{WindowLaw, quota, ratio};
 use super::{Random, START, long};
 use crate::quota::Quota;
@@ -12,6 +13,7 @@ use crate::redis::RedisError;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::task::Waker;
+use core::time::Duration;
 
 /// A place that Redis is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -188,8 +190,8 @@ impl World {
         waiting.keys().nth(nth).copied()
     }
 
-    /// No window has more than the burst and what has flowed. What a process hands on up to 10 ms after it was due is as much
-    /// later than others' places behind it are told.
+    /// No window has more than the burst and what has flowed. What a process hands on up to 10 ms
+    /// after it was due is as much later than others' places behind it are told.
     fn assert_law(&self, quota: &Quota) {
         let late = ratio(self.processes.len() as u64 - 1, 10);
         let mut law = WindowLaw::new(quota, quota.burst_size(), &late);
@@ -218,8 +220,8 @@ impl Ideal {
     }
 }
 
-/// One process, whatever leaves it from wherever: those who stay are served as if those who left had never come, and so is
-/// whoever asks Redis for the same key elsewhere.
+/// One process, whatever leaves it from wherever: those who stay are served as if those who left
+/// had never come, and so is whoever asks Redis for the same key elsewhere.
 #[test]
 fn who_leaves_had_never_come() {
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
@@ -267,7 +269,8 @@ fn who_leaves_had_never_come() {
     }
 }
 
-/// Calls that are answered late, or not at all, and several processes: nobody is forgotten, and no window has too much.
+/// Calls that are answered late, or not at all, and several processes: nobody is forgotten, and no
+/// window has too much.
 #[test]
 fn whatever_becomes_of_calls_everybody_is_served_and_the_law_stands() {
     let mut random = Random(0x2545_F491_4F6C_DD1D);
@@ -276,7 +279,8 @@ fn whatever_becomes_of_calls_everybody_is_served_and_the_law_stands() {
         let quota = quota(10, 1_000_000_000, burst);
         let units = Units::new(&quota).unwrap();
         let mut world = World::new(units, 1 + random.below(3) as usize);
-        // Of several processes all ask for as much: one for less, behind one for more that leaves, may be late.
+        // Of several processes all ask for as much: one for less, behind one for more that leaves,
+        // may be late.
         let (least, most) = match random.below(2) {
             0 if world.processes.len() == 1 => (1, burst),
             0 => (burst, burst),
@@ -343,7 +347,8 @@ fn what_was_granted_and_never_taken_goes_to_the_next() {
     world.now += 30_000;
     world.leave(0, 1);
     world.take_turns();
-    // The last leaves too. Its token comes back, but for what would let others act before one has flowed.
+    // The last leaves too. Its token comes back, but for what would let others act before one has
+    // flowed.
     world.leave(0, 4);
     assert!(world.tidy(0));
     let debt = world.kept.debt(&units, world.now);
@@ -352,4 +357,33 @@ fn what_was_granted_and_never_taken_goes_to_the_next() {
     // The third at once, and the fourth not before a token has flowed since.
     assert_eq!(world.acts[1..], [(START + 130_000, 1), (START + 230_000, 1)]);
     world.assert_law(&quota);
+}
+
+/// A line takes no memory when its callers are gone, and what it held is back.
+#[tokio::test]
+async fn a_line_is_forgotten_with_its_callers() {
+    const PATIENT: Duration = Duration::from_secs(20);
+    let server = Server::start(&[]);
+    let builder = crate::RedisLimiter::builder(Quota::per_day(1)).deadline(PATIENT);
+    let limiter = builder.connect_timeout(PATIENT).connect(&server.url()).await.unwrap();
+    let lines = &limiter.path.lines;
+    let mut waiting = Vec::new();
+    for key in 0..20 {
+        limiter.acquire(alloc::format!("{key}"), 1).await.unwrap();
+        let limiter = limiter.clone();
+        waiting.push(tokio::spawn(async move {
+            limiter.acquire(alloc::format!("{key}"), 1).await.map(|_| ())
+        }));
+    }
+    let until = async |count: usize| {
+        let began = std::time::Instant::now();
+        while lines.count() != count {
+            assert!(began.elapsed() < PATIENT, "{} for {count}", lines.count());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    until(20).await;
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    until(0).await;
+    assert_eq!(limiter.available("7").await.unwrap(), 0);
 }
