@@ -1,6 +1,7 @@
 //! Callers of `acquire`, which wait in the line of their process.
 //!
-//! A call to Redis for a place goes on if its caller leaves, so that its place is not lost.
+//! A call to Redis for a place is a task of its own. It goes on if its caller leaves, so that its
+//! place is not lost, and while its caller is not polled, so that nobody behind is held up.
 
 use super::error::RedisError;
 use super::held::Held;
@@ -12,16 +13,11 @@ use super::units::{Flow, Units};
 use crate::algorithm::Source;
 use crate::error::Denied;
 use crate::figures::Grant;
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::poll_fn;
-use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
-
-/// A call for a place.
-type Order = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Guards a call for a place. If its runtime ends, the line is told that no answer will come.
 struct Asking {
@@ -48,14 +44,10 @@ struct Standing<'a> {
     id: u64,
     n: u64,
     limit: u64,
-    order: Option<Order>,
 }
 
 impl Drop for Standing<'_> {
     fn drop(&mut self) {
-        if let Some(order) = self.order.take() {
-            self.path.runtime.spawn(order);
-        }
         let now = self.line.now();
         self.line.state().queue.leave(self.id, now);
         self.line.go_on(self.path);
@@ -63,37 +55,33 @@ impl Drop for Standing<'_> {
 }
 
 impl Standing<'_> {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Grant, RedisError>> {
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Result<Grant, RedisError>> {
         loop {
-            if let Some(order) = &mut self.order {
-                self.line.state().queue.hush(self.id);
-                if order.as_mut().poll(context).is_ready() {
-                    self.order = None;
-                }
-            } else {
-                // The task that wakes callers may have ended with its runtime.
-                self.line.go_on(self.path);
-            }
-            let State { queue, .. } = &mut *self.line.state();
-            match queue.stand(self.id, context.waker()) {
+            // The task that wakes callers may have ended with its runtime.
+            self.line.go_on(self.path);
+            let (stand, units) = {
+                let State { queue, .. } = &mut *self.line.state();
+                (queue.stand(self.id, context.waker()), *queue.units())
+            };
+            match stand {
                 Stand::Waits => return Poll::Pending,
                 Stand::Failed(error) => return Poll::Ready(Err(error)),
                 Stand::Turn(turn) => {
-                    let (units, missing) = (*queue.units(), queue.missing(&turn));
+                    let missing = turn.missing(&units);
                     let (balance, until_full) = (units.balance(missing), units.until_full(missing));
                     let figures = self.path.figures(Source::Redis, balance, until_full, 0);
                     return Poll::Ready(Ok(Grant::new(self.n, figures)));
                 }
                 Stand::Asks => {}
             }
-            self.order = Some(self.order(None));
+            self.ask(None);
         }
     }
 
-    fn order(&self, excess: Option<Held>) -> Order {
+    fn ask(&self, excess: Option<Held>) {
         let (path, line) = (Arc::clone(self.path), Arc::clone(&self.line));
         let asking = Asking { path, line, id: self.id, answered: false };
-        Box::pin(ask(asking, self.n, self.limit, excess))
+        self.path.runtime.spawn(ask(asking, self.n, self.limit, excess));
     }
 }
 
@@ -107,7 +95,7 @@ async fn ask(mut asking: Asking, n: u64, limit: u64, excess: Option<Held>) {
     }
     if line.state().queue.spares(id) {
         asking.answered = true;
-        return;
+        return line.go_on(&path);
     }
     let units = *line.state().queue.units();
     let within = limit.saturating_sub(line.now());
@@ -143,10 +131,10 @@ impl Path {
             now.saturating_add(u64::try_from(within.as_nanos()).unwrap_or(u64::MAX))
         });
         let (id, entry) = line.state().queue.enter(now, n, limit);
-        let mut standing = Standing { path: self, line, id, n, limit, order: None };
+        let standing = Standing { path: self, line, id, n, limit };
         match entry {
             Entry::Settled => {}
-            Entry::Asks(excess) => standing.order = Some(standing.order(excess)),
+            Entry::Asks(excess) => standing.ask(excess),
             Entry::TooLate(late) => {
                 let burst = units.burst();
                 let (balance, until_full) = (units.balance(burst), units.until_full(burst));

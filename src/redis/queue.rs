@@ -41,6 +41,13 @@ pub(super) struct Turn {
     lag: u128,
 }
 
+impl Turn {
+    /// What is missing from the bucket when it is acted on, in parts.
+    pub(super) fn missing(&self, units: &Units) -> u128 {
+        self.held.missing.unwrap_or(units.burst())
+    }
+}
+
 #[derive(Debug)]
 struct Waiter {
     cost: u128,
@@ -249,13 +256,6 @@ impl Queue {
         Stand::Waits
     }
 
-    /// Forgets the waker of a caller that is being polled.
-    pub(super) fn hush(&mut self, id: u64) {
-        if let Some(waiter) = self.waiters.get_mut(&id) {
-            waiter.waker = None;
-        }
-    }
-
     /// Takes the flow that nobody waits for out of the end of the line: one stretch without gaps.
     pub(super) fn take_excess(&mut self) -> Option<Held> {
         if !self.has_excess() {
@@ -296,11 +296,6 @@ impl Queue {
     /// Takes the wakers of all that wait.
     pub(super) fn wakers(&mut self) -> Vec<Waker> {
         self.waiters.values_mut().filter_map(|waiter| waiter.waker.take()).collect()
-    }
-
-    /// What is missing from the bucket when a place is acted on, in parts.
-    pub(super) fn missing(&self, turn: &Turn) -> u128 {
-        turn.held.missing.unwrap_or(self.units.burst())
     }
 
     pub(super) fn units(&self) -> &Units {
