@@ -101,6 +101,35 @@ async fn several_processes_get_what_flows_while_clients_give_up() {
     }
 }
 
+/// A place in front of another process's is kept while that waits, and back when it has gone too.
+#[tokio::test]
+async fn what_redis_does_not_take_back_is_kept_for_the_next() {
+    let server = Server::start(&[]);
+    let limiter = connect(&server, SLOW.burst(1)).await;
+    let other = connect(&server, SLOW.burst(1)).await;
+    limiter.check("a").await.unwrap();
+    let first = waits(&limiter, "a", 1);
+    available_is(&limiter, "a", -1).await;
+    let behind = waits(&other, "a", 1);
+    available_is(&limiter, "a", -2).await;
+    first.abort();
+    let calls = limiter.metrics().calls;
+    // It has tried, in vain.
+    while limiter.metrics().calls == calls {
+        sleep(MS).await;
+    }
+    sleep(10 * MS).await;
+    // The place of a day, and not one behind that of two.
+    let next = limiter.clone();
+    let next = tokio::spawn(async move { next.acquire_timeout("a", 1, SLOW.period()).await });
+    sleep(10 * MS).await;
+    assert!(!next.is_finished(), "{:?}", next.await);
+    available_is(&limiter, "a", -2).await;
+    next.abort();
+    behind.abort();
+    available_is(&limiter, "a", 0).await;
+}
+
 /// A task that waits, and says when it was served.
 fn waits(limiter: &RedisLimiter, key: &str, n: u64) -> JoinHandle<Result<Instant, RedisError>> {
     let (limiter, key) = (limiter.clone(), key.to_owned());
@@ -358,37 +387,36 @@ async fn a_reservation_that_is_given_up_goes_to_those_who_wait() {
     }
 }
 
-/// The task that wakes those who wait may be another runtime's than theirs, which ends.
+/// The task that wakes callers may be in the runtime of another caller, which ends.
 #[test]
-fn those_who_wait_outlive_the_runtime_of_another() {
+fn callers_outlive_the_runtime_of_another() {
     let server = Server::start(&[]);
-    let runtime = || {
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
-    };
     let (own, other) = (runtime(), runtime());
-    let limiter = own.block_on(connect(&server, Quota::per_second(2).burst(1)));
+    let quota = Quota::new(1, Duration::from_secs(1)).unwrap().burst(1);
+    let limiter = own.block_on(connect(&server, quota));
     own.block_on(limiter.charge("a", 1)).unwrap();
-    let (first, waiting) = (limiter.clone(), limiter.clone());
+    let (first, second) = (limiter.clone(), limiter.clone());
     let first = other.spawn(async move { first.acquire("a", 1).await.map(|_| ()) });
     own.block_on(available_is(&limiter, "a", -1));
-    let waiting = own.spawn(async move { waiting.acquire("a", 1).await.map(|_| ()) });
+    let second = own.spawn(async move { second.acquire("a", 1).await.map(|_| ()) });
     own.block_on(available_is(&limiter, "a", -2));
-    other.shutdown_background();
-    own.block_on(async {
-        assert!(timeout(PATIENT, waiting).await.unwrap().unwrap().is_ok());
-        // Cancelled with its runtime, or served just before.
-        let _ = timeout(PATIENT, first).await.unwrap();
-    });
+    // The task alone is left of the other runtime.
+    first.abort();
+    let first = own.block_on(first);
+    drop(other);
+    let second = own.block_on(async { timeout(PATIENT, second).await.unwrap().unwrap() });
+    assert!(second.is_ok() && first.is_err(), "{first:?} {second:?}");
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all().build().unwrap()
 }
 
 /// Nobody hangs who asks a limiter whose runtime has ended, or stands in its line when it ends.
 #[test]
 fn a_wait_ends_with_the_runtime_of_the_limiter() {
     let server = Server::start(&[]);
-    let runtime = || {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(1).enable_all().build().unwrap()
-    };
     let (of_limiter, own) = (runtime(), runtime());
     let limiter = of_limiter.block_on(connect(&server, Quota::per_second(2).burst(1)));
     of_limiter.block_on(limiter.charge("a", 1)).unwrap();
