@@ -9,7 +9,7 @@ mod server;
 use futures_util::FutureExt;
 use futures_util::task::{ArcWake, waker};
 use server::Server;
-use sluicegate::{Fallback, Quota, RedisBuilder, RedisError, RedisLimiter};
+use sluicegate::{Fallback, Quota, RedisBuilder, RedisError, RedisLimiter, Source};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -387,7 +387,7 @@ async fn a_reservation_that_is_given_up_goes_to_those_who_wait() {
     }
 }
 
-/// The task that wakes callers may be in the runtime of another caller, which ends.
+/// A caller waits on when the runtime of the caller before it ends.
 #[test]
 fn callers_outlive_the_runtime_of_another() {
     let server = Server::start(&[]);
@@ -400,7 +400,6 @@ fn callers_outlive_the_runtime_of_another() {
     own.block_on(available_is(&limiter, "a", -1));
     let second = own.spawn(async move { second.acquire("a", 1).await.map(|_| ()) });
     own.block_on(available_is(&limiter, "a", -2));
-    // The task alone is left of the other runtime.
     first.abort();
     let first = own.block_on(first);
     drop(other);
@@ -429,6 +428,34 @@ fn a_wait_ends_with_the_runtime_of_the_limiter() {
         let error = timeout(PATIENT, limiter.acquire("a", 1)).await.unwrap().unwrap_err();
         assert!(matches!(error, RedisError::Connection(_)), "{error:?}");
     });
+}
+
+/// While Redis is away callers wait for this node's share, or have what the policy says.
+#[tokio::test]
+async fn while_redis_is_away_callers_wait_for_the_share() {
+    let mut server = Server::start(&[]);
+    server.kill();
+    let builder = patient(Quota::per_second(4).burst(2)).nodes(2).start_away(true);
+    let connect = async |fallback| {
+        let builder = builder.clone().fallback(fallback);
+        builder.connect(&server.url()).await.unwrap()
+    };
+    let (local, open) = (connect(Fallback::Local).await, connect(Fallback::Open).await);
+    let (closed, error) = (connect(Fallback::Closed).await, connect(Fallback::Error).await);
+    let began = Instant::now();
+    for _ in 0..3 {
+        let grant = local.acquire("a", 1).await.unwrap();
+        assert_eq!((grant.granted(), grant.source()), (1, Source::Fallback));
+    }
+    assert!(began.elapsed() >= 1_000 * MS, "{:?}", began.elapsed());
+    let late = local.acquire_timeout("a", 1, 10 * MS).await.unwrap_err();
+    assert!(late.denied().is_some_and(|late| late.source() == Source::Fallback), "{late:?}");
+    let over = local.acquire("a", 2).await.unwrap_err();
+    assert!(over.denied().is_some_and(|over| !over.is_never()), "it exceeds the share alone");
+    assert_eq!(open.acquire("a", 2).await.unwrap().source(), Source::FailOpen);
+    let closed = closed.acquire("a", 1).await.unwrap_err();
+    assert_eq!(closed.denied().unwrap().source(), Source::FailClosed);
+    assert_eq!(error.acquire("a", 1).await.unwrap_err(), RedisError::Away);
 }
 
 struct Woken(AtomicU64);

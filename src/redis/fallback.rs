@@ -139,6 +139,20 @@ impl Local {
         Ok(place)
     }
 
+    /// Waits for `n` tokens of the share. They are owed when they are granted.
+    pub(super) async fn acquire(
+        &self,
+        key: &[u8],
+        n: u64,
+        within: Option<Duration>,
+    ) -> Result<Grant, Denied> {
+        let answer = match within {
+            Some(within) => self.share.acquire_timeout(key, n, within).await,
+            None => self.share.acquire(key, n).await,
+        };
+        self.note(key, answer)
+    }
+
     /// Gives up `n` tokens of a place: how many come back.
     pub(super) fn give_up(&self, key: &[u8], place: &Place, n: u64) -> u64 {
         let back = self.share.give_up(place, n);

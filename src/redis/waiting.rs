@@ -133,7 +133,7 @@ impl Path {
             }
             return match self.wait_in_line(key, &units, n, within).await {
                 Err(error) if error.is_degraded() && self.fallback != Fallback::Error => {
-                    Ok(self.reserve_here(key, n, within).await?.ready().await)
+                    self.acquire_here(key, n, within).await
                 }
                 answer => answer,
             };
@@ -188,7 +188,26 @@ impl Path {
         }
     }
 
-    /// A place as the policy has it while Redis is away.
+    /// Waits as the policy has it while Redis is away.
+    async fn acquire_here(
+        self: &Arc<Self>,
+        key: &[u8],
+        n: u64,
+        within: Option<Duration>,
+    ) -> Result<Grant, RedisError> {
+        self.counters.fallbacks.add(1);
+        consume_budget().await;
+        let most = self.most_of_a_place();
+        Ok(match &self.local {
+            Some(local) => local
+                .acquire(key, n, within)
+                .await
+                .map_err(|denied| self.of_the_share(denied, most))?,
+            None => self.by_policy(n, n, most)?,
+        })
+    }
+
+    /// Takes a place as the policy has it while Redis is away.
     async fn reserve_here(
         self: &Arc<Self>,
         key: &[u8],
