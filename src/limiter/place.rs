@@ -171,12 +171,12 @@ impl RateLimiter {
             }
             _ => 0,
         };
-        take(leased).or_else(|seen| {
+        take(leased).map_err(|seen| {
             if let (Path::Striped(striped), 1.., true) = (&self.path, leased, keep) {
                 striped.give_back(&self.cell, before, &Stripes(self, striped), leased);
             }
             let at = now.figures(self.undrawn(seen, now));
-            Err(Denied::new(n, at.without_place(n, patience)))
+            Denied::new(n, at.without_place(n, patience))
         })
     }
 

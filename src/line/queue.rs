@@ -188,12 +188,16 @@ impl Queues {
     /// Under the lock also where nobody waits: whoever gives up a place just then sees that it is void.
     pub(crate) fn reset(&self, line: &dyn Line, whose: Whose, reset: impl FnOnce()) {
         let reset = Cell::new(Some(reset));
-        let reset = || reset.take().map_or((), |reset| reset());
-        self.line_or(
-            key(whose),
-            || Some(reset()),
-            |queue, told| queue.start_again(line, whose, reset, told),
-        );
+        let reset = || {
+            if let Some(reset) = reset.take() {
+                reset();
+            }
+        };
+        let alone = || {
+            reset();
+            Some(())
+        };
+        self.line_or(key(whose), alone, |queue, told| queue.start_again(line, whose, reset, told));
     }
 
     fn count(&self, shard: &Shard, was_empty: bool, is_empty: bool) {
