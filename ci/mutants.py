@@ -19,6 +19,7 @@ CELL, TABLE, SLOT = "src/cell.rs", "src/keyed/table.rs", "src/keyed/slot.rs"
 BATCH = "src/algorithm/batch.rs"
 STRIPED, LIVE_QUOTA = "src/striped.rs", "src/live.rs"
 BALANCE, CHANGE, LIVE_CHANGE = "src/limiter/balance.rs", "src/limiter/change.rs", "src/live/change.rs"
+QUEUE, ORDER = "src/line/queue.rs", "src/line/queue/order.rs"
 LINE, PLACE, BUCKET = "src/line.rs", "src/limiter/place.rs", "src/algorithm/token_bucket.rs"
 COMBINED, LIMIT, PARTS = "src/combined/mod.rs", "src/combined/limit.rs", "src/combined/reservation.rs"
 LEASE, LEASES = "src/algorithm/lease.rs", "src/keyed/leases.rs"
@@ -26,28 +27,33 @@ ANNOUNCED, CACHED = "src/live/announced.rs", "src/live/cached.rs"
 
 # Name, file, the line as it is, the line broken, the model that must fail.
 MUTANTS = [
-    ("a place is given up whoever is behind", BUCKET,
-     "given.units.saturating_sub(behind)", "given.units.saturating_sub(behind * 0)",
-     "reserve_against_cancel_against_check"),
-    ("what is promised is forgotten", PLACE,
-     "self.promised.raise(promised);", "let _ = promised;",
+    ("a place goes back to the word whoever is behind it", BUCKET,
+     "full.wrapping_sub(end) as i64 <= 0;", "full.wrapping_sub(end) as i64 <= 1 << 62;",
      "two_cancels_in_front_of_a_place"),
+    ("of two that leave at once, one does not see what the other left", QUEUE,
+     "line.queues().line_or(key(whose), take_back, |queue, told| {",
+     """if take_back().is_some() {
+        return;
+    }
+    line.queues().line_or(key(whose), || None, |queue, told| {""",
+     "the_last_two_leave_at_once"),
+    ("those behind stay where they are", ORDER,
+     "            run.start = span.start;\n", "",
+     "two_leave_in_front_of_a_third"),
+    ("what was granted and not acted on is lost", ORDER,
+     "let free = granted.or_else(|| self.run_of(key).map(|at| self.detach(at, key)));",
+     "let free = if granted.is_some() { None } else { self.run_of(key).map(|at| self.detach(at, key)) };",
+     "leaving_against_being_served"),
+    ("what a waiter leaves is taken from a reservation behind it", PLACE,
+     "let back = |state| rule.take_back(state, now.units, span.end, span.units());",
+     "let back = |state| rule.take_back(state, now.units, state, span.units());",
+     "leaving_against_a_reservation"),
     ("a reset leaves places as they are", LINE,
      "(!void).then(", "(!void | true).then(",
-     "reset_against_cancel"),
+     "reset_elsewhere_against_cancel"),
     ("a reset is counted only when it is over", LINE,
      "self.resets.update(|resets| Step::Put(resets.wrapping_add(HALF), ()));", "",
-     "reset_against_cancel"),
-    ("a promise is not seen with the word", LINE,
-     """        fence(Acquire);
-        let void""", "        let void",
-     "two_cancels_in_front_of_a_place"),
-    ("a promise is not written before the word", LINE,
-     """            _ => Step::Keep(()),
-        });
-        fence(Release);""", """            _ => Step::Keep(()),
-        });""",
-     "two_cancels_in_front_of_a_place"),
+     "reset_elsewhere_against_cancel"),
     ("swap becomes a store", CELL,
      "match self.0.compare_exchange_weak(seen, word, Relaxed, Relaxed) {",
      "self.0.store(word, Relaxed);\n match Ok::<u64, u64>(0) {",

@@ -125,6 +125,25 @@ fn reset_against_cancel() {
     });
 }
 
+/// The same where another process resets a shared bucket, under no lock of this one.
+#[test]
+fn reset_elsewhere_against_cancel() {
+    both_orders(|| {
+        let places = Arc::new(Places::new(2));
+        let place = places.reserve(1);
+        let (a, b) = (places.clone(), places.clone());
+        let reset = move || {
+            b.reset_elsewhere();
+            b.check(2)
+        };
+        let then = move |_: u64, taken: bool| {
+            assert!(taken, "a reset fills the bucket");
+            assert_eq!(places.available(), 0);
+        };
+        (Box::new(move || a.cancel(place)), Box::new(reset), Box::new(then))
+    });
+}
+
 /// A place that is taken while somebody resets is of one word or of the other.
 #[test]
 fn reset_against_a_place() {

@@ -82,10 +82,13 @@ impl RateLimiter {
         if let Path::Striped(striped) = &self.path {
             striped.collect(striped::mine(), u64::MAX);
         }
-        self.queues.reset(self, Whose::default(), || {
-            let now = self.now();
-            let full = now.rule().fresh(now.units);
-            self.returns.reset(|| self.cell.update(|_| Step::Put(full, ())));
-        });
+        self.queues.reset(self, Whose::default(), || self.fill());
+    }
+
+    /// Swaps the word, and makes all places void.
+    pub(crate) fn fill(&self) {
+        let now = self.now();
+        let full = now.rule().fresh(now.units);
+        self.returns.reset(|| self.cell.update(|_| Step::Put(full, ())));
     }
 }
