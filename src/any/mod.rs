@@ -232,11 +232,14 @@ impl AnyLimiter {
     /// [`KeyedLimiter::is_current`]. Always true of any other store.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        #[cfg(all(unix, feature = "shared"))]
-        if let Store::Local(limiter) = &self.store {
-            return limiter.is_current();
+        match &self.store {
+            #[cfg(all(unix, feature = "shared"))]
+            Store::Local(limiter) => limiter.is_current(),
+            #[cfg(not(all(unix, feature = "shared")))]
+            Store::Local(_) => true,
+            #[cfg(feature = "redis")]
+            Store::Redis(_) | Store::Leased(_) => true,
         }
-        true
     }
 
     /// The quota of each key.
