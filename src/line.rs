@@ -1,7 +1,7 @@
 //! Places in line: what a limiter that is waited for keeps besides the word, and how it is asked.
 //!
 //! A place is a charge into the future. The word moves ahead by the cost, and from then on says itself that
-//! whoever asks later comes later. Who those are that wait, and in which order, is kept by `queue`.
+//! later callers come later. `queue` keeps the callers that wait, in their order.
 //!
 //! ORDERING: what is given back is counted before the word is swapped for it, with a Release fence between
 //! them; undoing a debit looks at the word, and after an Acquire fence at the count. So whoever sees the word that

@@ -15,7 +15,7 @@ use crate::wait::sleep_for;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-/// Of which limits, and how many tokens.
+/// The limits, and how many tokens.
 #[derive(Debug)]
 struct Request<'a> {
     limits: Combined<'a>,
@@ -47,7 +47,7 @@ impl<'a> Ask for Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Of all of them, one after the other, or of none.
+    /// Asks all of them, one after the other; if one denies, none is held.
     fn ask_all(&self, within: Option<Duration>, asker: Asker<'_>) -> Result<AllHeld<'a>, Denied> {
         #[cfg(feature = "tokio")]
         let together = match asker {

@@ -272,8 +272,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
                 None => Change::Keep(None),
                 Some((same, tokens)) if same == before => Change::Keep(Some(tokens)),
                 Some((state, tokens)) => {
-                    // What was given back may have made the word what it was after this place, and others took
-                    // since.
+                    // A give-back may have made the word what it was after this place, and others took since.
                     if place.made != before || returned != 0 {
                         returns.count(before.wrapping_sub(state));
                     }

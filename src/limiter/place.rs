@@ -227,8 +227,7 @@ impl RateLimiter {
                 None => Step::Keep(None),
                 Some((same, tokens)) if same == before => Step::Keep(Some(tokens)),
                 Some((state, tokens)) => {
-                    // What was given back may have made the word what it was after this place, and others took
-                    // since.
+                    // A give-back may have made the word what it was after this place, and others took since.
                     if of.made != before || returned != 0 {
                         self.returns.count(before.wrapping_sub(state));
                     }

@@ -1,13 +1,13 @@
 //! Those who wait: a line for each bucket that somebody waits for, beside its word.
 //!
 //! The tokens of everybody who waits are debited in the word when they come, so checks see them without looking
-//! here, and cannot overtake. What is kept here is who they are and in which order, under a
+//! here, and cannot overtake. This file keeps the callers that wait and their order, under a
 //! lock that is held for a few steps: [`Order`] says who gets what, and this file who is told.
 //!
-//! - Who comes: debits the word under the lock, so that the line and the word have one order.
-//! - Whose place is due: is granted it and woken, by whoever looks at the line first: a timer of a
+//! - A caller that comes debits the word under the lock, so that the line and the word have one order.
+//! - A caller whose place is due is granted it and woken, by the first that looks at the line: a timer of a
 //!   runtime that somebody waits on, or any caller. One timer rings for the first place of the line.
-//! - Who leaves, at any moment: hands its place on, see [`Order`]; the last one's goes back to the word.
+//! - A caller that leaves, at any moment, hands its place on, see [`Order`]; the last one's goes back to the word.
 //!
 //! A reservation has a promised moment and does not stand in the line. If it is given up with somebody
 //! behind it, its place is kept as a gap for whoever comes next.
@@ -291,7 +291,7 @@ pub(crate) fn undo(line: &dyn Line, place: &Place, n: u64) {
         line.undo(place, n, &now);
         return;
     };
-    // What was given up before comes back before: it moves the word, and with it what it is to be worth.
+    // Gaps come back first: they move the word, and with it the worth of this place.
     ended(line, place.whose);
     if !line.undo(place, n, &now) {
         // Somebody waits behind it.

@@ -35,7 +35,7 @@ impl Begin {
         Self { units, flows_on: false }
     }
 
-    /// By how much that is before the moment at which the last line ends.
+    /// How far that is before the moment at which the last line ends.
     pub(crate) fn before(&self, units: u64) -> u64 {
         (units.wrapping_sub(self.units) as i64).max(0) as u64
     }

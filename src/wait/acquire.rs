@@ -124,7 +124,7 @@ impl<A: Ask> Wait<A> {
         Poll::Ready(answer)
     }
 
-    /// What is held once it is due. It is asked no more after that.
+    /// The hold, once it is due. It is asked no more after that.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<A::Holds, Denied>> {
         if let State::Asked(ask) = &self.state {
             // A loop of calls that need not wait lets other tasks run.

@@ -1,4 +1,4 @@
-//! What somebody who waits has: tokens that were there, or a number in a line.
+//! The hold of a caller that waits: tokens that were there, or a number in a line.
 
 use super::Of;
 use crate::error::Denied;
@@ -9,7 +9,7 @@ use core::fmt;
 use core::mem;
 use core::time::Duration;
 
-/// Who waits.
+/// The caller that waits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Asker<'a> {
     Thread,
@@ -20,7 +20,7 @@ pub(crate) enum Asker<'a> {
     Task(&'a core::convert::Infallible),
 }
 
-/// What is waited for: tokens of a limiter, or of several.
+/// A request that is waited for: tokens of a limiter, or of several.
 pub(crate) trait Ask {
     type Holds: Holds;
 
@@ -28,7 +28,7 @@ pub(crate) trait Ask {
     fn ask(&self, within: Option<Duration>, asker: Asker<'_>) -> Result<Self::Holds, Denied>;
 }
 
-/// What is held meanwhile. Dropped, it is handed on to whoever is next.
+/// The hold meanwhile. Dropped, it is handed on to the next caller.
 pub(crate) trait Holds {
     /// How it stands, and whom to tell when that changes.
     fn stand(&mut self, asker: Asker<'_>) -> Stand;

@@ -18,7 +18,7 @@ use core::time::Duration;
 /// # #[cfg(feature = "std")] {
 /// use sluicegate::{Quota, RateLimiter};
 ///
-/// let tokens = RateLimiter::new(Quota::per_minute(10_000));
+/// let tokens = RateLimiter::new(Quota::per_day(10_000));
 /// let call = tokens.reserve(2_000)?;
 /// // ... wait for it, ask the model, count what it used:
 /// call.settle(350);
@@ -90,9 +90,9 @@ impl<'a> Reservation<'a> {
     /// Sets the cost right: gives back what is left of the reserved tokens, or takes the rest, into debt if they are
     /// not there. Says how long until the debt is paid: zero if there is none.
     ///
-    /// Of a place that is not due yet the tokens are given up as by [`cancel`](Self::cancel). Otherwise as many come back as the
-    /// bucket would have more if they had not been taken: what has flowed over since, or was of an
-    /// earlier window, does not.
+    /// Before the place is due, its tokens are given up as by [`cancel`](Self::cancel). Afterwards as many come back as the
+    /// bucket would have more if they had not been taken: those that have flowed over since, or were of an
+    /// earlier window, do not.
     pub fn settle(mut self, actual: u64) -> Duration {
         self.closed = true;
         let reserved = self.place.n;

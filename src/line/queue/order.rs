@@ -262,7 +262,7 @@ impl<W> Order<W> {
         self.append(self.runs.len(), span, key);
     }
 
-    /// Who a waiter is.
+    /// The caller of that number.
     pub(crate) fn who(&mut self, key: usize) -> Option<&mut W> {
         self.waiters.get_mut(key).map(|waiter| &mut waiter.who)
     }
@@ -287,7 +287,7 @@ impl<W> Order<W> {
         let who = self.waiters.remove(key).who;
         if let Some(span) = free {
             self.free(span, now, bucket);
-            // Whoever stands first behind a gap now may fit it.
+            // The first behind a gap may fit it now.
             for gap in core::mem::take(&mut self.gaps) {
                 self.free(gap, now, bucket);
             }

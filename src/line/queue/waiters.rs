@@ -35,7 +35,7 @@ pub(super) struct Waiter {
     notify: Notify,
     /// The last moment at which the caller still wants its tokens.
     latest: Option<Instant>,
-    /// By how much the place would come too late, since a lower quota is in force.
+    /// The time by which the place would come too late, since a lower quota is in force.
     late: Option<Duration>,
     /// The end of the place that a thread sleeps for.
     sleeps_for: u64,
@@ -266,7 +266,7 @@ impl Queue {
         if let Some(by) = waiter.late {
             return Stand::Late(by);
         }
-        // Whoever stands in front has an earlier moment; the end can only have come earlier.
+        // A place can only have come earlier, so this is when to look at the latest.
         waiter.sleeps_for = first.unwrap_or(waiter.sleeps_for);
         let units = now.rule().until_place(waiter.sleeps_for, now.units);
         Stand::Waits(now.figures(0).wait(units))

@@ -1,6 +1,6 @@
 //! Lines of what counts, and has no spans: windows.
 //!
-//! Who leaves there gives its tokens to those behind as if it had never come: their places are taken anew, in their
+//! A caller that leaves gives its tokens to those behind as if it had never come: their places are taken anew, in their
 //! order, on the state that was before it. That is done in one step, so no check comes between; and only if
 //! the word is what they made of it. Otherwise something stands among them that does not move, and only the last one's
 //! tokens come back.

@@ -14,7 +14,7 @@ pub(crate) struct Together {
 }
 
 impl Together {
-    /// Of a task that comes.
+    /// For a task that comes.
     pub(crate) fn new(task: &Waker) -> Arc<Self> {
         Arc::new(Self { left: AtomicU64::new(1), task: Mutex::new(task.clone()) })
     }
