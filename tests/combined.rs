@@ -235,7 +235,7 @@ fn near(x: &Exact, slack: &Exact) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: support::cases(200), ..ProptestConfig::default() })]
 
     /// Per user 10 a second and 40 an hour, per tenant, for everybody.
     #[test]
@@ -413,7 +413,7 @@ impl Kinds {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: support::cases(600), ..ProptestConfig::default() })]
 
     /// Of any kinds of limiters together: admitted if each admits, and then each has as much as if it had been asked alone.
     #[test]

@@ -9,14 +9,9 @@ use sluicegate::{
     Combined, CombinedReservation, KeyedLimiter, Limit, ManualClock, Quota, RateLimiter,
 };
 use std::time::Duration;
-use support::{WindowLaw, exact, nanos, unit_of_direct};
+use support::{WindowLaw, cases, exact, nanos, unit_of_direct};
 
 const STEP: Duration = Duration::from_millis(100);
-
-/// More of them are asked for by `SLUICEGATE_CASES`.
-fn cases(usual: u32) -> u32 {
-    std::env::var("SLUICEGATE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
-}
 
 fn direct(clock: &ManualClock, quota: Quota) -> RateLimiter {
     RateLimiter::builder(quota).clock(clock.clone()).build().unwrap()

@@ -154,7 +154,7 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: support::cases(400), ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_is_given_up_the_law_stands(burst in 3..7_u64, ops in ops(), keyed: bool) {

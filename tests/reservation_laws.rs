@@ -451,7 +451,7 @@ fn run(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: support::cases(1_500), ..ProptestConfig::default() })]
 
     #[test]
     fn every_verb_equals_the_exact_model(

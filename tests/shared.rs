@@ -141,7 +141,7 @@ fn files_of_something_else_are_refused_untouched() {
             refused(path, expected);
         });
     };
-    damaged(1, 9, "the table has layout 9, this version knows layout 2");
+    damaged(1, 9, "the table has layout 9, this version knows layout 3");
     for field in 2..16 {
         damaged(field, 77, "the table's header is corrupt");
     }

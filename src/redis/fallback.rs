@@ -6,7 +6,7 @@ use crate::combined::Limit;
 use crate::error::{Denied, QuotaError};
 use crate::figures::Grant;
 use crate::keyed::KeyedLimiter;
-use crate::line::{Line, Place, Waiting};
+use crate::line::{Line, Place, Waiting, queue};
 use crate::quota::Quota;
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::Relaxed;
@@ -132,9 +132,10 @@ impl Local {
         n: u64,
         within: Option<Duration>,
     ) -> Result<Place, Denied> {
-        let whose = self.share.whose(key);
-        let place =
-            self.share.place(whose, n, within).map_err(|denied| denied.by(Source::Fallback))?;
+        let (share, whose) = (&self.share, self.share.whose(key));
+        let given_up = queue::from_gap(share, whose, n, within);
+        let place = given_up.map_or_else(|| share.place(whose, n, within), Ok);
+        let place = place.map_err(|denied| denied.by(Source::Fallback))?;
         self.owe(key, n);
         Ok(place)
     }
@@ -155,7 +156,7 @@ impl Local {
 
     /// Gives up `n` tokens of a place: how many come back.
     pub(super) fn give_up(&self, key: &[u8], place: &Place, n: u64) -> u64 {
-        let back = self.share.give_up(place, n);
+        let back = queue::cancel(&self.share, place, n);
         self.owed.refund(key, back);
         back
     }
