@@ -187,6 +187,8 @@ pub(crate) struct Place {
     pub(crate) made: u64,
     /// When it was taken.
     pub(crate) since: Since,
+    /// Tokens of it that had been drawn ahead or leased, and were in the bucket again for it.
+    pub(crate) held: u32,
     /// How long it was until it is due, in units.
     pub(crate) wait: u64,
     /// The same in nanoseconds.
@@ -199,7 +201,7 @@ impl Place {
     /// One that is due already.
     #[inline]
     pub(crate) fn at_once(whose: Whose, n: u64, made: u64, since: Since, at: Figures) -> Self {
-        Self { whose, n, place: made, made, since, wait: 0, nanos: 0, at }
+        Self { whose, n, place: made, made, since, held: 0, wait: 0, nanos: 0, at }
     }
 
     /// One that ends there, and what the bucket is then.
@@ -207,7 +209,7 @@ impl Place {
         let at = now.figures(end);
         let wait = now.rule().until_place(end, now.units);
         let nanos = at.nanos_of(wait);
-        Self { whose, n, place: end, made: end, since, wait, nanos, at }
+        Self { whose, n, place: end, made: end, since, held: 0, wait, nanos, at }
     }
 
     /// How long it was until it is due.

@@ -195,8 +195,8 @@ proptest! {
                 }
             }
         }
-        // And then somebody takes all that there is, as it comes.
-        for _ in 0..200 {
+        // And then somebody takes all that there is, as it comes, until the last place has long been due.
+        for _ in 0..1_000 {
             for (limiter, admitted) in limiters.iter().zip(&mut admitted) {
                 while limiter.check().is_ok() {
                     admitted.push((now, 1));

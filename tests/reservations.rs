@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-use sluicegate::{Denied, KeyedLimiter, ManualClock, Quota, RateLimiter, Reservation, WhenFull};
+use sluicegate::{
+    Algorithm, Denied, KeyedLimiter, ManualClock, Quota, RateLimiter, Reservation, WhenFull,
+};
 use std::time::Duration;
 
 const STEP: Duration = Duration::from_millis(100);
@@ -372,6 +374,36 @@ fn costs_known_afterwards_are_settled() {
         let place = reserve(clock, limiter, 0, 1, 5);
         assert_eq!((place.settle(1), limiter.available()), (Duration::ZERO, -5));
     });
+}
+
+/// What its window has counted out since, or the bucket would have had anyway, a place does not give back once more.
+#[test]
+fn a_place_of_long_ago_is_settled_for_what_is_left_of_it() {
+    let quota = Quota::per_minute(10);
+    let seconds = Duration::from_secs;
+    let all = [
+        Algorithm::TokenBucket,
+        Algorithm::LeakyBucket,
+        Algorithm::FixedWindow,
+        Algorithm::SlidingWindow,
+    ];
+    for algorithm in all {
+        let clock = ManualClock::new();
+        let builder = RateLimiter::builder(quota).algorithm(algorithm).clock(clock.clone());
+        let direct = builder.build().unwrap();
+        let builder = KeyedLimiter::<str>::builder(quota, 9).algorithm(algorithm).seed([1, 2]);
+        let keyed = builder.clock(clock.clone()).build().unwrap();
+        clock.set(seconds(50));
+        let places = [direct.reserve(6).unwrap(), keyed.reserve("key", 6).unwrap()];
+        let soon = [direct.reserve(2).unwrap(), keyed.reserve("key", 2).unwrap()];
+        assert!(soon.iter().all(|place| place.ready_in().is_zero()));
+        assert_eq!(soon.map(|place| place.settle(0)), [Duration::ZERO; 2]);
+        assert_eq!((direct.available(), keyed.available("key")), (4, 4), "{algorithm}");
+        clock.set(seconds(130));
+        assert!(direct.check_n(10).is_ok() && keyed.check_n("key", 10).is_ok());
+        assert_eq!(places.map(|place| place.settle(0)), [Duration::ZERO; 2]);
+        assert!(direct.check().is_err() && keyed.check("key").is_err(), "{algorithm}");
+    }
 }
 
 /// A grant says what there will be when the place is due.

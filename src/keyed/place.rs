@@ -207,7 +207,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
             let place = rule.place(state, placed, now.units, wait);
             let at = now.figures(placed);
             let nanos = at.nanos_of(wait);
-            Ok((placed, Place { whose, n, place, made: placed, since, wait, nanos, at }))
+            Ok((placed, Place { whose, n, place, made: placed, since, held: 0, wait, nanos, at }))
         };
         if n == 0 {
             return stand(state, 0);

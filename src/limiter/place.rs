@@ -7,7 +7,7 @@ use crate::error::Denied;
 use crate::figures::Grant;
 use crate::line::{Line, Place, Queues, Since, Span, Waiting, Whose};
 use crate::live::Moment;
-use crate::striped;
+use crate::striped::{self, Striped, Timed};
 use crate::word;
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -103,11 +103,17 @@ impl Line for RateLimiter {
     }
 
     fn give_up(&self, place: &Place, n: u64) -> u64 {
-        self.undo_by(place, place.place, n, &self.now(), Rule::give_up).unwrap_or(0)
+        self.undo_by((place, place.place), n, &self.now(), Rule::give_up).unwrap_or(0)
     }
 
     fn undo(&self, place: &Place, n: u64, now: &Moment) -> bool {
-        self.undo_by(place, place.place_by(now), n, now, Rule::undo).is_some()
+        let undone = self.undo_by((place, place.place_by(now)), n, now, Rule::undo);
+        // A whole place leaves no trace: the stripes have again what they had.
+        let held = if n == place.n && undone == Some(n) { place.held.into() } else { 0 };
+        if let (Path::Striped(striped), 1..) = (&self.path, held) {
+            self.return_to(striped, held);
+        }
+        undone.is_some()
     }
 
     fn put_back(&self, _: Whose, n: u64) {
@@ -134,15 +140,15 @@ impl RateLimiter {
         let now = self.now();
         let rule = now.rule();
         let since = self.returns.since();
-        let stand = |before, state, wait| {
+        let stand = |before, state, wait, held: u64| {
             let at = now.figures(state);
             let place = rule.place(before, state, now.units, wait);
-            let nanos = at.nanos_of(wait);
-            Place { whose, n, place, made: state, since, wait, nanos, at }
+            let (held, nanos) = (u32::try_from(held).unwrap_or(u32::MAX), at.nanos_of(wait));
+            Place { whose, n, place, made: state, since, held, wait, nanos, at }
         };
         if n == 0 {
             let state = self.undrawn(self.cell.load(), now);
-            return Ok(stand(state, state, 0));
+            return Ok(stand(state, state, 0, 0));
         }
         if n > self.waiting.largest_place(&now) {
             return Err(self.denied(n, self.cell.load(), now));
@@ -154,7 +160,8 @@ impl RateLimiter {
                 let Some((placed, wait)) = rule.reserve(state, now.units, n, longest) else {
                     return Step::Keep(Err(seen));
                 };
-                let place = Ok(stand(state, placed, wait));
+                let held = self.split(seen).0 - drawn + leased - rest.min(leased);
+                let place = Ok(stand(state, placed, wait, held));
                 let with_rest = rule.refund(placed, now.units, rest).unwrap_or(placed);
                 if keep { Step::Put(self.join(drawn, with_rest), place) } else { Step::Keep(place) }
             })
@@ -214,8 +221,9 @@ impl RateLimiter {
         })
     }
 
-    /// Gives back `n` tokens of a place that no reset has made void: how many. `None` if `back` says so.
-    fn undo_by(&self, of: &Place, place: u64, n: u64, now: &Moment, back: Back) -> Option<u64> {
+    /// Gives back `n` tokens of a place that no reset has made void: how many. `None` if `back` says so. Tokens that had been
+    /// drawn ahead are drawn again, as far as there is room, if all come back.
+    fn undo_by(&self, (of, place): (&Place, u64), n: u64, now: &Moment, back: Back) -> Option<u64> {
         let rule = now.rule();
         self.cell.update(|seen| {
             let Some(returned) = self.returns.since_then(of.since) else {
@@ -231,9 +239,35 @@ impl RateLimiter {
                     if of.made != before || returned != 0 {
                         self.returns.count(before.wrapping_sub(state));
                     }
-                    Step::Put(self.join(drawn, state), Some(tokens))
+                    let held = match &self.path {
+                        Path::Batched(batch) if n == of.n && tokens == n => {
+                            batch.room(drawn).min(of.held.into())
+                        }
+                        _ => 0,
+                    };
+                    let state = rule.charge(state, now.units, held);
+                    Step::Put(self.join(drawn + held, state), Some(tokens))
                 }
             }
         })
+    }
+
+    /// Takes `n` tokens of the centre, where they have just been given back, to the caller's stripe, as far as that has room.
+    fn return_to(&self, striped: &Striped, n: u64) {
+        let time = Stripes(self, striped);
+        let split = time.centre(time.read()).split;
+        let now = self.now();
+        let rule = now.rule();
+        let taken = self.cell.update(|state| match rule.take(state, now.units, n) {
+            Some(taken) => Step::Put(taken, n),
+            None => Step::Keep(0),
+        });
+        let rest = taken - striped.put(striped::mine(), taken, split);
+        if rest > 0 {
+            self.cell.update(|state| match rule.refund(state, now.units, rest) {
+                Some(refunded) => Step::Put(refunded, ()),
+                None => Step::Keep(()),
+            });
+        }
     }
 }

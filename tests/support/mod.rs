@@ -211,13 +211,13 @@ impl FixedModel {
     }
 }
 
-/// Checks `admitted <= burst + rate * (W + slack)` for every window of a log, in one pass.
-///
 /// How many cases a property is tried on: as many as usual, or as `SLUICEGATE_CASES` says.
 pub fn cases(usual: u32) -> u32 {
     std::env::var("SLUICEGATE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
 }
 
+/// Checks `admitted <= burst + rate * (W + slack)` for every window of a log, in one pass.
+///
 /// For windows from the i-th admission to the j-th: the admitted before i, less what had flowed by
 /// then, is smallest where the window is worst.
 #[derive(Clone, Debug)]
