@@ -129,6 +129,13 @@ impl Moment {
         self.rule().until_place(place, self.units) > 0
     }
 
+    /// Whether it is more than a second after another moment, or under another quota.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_long_after(&self, other: &Self) -> bool {
+        let ticks = self.since.wrapping_sub(other.since);
+        self.line != other.line || self.tick.of(ticks) > 1_000_000_000
+    }
+
     /// The moment after this time, if the quota stays.
     #[cfg(feature = "tokio")]
     pub(crate) fn after(self, time: core::time::Duration) -> Self {

@@ -350,6 +350,10 @@ fn threads_follow_a_raised_quota() {
     let start = std::time::Instant::now();
     let denied = std::thread::scope(|scope| {
         let waits: Vec<_> = (0..3).map(|_| scope.spawn(|| limiter.acquire_blocking(1))).collect();
+        while limiter.available() > -3 {
+            std::thread::yield_now();
+        }
+        // Behind the others.
         let patient = scope.spawn(|| limiter.acquire_blocking_timeout(1, 10_000 * SECOND * 3));
         while limiter.available() > -4 {
             std::thread::yield_now();

@@ -89,6 +89,12 @@ impl Holds for AllHeld<'_> {
         parts.map(|(_, held)| held.stand(asker)).fold(Stand::Granted, Stand::and)
     }
 
+    /// Its places may have been granted while it took the last of them.
+    #[cfg(feature = "tokio")]
+    fn will_be_told(&self) -> bool {
+        false
+    }
+
     fn spend(mut self) -> Grant {
         let mut tightest = Tightest::default();
         let mut grants = [const { None }; MAX];

@@ -24,7 +24,7 @@ pub(crate) use order::Span;
 #[cfg(feature = "std")]
 pub(crate) use waiters::{Entered, Notify, Stand, act, enter, leave, stand_as_thread};
 #[cfg(feature = "tokio")]
-pub(crate) use waiters::{Together, stand_as_task};
+pub(crate) use waiters::{Together, claim_as_task};
 
 use crate::line::{Line, Place, Since, Whose};
 use crate::live::Moment;

@@ -135,7 +135,13 @@ impl<A: Ask> Wait<A> {
                 self.latest = self.within.and_then(|within| instant().checked_add(within));
             }
             match asked {
-                Ok(holds) => self.state = State::Holds(holds),
+                Ok(holds) => {
+                    let will_be_told = holds.will_be_told();
+                    self.state = State::Holds(holds);
+                    if will_be_told {
+                        return Poll::Pending;
+                    }
+                }
                 Err(denied) => return Poll::Ready(Err(denied)),
             }
         }

@@ -33,6 +33,10 @@ pub(crate) trait Holds {
     /// How it stands, and whom to tell when that changes.
     fn stand(&mut self, asker: Asker<'_>) -> Stand;
 
+    /// Whether it waits, and its task will be told when it does no more.
+    #[cfg(feature = "tokio")]
+    fn will_be_told(&self) -> bool;
+
     /// Acts on it.
     fn spend(self) -> Grant;
 
@@ -94,10 +98,23 @@ impl Holds for Held<'_> {
         match asker {
             Asker::Thread => queue::stand_as_thread(self.line, self.whose, number),
             #[cfg(feature = "tokio")]
-            Asker::Task(waker) => queue::stand_as_task(self.line, self.whose, number, waker),
+            Asker::Task(waker) => {
+                match queue::claim_as_task(self.line, self.whose, number, waker) {
+                    Ok(place) => {
+                        self.has = Has::Tokens(place);
+                        Stand::Granted
+                    }
+                    Err(stand) => stand,
+                }
+            }
             #[cfg(not(feature = "tokio"))]
             Asker::Task(never) => match *never {},
         }
+    }
+
+    #[cfg(feature = "tokio")]
+    fn will_be_told(&self) -> bool {
+        self.is_waiting()
     }
 
     fn spend(mut self) -> Grant {

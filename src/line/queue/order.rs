@@ -269,10 +269,13 @@ impl<W> Order<W> {
 
     /// Forgets a waiter that acts on the place it was granted.
     pub(crate) fn act(&mut self, key: usize) -> Option<W> {
-        if !self.is_granted(key) {
-            return None;
-        }
-        self.waiters.try_remove(key).map(|waiter| waiter.who)
+        self.claim(key).map(|(who, _)| who)
+    }
+
+    /// Hands a waiter the place that it was granted.
+    pub(crate) fn claim(&mut self, key: usize) -> Option<(W, Span)> {
+        let granted = self.waiters.get(key)?.granted?;
+        self.waiters.try_remove(key).map(|waiter| (waiter.who, granted))
     }
 
     /// Takes a waiter out, wherever it stands, and hands on what it had.

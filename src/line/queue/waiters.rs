@@ -91,12 +91,17 @@ pub(crate) fn enter(
     within: Option<Duration>,
     notify: impl FnOnce() -> Notify,
 ) -> Result<Entered, Denied> {
-    match line.place(whose, n, Some(Duration::ZERO)) {
-        Ok(place) => return Ok(Entered::AtOnce(place)),
-        Err(denied) if denied.is_never() || within == Some(Duration::ZERO) => return Err(denied),
-        Err(_) => {}
-    }
     let (queues, key) = (line.queues(), key(whose));
+    // With somebody in line there is nothing at once.
+    if !queues.is_busy(whose) {
+        match line.place(whose, n, Some(Duration::ZERO)) {
+            Ok(place) => return Ok(Entered::AtOnce(place)),
+            Err(denied) if denied.is_never() || within == Some(Duration::ZERO) => {
+                return Err(denied);
+            }
+            Err(_) => {}
+        }
+    }
     queues.line_or(
         key,
         || None,
@@ -129,18 +134,19 @@ pub(crate) fn enter(
     )
 }
 
-/// The caller's runtime may have changed, or its task: whom to tell from now on.
+/// The place of a task that has been granted it; otherwise how it stands. Its runtime may have changed, or its waker: it
+/// is told there from now on.
 #[cfg(feature = "tokio")]
-pub(crate) fn stand_as_task(
+pub(crate) fn claim_as_task(
     line: &dyn Line,
     whose: Whose,
     number: usize,
     waker: &core::task::Waker,
-) -> Stand {
+) -> Result<Place, Stand> {
     let key = key(whose);
     let stand = line.queues().line(key, |queue, told| {
         if queue.order.is_granted(number) {
-            return Stand::Granted;
+            return queue.claim(line, number);
         }
         let now = line.moment();
         queue.watch.see(&now);
@@ -153,9 +159,12 @@ pub(crate) fn stand_as_task(
             }
             queue.watch.sit_here(line.queues(), key, &mut waiter.seat);
         }
-        queue.stand(number, &now, told)
+        match queue.stand(number, &now, told) {
+            Stand::Granted => queue.claim(line, number),
+            stand => Err(stand),
+        }
     });
-    stand.unwrap_or(Stand::Granted)
+    stand.unwrap_or(Err(Stand::Granted))
 }
 
 /// How a thread stands, before it sleeps.
@@ -209,6 +218,7 @@ impl Queue {
         reset: impl FnOnce(),
         told: &mut Told,
     ) {
+        self.watch.disarm();
         let waiting = self.order.disperse();
         reset();
         let now = line.moment();
@@ -234,7 +244,8 @@ impl Queue {
         let rule = now.rule();
         while let Some(waiter) = self.order.grant_first(|end| rule.until_place(end, now.units) == 0)
         {
-            told.calls.push(waiter.call(Why::Granted));
+            let notify = core::mem::replace(&mut waiter.notify, Notify::Nobody);
+            told.calls.push(Call { notify, why: Why::Granted });
         }
         self.arm(told);
     }
@@ -272,6 +283,20 @@ impl Queue {
         Stand::Waits(now.figures(0).wait(units))
     }
 
+    /// Takes a waiter out with the place it was granted. Of a line that is paid afterwards it stays until it acts, since
+    /// what it costs is behind its place.
+    #[cfg(feature = "tokio")]
+    fn claim(&mut self, line: &dyn Line, number: usize) -> Result<Place, Stand> {
+        if self.order.is_paid_after() {
+            return Err(Stand::Granted);
+        }
+        let (waiter, span) = self.order.claim(number).ok_or(Stand::Granted)?;
+        self.watch.stand_up(waiter.seat);
+        let place = waiter.place;
+        let moves = line.span_of(&place, place.n).is_some();
+        Ok(if moves { Place { place: span.end, made: span.end, ..place } } else { place })
+    }
+
     fn remove(&mut self, number: usize) -> Option<Waiter> {
         let waiter = self.order.act(number)?;
         self.watch.stand_up(waiter.seat);
@@ -280,6 +305,7 @@ impl Queue {
 
     /// After another quota has been put in force.
     pub(super) fn requote(&mut self, now: &Moment, told: &mut Told) {
+        self.watch.disarm();
         self.watch.see(now);
         let (rule, at) = (now.rule(), instant());
         let mut ends = Vec::new();

@@ -15,6 +15,8 @@ pub(in super::super) struct Watch;
 impl Watch {
     pub(in super::super) fn see(&mut self, _: &Moment) {}
 
+    pub(in super::super) fn disarm(&mut self) {}
+
     pub(super) fn sit_down(&mut self, _: &Arc<Queues>, _: Key, _: &Notify) -> Seat {
         Seat
     }

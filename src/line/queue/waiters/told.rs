@@ -9,6 +9,8 @@ use std::thread::Thread;
 /// Whom to tell.
 #[derive(Clone, Debug)]
 pub(crate) enum Notify {
+    /// The caller has been told all there is.
+    Nobody,
     /// A thread sleeps until the place ends that it knows of.
     Thread(Thread),
     #[cfg(feature = "tokio")]
@@ -37,6 +39,7 @@ pub(in super::super) struct Call {
 impl Call {
     pub(in super::super) fn call(self) {
         match self.notify {
+            Notify::Nobody => {}
             Notify::Thread(thread) => thread.unpark(),
             #[cfg(feature = "tokio")]
             Notify::Task(waker) => waker.wake(),

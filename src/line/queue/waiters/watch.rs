@@ -14,8 +14,12 @@ pub(super) type Seat = Option<Runtime>;
 /// What a timer knows of the limiter's clock, which it cannot reach, and the timers.
 #[derive(Debug, Default)]
 pub(in super::super) struct Watch {
-    /// A reading of the limiter's clock, and when that was.
+    /// The last reading of the limiter's clock that a caller left.
+    left: Option<Moment>,
+    /// The one that the alarms go by, and when that was.
     seen: Option<(Moment, Instant)>,
+    /// The end of the place that all alarms are set for.
+    armed: Option<u64>,
     /// One for each runtime that somebody waits on, and how many do.
     alarms: Vec<(Alarm, usize)>,
 }
@@ -45,6 +49,7 @@ impl Queue {
     fn ring(&mut self, runtime: Runtime, told: &mut Told) {
         match self.watch.rang(runtime) {
             Some(Rang::Due(at)) => {
+                self.watch.disarm();
                 let Some(now) = self.watch.moment(at) else { return };
                 self.serve(&now, told);
             }
@@ -69,7 +74,16 @@ impl Watch {
 
     /// Remembers the limiter's time for whoever looks at the line without it.
     pub(in super::super) fn see(&mut self, now: &Moment) {
-        self.seen = Some((*now, instant()));
+        self.left = Some(*now);
+        // Two clocks drift apart, so the alarms go by a reading of the last second.
+        if self.seen.is_some_and(|(seen, _)| now.is_long_after(&seen)) {
+            self.disarm();
+        }
+    }
+
+    /// Places are due at other moments now.
+    pub(in super::super) fn disarm(&mut self) {
+        self.armed = None;
     }
 
     /// A task waits on the caller's runtime.
@@ -79,7 +93,7 @@ impl Watch {
     /// Outside of a runtime with its time enabled.
     pub(super) fn sit_down(&mut self, queues: &Arc<Queues>, key: Key, who: &Notify) -> Seat {
         match who {
-            Notify::Thread(_) => None,
+            Notify::Nobody | Notify::Thread(_) => None,
             Notify::Task(_) | Notify::Part(_) => Some(self.count(queues, key)),
         }
     }
@@ -95,16 +109,17 @@ impl Watch {
     fn count(&mut self, queues: &Arc<Queues>, key: Key) -> Runtime {
         let runtime = Runtime::current();
         match self.find(runtime) {
+            Some((_, waiting)) if *waiting > 0 => *waiting += 1,
             Some((alarm, waiting)) => {
-                if *waiting == 0 {
-                    alarm.renew();
-                }
-                *waiting += 1;
+                alarm.renew();
+                *waiting = 1;
+                self.disarm();
             }
             None => {
                 let queues = Arc::downgrade(queues);
                 let bell = |runtime| Arc::new(Bell { queues, key, runtime }).into();
                 self.alarms.push((Alarm::new(bell), 1));
+                self.disarm();
             }
         }
         runtime
@@ -121,12 +136,22 @@ impl Watch {
     }
 
     pub(super) fn hush(&mut self) {
-        self.alarms.iter_mut().for_each(|(alarm, _)| alarm.hush());
+        if self.armed.take().is_some() {
+            self.alarms.iter_mut().for_each(|(alarm, _)| alarm.hush());
+        }
     }
 
     /// Sets all alarms to the moment at which a place is due that ends there.
     pub(super) fn arm(&mut self, end: u64, told: &mut Told) {
+        if self.armed == Some(end) {
+            return;
+        }
+        if let Some(now) = self.left.take() {
+            // A little later than the reading, so that nobody is early.
+            self.seen = Some((now, instant()));
+        }
         let Some((seen, at)) = self.seen else { return };
+        self.armed = Some(end);
         let units = seen.rule().until_place(end, seen.units);
         // Beyond what a timer can say nobody waits.
         let Some(due) = at.checked_add(seen.figures(0).wait(units)) else { return };
@@ -141,6 +166,8 @@ impl Watch {
     fn rang(&mut self, runtime: Runtime) -> Option<Rang> {
         let at = self.alarms.iter().position(|(alarm, _)| alarm.runtime() == runtime)?;
         let rang = self.alarms[at].0.rang();
+        // It is of an earlier time than this.
+        self.left = None;
         if rang == Rang::Ended {
             self.alarms.swap_remove(at);
         }
