@@ -39,7 +39,7 @@ MUTANTS = [
      "the_last_two_leave_at_once"),
     ("those behind stay where they are", ORDER,
      "            run.start = span.start;\n", "",
-     "two_leave_in_front_of_a_third"),
+     "leaving_against_being_served"),
     ("what was granted and not acted on is lost", ORDER,
      "let free = granted.or_else(|| self.run_of(key).map(|at| self.detach(at, key)));",
      "let free = if granted.is_some() { None } else { self.run_of(key).map(|at| self.detach(at, key)) };",

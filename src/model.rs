@@ -359,6 +359,14 @@ impl core::fmt::Debug for Standing {
     }
 }
 
+impl Standing {
+    /// How long it was until it is due.
+    #[must_use]
+    pub fn waits(&self) -> core::time::Duration {
+        self.0.waits()
+    }
+}
+
 impl Places {
     /// A bucket of `burst` tokens, empty.
     ///

@@ -55,6 +55,7 @@ fn accounts(quota: Quota, most: u64, clock: &ManualClock) -> Vec<(String, Accoun
         all.push((format!("keyed {algorithm}"), keyed(table, "key")));
     }
     all.push(("batched".into(), direct(token().batch(4).build().unwrap())));
+    #[cfg(feature = "std")]
     all.push(("striped".into(), direct(token().stripes(2).build().unwrap())));
     let stepped = token().refill_at_intervals();
     all.push(("stepped".into(), direct(stepped.build().unwrap())));

@@ -10,7 +10,7 @@ use alloc::sync::Arc;
 pub(super) struct Seat;
 
 #[derive(Debug, Default)]
-pub(in super::super) struct Watch;
+pub(in super::super) struct Watch {}
 
 impl Watch {
     pub(in super::super) fn see(&mut self, _: &Moment) {}
