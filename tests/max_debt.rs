@@ -50,7 +50,8 @@ fn accounts(quota: Quota, most: u64, clock: &ManualClock) -> Vec<(String, Accoun
     let token = || builder(Algorithm::TokenBucket);
     for algorithm in ALGORITHMS {
         all.push((format!("{algorithm}"), direct(builder(algorithm).build().unwrap())));
-        let table = KeyedLimiter::builder(quota, 100).algorithm(algorithm).max_debt(most);
+        let table =
+            KeyedLimiter::builder(quota, 100).algorithm(algorithm).max_debt(most).seed([1, 2]);
         let table = table.clock(clock.clone()).build().unwrap();
         all.push((format!("keyed {algorithm}"), keyed(table, "key")));
     }
@@ -121,7 +122,8 @@ fn charge_behind_a_longer_line_changes_nothing() {
         assert_eq!(limiter.available(), line, "{algorithm}");
         drop(places);
 
-        let builder = KeyedLimiter::<str>::builder(quota, 100).algorithm(algorithm).max_debt(5);
+        let builder =
+            KeyedLimiter::<str>::builder(quota, 100).algorithm(algorithm).max_debt(5).seed([1, 2]);
         let limiter = builder.clock(ManualClock::new()).build().unwrap();
         let places: Vec<_> = (0..4).map(|_| limiter.reserve("key", 10).unwrap()).collect();
         let line = limiter.available("key");
@@ -141,7 +143,7 @@ fn settling_and_combined_limits_keep_to_it() {
     limiter.reserve(10).unwrap().settle(1_000);
     assert_eq!(limiter.available(), -5);
 
-    let keyed = KeyedLimiter::<str>::builder(Quota::per_minute(10), 10).max_debt(3);
+    let keyed = KeyedLimiter::<str>::builder(Quota::per_minute(10), 10).max_debt(3).seed([1, 2]);
     let keyed = keyed.clock(clock.clone()).build().unwrap();
     let both = Combined::new([limiter.limit(), keyed.limit("key")]);
     clock.advance(Duration::from_secs(90));
@@ -152,7 +154,7 @@ fn settling_and_combined_limits_keep_to_it() {
 /// Keys without a slot share an account that keeps to it.
 #[test]
 fn shared_bucket_of_a_full_table_keeps_to_it() {
-    let builder = KeyedLimiter::<u64>::builder(Quota::per_minute(10), 1);
+    let builder = KeyedLimiter::<u64>::builder(Quota::per_minute(10), 1).seed([1, 2]);
     let builder = builder.when_full(WhenFull::Share).max_debt(4).clock(ManualClock::new());
     let limiter = builder.build().unwrap();
     for key in 0..100 {
@@ -169,7 +171,8 @@ fn each_process_of_a_shared_table_has_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("table");
     let open = |most| {
-        let builder = KeyedLimiter::<str>::builder(Quota::per_day(10), 10).max_debt(most);
+        let builder =
+            KeyedLimiter::<str>::builder(Quota::per_day(10), 10).max_debt(most).seed([1, 2]);
         builder.open_shared(&path).unwrap()
     };
     let (strict, lenient) = (open(2), open(30));
@@ -185,7 +188,7 @@ fn each_process_of_a_shared_table_has_its_own() {
 #[test]
 fn highest_rates_keep_to_it() {
     let quota = Quota::per_second(1_000_000_000_000).burst(1_000_000);
-    let builder = KeyedLimiter::<str>::builder(quota, 10).max_debt(1_000_000);
+    let builder = KeyedLimiter::<str>::builder(quota, 10).max_debt(1_000_000).seed([1, 2]);
     let limiter = builder.clock(ManualClock::new()).build().unwrap();
     limiter.charge("key", u64::MAX);
     let left = limiter.available("key");

@@ -229,7 +229,7 @@ impl AnyLimiter {
     }
 
     /// Whether the file of a shared table is still the one at its path: see
-    /// [`KeyedLimiter::is_current`]. Always true of any other store.
+    /// `KeyedLimiter::is_current`. Always true of any other store.
     #[must_use]
     pub fn is_current(&self) -> bool {
         match &self.store {
