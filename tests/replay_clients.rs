@@ -1,5 +1,6 @@
 //! The replay example finds the client among what servers write before the time, or says why not.
 
+#![cfg(feature = "std")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 #[path = "support/replay.rs"]

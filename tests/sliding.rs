@@ -18,7 +18,12 @@ fn on(clock: &ManualClock, quota: Quota) -> RateLimiter {
 }
 
 fn keyed(clock: &ManualClock, quota: Quota) -> KeyedLimiter<u64> {
-    KeyedLimiter::builder(quota, 9).sliding_window().clock(clock.clone()).build().unwrap()
+    KeyedLimiter::builder(quota, 9)
+        .sliding_window()
+        .clock(clock.clone())
+        .seed([1, 2])
+        .build()
+        .unwrap()
 }
 
 /// A client that asks all the time got 50, 50, 67, 90 and 99 % of the first five.
