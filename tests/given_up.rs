@@ -393,3 +393,23 @@ async fn windows_are_filled_by_those_who_stay() {
         }
     }
 }
+
+/// Alarms go by the limiter's clock of the step that sets them: they had gone by that of a step before, and rung late.
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn what_a_reservation_leaves_is_served_at_its_moment() {
+    let limiter = RateLimiter::builder(Quota::per_second(10).burst(3)).clock(TokioClock::new());
+    let limiter = limiter.build().unwrap();
+    assert!(limiter.check_n(2).is_ok());
+    let start = Instant::now();
+    let given_up = limiter.reserve(3).unwrap();
+    let mut waits: Vec<_> = [1, 1, 3].map(|n| Box::pin(limiter.acquire(n))).into();
+    for wait in &mut waits {
+        assert!(futures_util::poll!(wait).is_pending());
+    }
+    sleep(100 * MS).await;
+    assert_eq!(given_up.cancel(), 3);
+    for (wait, due) in waits.into_iter().zip([100, 100, 400]) {
+        wait.await.unwrap();
+        assert_eq!(start.elapsed(), due * MS);
+    }
+}

@@ -171,8 +171,7 @@ fn each_process_of_a_shared_table_has_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("table");
     let open = |most| {
-        let builder =
-            KeyedLimiter::<str>::builder(Quota::per_day(10), 10).max_debt(most).seed([1, 2]);
+        let builder = KeyedLimiter::<str>::builder(Quota::per_day(10), 10).max_debt(most);
         builder.open_shared(&path).unwrap()
     };
     let (strict, lenient) = (open(2), open(30));

@@ -249,6 +249,7 @@ impl Queue {
     /// Grants what is due, and has the next one told in time.
     #[cfg(feature = "std")]
     fn look(&mut self, now: &Moment, told: &mut Told) {
+        self.watch.see(now);
         self.serve(now, told);
     }
 }

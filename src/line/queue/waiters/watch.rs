@@ -143,10 +143,12 @@ impl Watch {
 
     /// Sets all alarms to the moment at which a place is due that ends there.
     pub(super) fn arm(&mut self, end: u64, told: &mut Told) {
+        // It is of this step; in a later one it would be taken for a reading of that.
+        let left = self.left.take();
         if self.armed == Some(end) {
             return;
         }
-        if let Some(now) = self.left.take() {
+        if let Some(now) = left {
             // A little later than the reading, so that nobody is early.
             self.seen = Some((now, instant()));
         }
