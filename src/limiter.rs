@@ -52,9 +52,10 @@ use path::{Path, Stripes};
 /// | the same, striped, denied | once | 1 load, and 1 for each stripe |
 /// | `peek`, `available`, `level` | once | 1 load |
 /// | `charge` | once | 1 load, 1 compare-and-swap |
-/// | `refund` | once | the same, and 1 compare-and-swap that counts it |
-/// | `reset` | once | the same, and 2 of them |
-/// | `reserve`, `acquire` | once | 3 loads, 1 compare-and-swap |
+/// | `refund` | once | the same, 1 load, and 1 compare-and-swap that counts it |
+/// | `reset` | once | 1 load, 3 compare-and-swaps, and a short lock |
+/// | `reserve`, `acquire`, if the tokens are there | once | 4 loads, 1 compare-and-swap |
+/// | the same, if somebody waits | twice | the same, and a short lock |
 ///
 /// Besides, each reading of the clock takes 1 load
 /// of the [quota](Self::set_quota)'s generation, which nobody writes meanwhile, and a few more once the quota has changed. A

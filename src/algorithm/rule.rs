@@ -138,7 +138,7 @@ impl Rule {
 
     /// The state after giving up a place that is not due yet, and the tokens that come back; `None` if nothing does.
     ///
-    /// Of a window everything does if no later window has been begun. Those of a plain bucket are
+    /// A window gives all of them back if no later window has been begun. A plain bucket's places are
     /// spans of a line: see [`take_back`](Self::take_back).
     pub(crate) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
         if self.until_place(given.place, now) == 0 {

@@ -147,7 +147,7 @@ impl SlidingWindow {
             Paced { sum } => (sum - limit, true),
             Even { previous, current, reached } => {
                 let full = reached || current + 1 >= self.limit;
-                // Of the whole limit both say the same.
+                // Both say the same of the whole limit.
                 let paced = full && previous <= self.limit || current == self.limit;
                 (self.weight(current), paced)
             }

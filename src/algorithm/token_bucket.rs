@@ -98,7 +98,7 @@ impl TokenBucket {
         self.charge_up_to(full, now, n, self.burst.saturating_add(owed).min(self.debt_max))
     }
 
-    /// So many units are missing at most for it.
+    /// The full time after taking `n`, which makes no more than `most` units missing.
     #[inline(always)]
     fn charge_up_to(&self, full: u64, now: u64, n: u64, most: u64) -> u64 {
         let missing = self.missing(full, now);

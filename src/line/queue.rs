@@ -12,8 +12,8 @@
 //! A reservation has a promised moment and does not stand in the line. If it is given up with somebody
 //! behind it, its place is kept as a gap for whoever comes next.
 //!
-//! Checks, and whoever finds tokens there, take no lock. Nor do reservations and what is given back, as
-//! long as `busy` says that nobody waits and nothing was given up.
+//! Checks take no lock. Nor do reservations, refunds, and callers that find tokens there, as long as `busy` says that
+//! nobody waits and nothing was given up. A place that is given up before it is due takes it, and so does a reset.
 
 #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "tasks need all of it"))]
 mod order;
@@ -57,7 +57,7 @@ fn key(whose: Whose) -> Key {
 #[derive(Debug)]
 pub(crate) struct Queues {
     shards: Box<[Shard]>,
-    /// Of lines that are paid afterwards: their bucket's burst.
+    /// The bucket's burst, if the lines are paid afterwards.
     paid_after: Option<u64>,
 }
 

@@ -31,8 +31,7 @@ impl SlidingWindow {
         self.flag().map_or(self.count_max(), |flag| flag - 1)
     }
 
-    /// By how many bits units are finer than a moment, and by how many more bits there are than for
-    /// units.
+    /// The bits by which units are finer than a moment, and those that are left over where they are not.
     fn moment_bits(&self) -> (u8, u8) {
         let bits = 2 * self.count_bits - 1;
         (self.fraction.saturating_sub(bits), bits.saturating_sub(self.fraction))
@@ -78,7 +77,7 @@ impl SlidingWindow {
     }
 
     fn pack_paced(&self, index: u64, sum: i128) -> (u64, u64, u64) {
-        // What is empty before the window ends belongs to the one before it.
+        // A state that is empty before the window ends belongs to the window before it.
         let (index, rest) = match sum - self.weight(self.limit) {
             rest @ 0.. => (index, rest),
             _ => (index.saturating_sub(1), sum),

@@ -68,7 +68,7 @@ pub(crate) struct Order<W> {
     runs: VecDeque<Run>,
     /// In their order; none touches another.
     gaps: Vec<Span>,
-    /// Of a line that is paid afterwards: the bucket's burst, which a place is said to end behind
+    /// The bucket's burst, if the line is paid afterwards: a place is said to end so far behind
     /// its start.
     paid_after: Option<u64>,
 }
