@@ -349,13 +349,21 @@ fn run(
                     return Ok(());
                 }
                 (face.refund)(n);
-                if n > 0 {
-                    line.settle_gaps();
-                    line.give_back(exact(n));
+                line.settle_gaps();
+                line.give_back(exact(n));
+                if near(&line.model.tokens, &slack) {
+                    return Ok(());
                 }
+                line.settle_gaps();
             }
             Op::Reserve(n) | Op::Within(n, _) => {
                 let within = if let Op::Within(_, wait) = *op { Some(wait) } else { None };
+                if n == 0 {
+                    // There at once, whoever waits, and takes nothing.
+                    let place = (face.reserve)(n, within.map(Duration::from_nanos));
+                    prop_assert!(place.is_some_and(|place| place.ready_in().is_zero()));
+                    continue;
+                }
                 let (_, place, gap) = line.place(n);
                 let behind = (place - &line.model.burst - &line.flowed).max(exact(0));
                 if near(&gap, &slack) {
@@ -378,10 +386,6 @@ fn run(
                 let place = (face.reserve)(n, within.map(Duration::from_nanos));
                 prop_assert_eq!(place.is_some(), expected, "reserve {} at {}", n, now);
                 if let Some(place) = place {
-                    if n == 0 {
-                        prop_assert!(place.ready_in().is_zero());
-                        continue;
-                    }
                     let wait = nanos(place.ready_in()) as i128;
                     let least = in_nanos(&(&behind - &slack).max(exact(0)));
                     let most = in_nanos(&(&behind + &slack)) + 1;

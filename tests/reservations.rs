@@ -239,6 +239,22 @@ fn cancelled_in_any_order_they_leave_nothing() {
     }
 }
 
+/// A refund may leave a given up place last in line: then the bucket has it, also for checks.
+#[test]
+fn a_refund_behind_a_given_up_place_brings_it_back() {
+    let quota = Quota::per_second(10).burst(6);
+    let (_, direct) = direct(quota);
+    let (_, users) = keyed(quota);
+    assert!(direct.check_n(6).is_ok() && users.check_n("key", 6).is_ok());
+    let places = [direct.reserve(2).unwrap(), users.reserve("key", 2).unwrap()];
+    let _ = (direct.charge(3), users.charge("key", 3));
+    assert_eq!(places.map(Reservation::cancel), [2; 2]);
+    assert_eq!((direct.available(), users.available("key")), (-5, -5), "the charge is behind");
+    direct.refund(3);
+    users.refund("key", 3);
+    assert_eq!((direct.available(), users.available("key")), (0, 0));
+}
+
 /// folly's `TokenBucket::borrow`: drained, ten charges of ten wait a second each, one behind the other.
 #[test]
 fn folly_borrows_one_to_ten_seconds() {

@@ -59,6 +59,8 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
             return;
         }
         self.update_existing(whose.hash, |state, now| self.refunded(whose, state, now, n));
+        // The line may end now where a place was given up.
+        queue::ended(self, whose);
     }
 
     /// Whole tokens there now, rounded down; negative in debt.

@@ -56,6 +56,8 @@ impl RateLimiter {
                 None => Step::Keep(()),
             }
         });
+        // The line may end now where a place was given up.
+        queue::ended(self, Whose::default());
     }
 
     /// Whole tokens there now, rounded down; negative in debt.
