@@ -168,6 +168,10 @@ impl Buckets for Caller<'_> {
     fn until_full(&self, value: u64, now: u64) -> u64 {
         self.keyed.rule.until_full(value, now)
     }
+
+    fn emptier(&self, value: u64, forgotten: u64, now: u64) -> u64 {
+        self.keyed.rule.emptier(value, forgotten, now)
+    }
 }
 
 /// Stripes over one bucket, driven by hand, at a time that stands still.

@@ -168,7 +168,8 @@ fn a_denial_makes_no_bucket() {
         all: RateLimiter,
     }
     let clock = ManualClock::new();
-    let builder = KeyedLimiter::builder(Quota::per_second(1), 1).clock(clock.clone());
+    let quota = Quota::per_second(1).burst(1_000);
+    let builder = KeyedLimiter::builder(quota, 1).clock(clock.clone());
     let limiters =
         InOrder { users: builder.build().unwrap(), all: direct(&clock, Quota::per_second(1)) };
     (0..100).for_each(|user| assert!(limiters.users.check(&user).is_ok()));
@@ -190,10 +191,10 @@ fn two_keys_that_share_a_bucket_are_denied_at_no_cost() {
     let builder = KeyedLimiter::<u32>::builder(Quota::per_second(1), 1).when_full(WhenFull::Share);
     let users = builder.clock(clock.clone()).build().unwrap();
     let all = direct(&clock, Quota::per_second(9));
-    for user in 0..100 {
+    // Eight slots, and the others share a bucket.
+    for user in 0..8 {
         let _ = users.charge(&user, 1_000);
     }
-    users.reset(&300);
     let three = Combined::new([all.limit(), users.limit(&300), users.limit(&301)]);
     assert!(three.peek(1).is_ok());
     assert_eq!(three.check().unwrap_err().retry_after(), Some(SECOND));

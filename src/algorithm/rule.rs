@@ -186,6 +186,14 @@ impl Rule {
         }
     }
 
+    /// A state that has at most what either state has, at `now` and at any later time.
+    pub(crate) fn emptier(&self, a: u64, b: u64, now: u64) -> u64 {
+        match self {
+            Self::Bucket(_) | Self::Fixed(_) => a.max(b),
+            Self::Sliding(rule) => rule.emptier(a, b, now),
+        }
+    }
+
     /// Units of time until the bucket is full again; 0 if it is.
     #[inline]
     pub(crate) fn until_full(&self, state: u64, now: u64) -> u64 {

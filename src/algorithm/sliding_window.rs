@@ -56,6 +56,7 @@
 //! The even estimate is the one of "How we built rate limiting capable of scaling to millions of
 //! domains" (Cloudflare, 2017).
 
+mod emptier;
 mod packing;
 
 use super::GivenUp;
@@ -81,7 +82,7 @@ struct At {
     passed: i128,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Kept {
     /// Two counts, and whether the limit was reached in the current window.
     Even { previous: u64, current: u64, reached: bool },

@@ -1,7 +1,7 @@
 //! What a key has, and what is put on its account and given back.
 
 use super::KeyedLimiter;
-use super::table::{Buckets, Change};
+use super::table::Change;
 use crate::algorithm;
 use crate::line::{Whose, queue};
 use crate::live::Moment;
@@ -58,7 +58,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         if queue::refund(self, whose, n) {
             return;
         }
-        self.update_existing(whose.hash, |state, now| self.refunded(whose, state, now, n));
+        self.stand_by(whose, |state, now| self.refunded(whose, state, now, n));
         // The line may end now where a place was given up.
         queue::ended(self, whose);
     }
@@ -70,17 +70,15 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     }
 
     pub(super) fn available_to(&self, hash: u64) -> i64 {
-        let look = |state, now: Moment| Change::Keep(now.rule().balance(state, now.units));
-        self.update_existing(hash, look).unwrap_or_else(|| self.now().rule().limit() as i64)
+        self.look_into(hash, |state, now| now.rule().balance(state, now.units))
     }
 
     /// How full the key's leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Of
     /// the other algorithms: what is missing from the limit.
     #[must_use]
     pub fn level(&self, key: &K) -> u64 {
-        let look =
-            |state, now: Moment| Change::Keep(algorithm::level(&now.rule(), state, now.units));
-        self.update_existing(self.seed.fingerprint(key), look).unwrap_or(0)
+        let level = |state, now: Moment| algorithm::level(&now.rule(), state, now.units);
+        self.look_into(self.seed.fingerprint(key), level)
     }
 
     /// Makes the key's bucket full again, as if nothing had ever been taken. Those who wait are served of it in their order.
@@ -94,11 +92,8 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
             }
         };
         let whose = self.whose(key);
-        let without_slot = Whose { shared: true, ..whose };
         self.queues.reset(self, whose, || {
-            self.returns(whose).reset(|| {
-                self.returns(without_slot).reset(|| self.update_existing(whose.hash, reset))
-            });
+            self.returns(whose).reset(|| self.update_existing(whose.hash, reset));
         });
     }
 }
@@ -109,10 +104,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
         let Some(refunded) = now.rule().refund(state, now.units, n) else {
             return Change::Keep(());
         };
-        // It may have been the bucket that keys without a slot share.
-        for whose in [whose, Whose { shared: true, ..whose }] {
-            self.returns(whose).count(state.wrapping_sub(refunded));
-        }
+        self.returns(whose).count(state.wrapping_sub(refunded));
         Change::Shrink(refunded, ())
     }
 

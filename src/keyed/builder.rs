@@ -1,7 +1,7 @@
 //! Choices for a keyed limiter.
 
 use super::hash::Seed;
-use super::table::Table;
+use super::table::{Room, Table};
 use super::{KeyedLimiter, slots};
 use crate::algorithm::{Algorithm, Terms};
 use crate::clock::{Clock, Source};
@@ -18,8 +18,14 @@ use core::marker::PhantomData;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// The slot of the bucket nearest to full, which is forgotten. So an abuser's empty bucket is the
-    /// last to go, and a flood of new keys costs polite keys at most what little they had taken.
+    /// The slot of the bucket nearest to full, which is forgotten, and what that bucket lacks: the new
+    /// key begins with no more than the forgotten one had left. The same holds for some keys that are
+    /// neighbours of the forgotten one in the table, itself among them, until its bucket would have been full.
+    ///
+    /// So a key that is forgotten and comes back gets no more than its quota, whatever the flood, and
+    /// an abuser's empty bucket is the last to go. The price falls on newcomers of an overfull table:
+    /// with as many active keys as the capacity 0.04 % of requests are denied that a larger table
+    /// would grant, 0.3 % at 1.1 times the capacity and 4 % at 1.2 times. A denial forgets nobody.
     #[default]
     Evict,
     /// A denial ([`Denied::is_table_full`](crate::Denied::is_table_full)) until a bucket is full
@@ -27,6 +33,13 @@ pub enum WhenFull {
     Deny,
     /// One bucket for all such keys together, until they find a slot of their own.
     Share,
+}
+
+impl WhenFull {
+    /// Where a first touch may go then.
+    pub(super) fn room(self) -> Room {
+        if self == Self::Evict { Room::Evict } else { Room::None }
+    }
 }
 
 /// Choices for a [`KeyedLimiter`], from [`KeyedLimiter::builder`].

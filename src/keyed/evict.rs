@@ -33,7 +33,7 @@ pub(super) fn choose<B: Buckets>(
     let mut held = false;
     let mut usable = [0; 2];
     let mut first = [None; 2];
-    let mut nearest: Option<(u64, usize, u64)> = None;
+    let mut nearest: Option<((u64, u64), usize, u64)> = None;
     for i in 0..CANDIDATES {
         let word = word(i);
         let missing = match slot::state(word) {
@@ -47,8 +47,12 @@ pub(super) fn choose<B: Buckets>(
         if missing == 0 {
             usable[i / WAYS] += 1;
             first[i / WAYS] = first[i / WAYS].or(Some((i, word)));
-        } else if nearest.is_none_or(|(least, ..)| missing < least) {
-            nearest = Some((missing, i, word));
+            continue;
+        }
+        // Of windows that are full at the same moment, the one that lacks less.
+        let lacks = (missing, slot::value(word));
+        if nearest.is_none_or(|(least, ..)| lacks < least) {
+            nearest = Some((lacks, i, word));
         }
     }
     let emptier = usize::from(usable[1] > usable[0]);
@@ -86,6 +90,10 @@ mod tests {
 
         fn until_full(&self, value: u64, now: u64) -> u64 {
             value.saturating_sub(now)
+        }
+
+        fn emptier(&self, value: u64, forgotten: u64, _: u64) -> u64 {
+            value.max(forgotten)
         }
     }
 

@@ -47,6 +47,11 @@ impl Buckets for Leases {
     fn until_full(&self, value: u64, now: Moment) -> u64 {
         lease::until_nothing(value, now.ticks)
     }
+
+    /// A lease that is forgotten is tokens that nobody spends.
+    fn emptier(&self, value: u64, _: u64, _: Moment) -> u64 {
+        value
+    }
 }
 
 impl Moment {

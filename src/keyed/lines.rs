@@ -1,8 +1,8 @@
-//! Where slots lie: lines of them, a key's two lines, and what all keys have in common.
+//! Where slots lie: lines of them, a key's two lines, the floors beside them, and what all keys have in common.
 //!
 //! ORDERING: tags are loaded with Acquire, for the reason that `table.rs` gives.
 
-use crate::cell::Cell;
+use crate::cell::{Cell, Step};
 use crate::error::QuotaError;
 use crate::line::{Furthest, Returns};
 use crate::live::Announced;
@@ -16,6 +16,13 @@ pub(super) const WAYS: usize = if cfg!(sluicegate_loom) { 1 } else { 4 };
 
 /// A key's candidate slots.
 pub(super) const CANDIDATES: usize = 2 * WAYS;
+
+/// Lines whose keys have a floor together.
+///
+/// With as many active keys as the capacity, each asking for half of what flows, 0.04 % of requests are denied
+/// that a larger table would grant; 0.3 % and 4.3 % with 1.1 and 1.2 times as many keys. With a floor for 64
+/// lines, 0.1, 1.6 and 8.6 %; for 16, and so for twice the memory, 0.03, 0.2 and 1.4 %.
+const FLOOR: usize = if cfg!(sluicegate_loom) { 1 } else { 32 };
 
 /// Groups of keys that share the count of what is given back.
 const GROUPS: usize = 64;
@@ -75,7 +82,11 @@ impl Common {
 /// The lines of a table, in this process's memory or in a file's.
 #[derive(Debug)]
 pub(super) enum Lines {
-    Own(Box<[Line]>, Box<Common>),
+    Own {
+        lines: Box<[Line]>,
+        floors: Box<[Cell]>,
+        common: Box<Common>,
+    },
     #[cfg(all(unix, feature = "shared"))]
     Mapped(super::shared::Mapping),
 }
@@ -86,7 +97,7 @@ impl Deref for Lines {
     #[inline(always)]
     fn deref(&self) -> &[Line] {
         match self {
-            Self::Own(lines, _) => lines,
+            Self::Own { lines, .. } => lines,
             #[cfg(all(unix, feature = "shared"))]
             Self::Mapped(mapping) => mapping.lines(),
         }
@@ -94,16 +105,28 @@ impl Deref for Lines {
 }
 
 impl Lines {
-    /// As many lines as `slots` slots take.
+    /// As many lines as `slots` slots take, less what their floors do.
     pub(super) fn count(slots: usize) -> usize {
-        slots.div_ceil(WAYS).max(2)
+        let lines = slots.div_ceil(WAYS);
+        let floor = size_of::<Line>() * FLOOR / size_of::<Cell>();
+        (lines - lines / (floor + 1)).max(2)
     }
 
     /// Empty lines in this process's memory.
     pub(super) fn new(slots: usize) -> Self {
         let zero = || core::array::from_fn(|_| AtomicU64::new(0));
         let line = |_| Line { tags: zero(), words: zero() };
-        Self::Own((0..Self::count(slots)).map(line).collect(), Box::new(Common::new()))
+        let lines = Self::count(slots);
+        Self::Own {
+            lines: (0..lines).map(line).collect(),
+            floors: (0..Self::floors_for(lines)).map(|_| Cell::new(0)).collect(),
+            common: Box::new(Common::new()),
+        }
+    }
+
+    /// How many floors there are beside so many lines.
+    pub(super) fn floors_for(lines: usize) -> usize {
+        lines.div_ceil(FLOOR)
     }
 
     /// Runs `change` while no other process does.
@@ -112,7 +135,7 @@ impl Lines {
         change: impl FnOnce() -> Result<(), QuotaError>,
     ) -> Result<(), QuotaError> {
         match self {
-            Self::Own(..) => change(),
+            Self::Own { .. } => change(),
             #[cfg(all(unix, feature = "shared"))]
             Self::Mapped(mapping) => mapping.alone(change),
         }
@@ -120,10 +143,30 @@ impl Lines {
 
     pub(super) fn common(&self) -> &Common {
         match self {
-            Self::Own(_, common) => common,
+            Self::Own { common, .. } => common,
             #[cfg(all(unix, feature = "shared"))]
             Self::Mapped(mapping) => mapping.common(),
         }
+    }
+
+    fn floors(&self) -> &[Cell] {
+        match self {
+            Self::Own { floors, .. } => floors,
+            #[cfg(all(unix, feature = "shared"))]
+            Self::Mapped(mapping) => mapping.floors(),
+        }
+    }
+
+    /// Bytes that are not lines.
+    pub(super) fn bytes_beside(&self) -> usize {
+        size_of_val(self.floors()) + size_of_val(self.common())
+    }
+
+    /// The floor under the key of this fingerprint.
+    #[inline]
+    pub(super) fn floor(&self, hash: u64) -> Floor<'_> {
+        let floors = self.floors();
+        Floor(&floors[((u128::from(hash) * floors.len() as u128) >> 64) as usize])
     }
 
     /// The lines of a key: the first by the hash's upper bits, the second among the 63 others of the
@@ -163,6 +206,29 @@ impl Lines {
 
 /// A slot's place: a key's candidate number is not part of it.
 pub(super) type Place<'a> = (&'a AtomicU64, &'a AtomicU64);
+
+/// What the emptiest of some buckets was left with that were forgotten before they were full: a value that no new
+/// bucket of their keys may begin below.
+#[derive(Clone, Copy)]
+pub(super) struct Floor<'a>(&'a Cell);
+
+impl Floor<'_> {
+    /// The value that a bucket begins with which would begin with `fresh`; `emptier` says which of two it is.
+    pub(super) fn under(self, fresh: u64, emptier: impl Fn(u64, u64) -> u64) -> u64 {
+        match self.0.load() {
+            0 => fresh,
+            floor => emptier(fresh, floor),
+        }
+    }
+
+    /// Raises it to a bucket's value, before that is forgotten.
+    pub(super) fn raise(self, value: u64, emptier: impl Fn(u64, u64) -> u64) {
+        self.0.update(|floor| match emptier(floor, value) {
+            raised if raised == floor => Step::Keep(()),
+            raised => Step::Put(raised, ()),
+        });
+    }
+}
 
 /// The two lines of a key.
 #[derive(Clone, Copy)]

@@ -65,8 +65,9 @@ use table::{Buckets, Change, Full, Room, Table};
 ///
 /// **When the table is full.** With as many active keys as the capacity, at most 0.3 % of first
 /// touches find all eight slots taken by buckets that are not full; the share grows with more keys
-/// (to 1.4 % at 1.2 times the capacity). [`WhenFull`] says what happens then, and
-/// [`evictions`](Self::evictions) counts it.
+/// (to 1.5 % at 1.2 times the capacity). [`WhenFull`] says what happens then, and
+/// [`evictions`](Self::evictions) counts it. Whatever it says, and however many keys there are, no
+/// key ever gets more than its quota.
 pub struct KeyedLimiter<K: ?Sized> {
     table: Table,
     live: Live,
@@ -84,7 +85,9 @@ pub struct KeyedLimiter<K: ?Sized> {
 
 /// Three slots for two keys: 24 bytes a key.
 fn slots(capacity: usize) -> Result<usize, QuotaError> {
-    if capacity == 0 || capacity as u64 > 1 << 40 {
+    // Of a machine of 32 bits, what its memory can hold.
+    let most = (isize::MAX as u64 / 64).min(1 << 40);
+    if capacity == 0 || capacity as u64 > most {
         return Err(QuotaError::CAPACITY);
     }
     Ok(capacity + capacity.div_ceil(2))
@@ -109,6 +112,10 @@ impl<K: ?Sized> Buckets for KeyedLimiter<K> {
     #[inline]
     fn until_full(&self, value: u64, now: Moment) -> u64 {
         now.rule().until_full(value, now.units)
+    }
+
+    fn emptier(&self, value: u64, forgotten: u64, now: Moment) -> u64 {
+        now.rule().emptier(value, forgotten, now.units)
     }
 }
 
@@ -286,22 +293,34 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         })
     }
 
-    /// Applies `op` to the key's bucket if it has one, or to the shared one if keys without a slot
-    /// have that.
+    /// Applies `op` to the key's bucket, if it has one.
     fn update_existing<R>(&self, hash: u64, op: impl Fn(u64, Moment) -> Change<R>) -> Option<R> {
-        if let Ok(Some(answer)) = self.table.update(self, hash, None, &op) {
-            return Some(answer);
+        self.table.update(self, hash, None, &op).ok().flatten()
+    }
+
+    /// What `look` says of the key's bucket; of a key without one, of what it would begin with.
+    fn look_into<R>(&self, hash: u64, look: impl Fn(u64, Moment) -> R) -> R {
+        if let Some(answer) =
+            self.update_existing(hash, |state, now| Change::Keep(look(state, now)))
+        {
+            return answer;
         }
-        if self.when_full == WhenFull::Share && self.table.room(self, hash).is_err() {
-            return Some(self.on_overflow(op));
+        match self.table.outlook(self, hash, self.when_full.room()) {
+            Ok((start, now)) => look(start, now),
+            Err(_) if self.when_full == WhenFull::Share => {
+                self.on_overflow(|state, now| Change::Keep(look(state, now)))
+            }
+            Err(_) => {
+                let now = self.now();
+                look(now.rule().fresh(now.units), now)
+            }
         }
-        None
     }
 }
 
 impl<K: ?Sized> KeyedLimiter<K> {
     fn room(&self) -> Option<Room> {
-        Some(if self.when_full == WhenFull::Evict { Room::Evict } else { Room::None })
+        Some(self.when_full.room())
     }
 
     /// What a key gets for which the table has no slot.

@@ -3,8 +3,8 @@
 //! What is given back is counted for 64 groups of keys: a key that shares a group with others may get less of what it
 //! undoes, never more. A reset makes all places of the key's group void.
 
+use super::KeyedLimiter;
 use super::table::{Buckets, Change};
-use super::{KeyedLimiter, WhenFull};
 use crate::error::Denied;
 use crate::figures::Grant;
 use crate::line::{Line, Place, Queues, Returns, Since, Span, Waiting, Whose};
@@ -27,8 +27,14 @@ impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
             return answer;
         }
         // What an untouched bucket has no place for makes none, and so nobody else's gives way.
-        let now = self.now();
-        let (_, untouched) = self.stand(whose, n, within, now.rule().fresh(now.units), now)?;
+        let (start, now) = match self.table.outlook(self, whose.hash, self.when_full.room()) {
+            Ok(outlook) => outlook,
+            Err(_) => {
+                let now = self.now();
+                (now.rule().fresh(now.units), now)
+            }
+        };
+        let (_, untouched) = self.stand(whose, n, within, start, now)?;
         if n == 0 {
             return Ok(untouched);
         }
@@ -179,14 +185,15 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         if let Ok(Some(answer)) = self.table.update(self, hash, None, look) {
             return answer;
         }
-        let now = self.now();
-        let untouched = || answer(now.rule().fresh(now.units), now);
-        if self.when_full == WhenFull::Evict || n == 0 || n > now.rule().limit() {
-            return untouched();
-        }
-        match self.table.room(self, hash) {
-            Ok(()) => untouched(),
-            Err(full) => self.without_slot(full, n, look).unwrap_or_else(Err),
+        match self.table.outlook(self, hash, self.when_full.room()) {
+            Ok((start, now)) => answer(start, now),
+            Err(full) => {
+                let now = self.now();
+                if n == 0 || n > now.rule().limit() {
+                    return answer(now.rule().fresh(now.units), now);
+                }
+                self.without_slot(full, n, look).unwrap_or_else(Err)
+            }
         }
     }
 }
@@ -284,7 +291,11 @@ impl<K: ?Sized> KeyedLimiter<K> {
     }
 
     /// Applies `op` to the bucket that a place is in, if that is still there.
-    fn stand_by<R>(&self, whose: Whose, op: impl Fn(u64, Moment) -> Change<R>) -> Option<R> {
+    pub(super) fn stand_by<R>(
+        &self,
+        whose: Whose,
+        op: impl Fn(u64, Moment) -> Change<R>,
+    ) -> Option<R> {
         if whose.shared {
             return Some(self.on_overflow(op));
         }

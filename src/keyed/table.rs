@@ -12,6 +12,15 @@
 //! and promote, which is at the same time the thread's own admission. Every thread that meets a PENDING slot
 //! of its key settles it likewise; nobody waits for anybody.
 //!
+//! **Forgetting without forgiving.** A bucket that is forgotten before it is full leaves its value behind as a
+//! *floor*, one for some keys together: a first touch of such a key begins no fuller than that. So a key that comes
+//! back finds at most what it had left, whatever was forgotten meanwhile; as in Space-Saving (Metwally, Agrawal,
+//! El Abbadi 2005), where a newcomer inherits the count that it displaces. The price is a newcomer's, and only for
+//! as long as the forgotten bucket would have taken to be full. A first touch that is denied forgets nobody.
+//!
+//! Why no key gets past its floor: it is raised before the swap that takes the slot, and read after the look at
+//! the key's candidates, which saw that swap or what came after it, or else the key's own bucket.
+//!
 //! Why one key has one bucket: had two threads promoted two slots without seeing each other, then
 //! each look would have come before the other's announcement, which the two fences forbid.
 //!
@@ -22,7 +31,7 @@
 //! acquire or release does. Weakening each is caught by a model in `loom-tests/`, where it is named.
 
 use super::evict::{self, Choice, Chosen};
-use super::lines::{Lines, Pair, Place};
+use super::lines::{Floor, Lines, Pair, Place};
 use super::slot::{self, FREE, LIVE, PENDING};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{AtomicU64, fence};
@@ -32,6 +41,9 @@ use crate::sync::{AtomicU64, fence};
 /// Without it, of two threads that first touch a key at once, the first claimed its last free slot, and the second
 /// evicted a bucket for it. A thread that is stopped with a slot in its hands costs no more than this.
 const PATIENCE: u32 = if cfg!(sluicegate_loom) { 1 } else { 64 };
+
+/// The value of a bucket that is full at any time.
+const FULL: u64 = 0;
 
 /// What an operation makes of a bucket.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +68,27 @@ pub(crate) trait Buckets {
     fn not_before(&self, now: Self::Now, fresh: u64) -> Self::Now;
     /// How far the bucket is from full; 0 if forgetting it loses nothing.
     fn until_full(&self, value: u64, now: Self::Now) -> u64;
+    /// A value that has at most what either has, at any time: what a floor is after a bucket was forgotten, and
+    /// what a new bucket begins with above it. Where what is forgotten need not be remembered, the first.
+    fn emptier(&self, value: u64, forgotten: u64, now: Self::Now) -> u64;
+}
+
+/// What a first touch came to.
+enum Claimed<R> {
+    /// The slot's number and its PENDING word, and the value that it displaced.
+    Slot(usize, u64, u64),
+    /// Nothing needs to be written.
+    Answer(R),
+    /// Somebody was faster, or is about to give a slot up.
+    Again,
+}
+
+/// A key's tag, and where its bucket may be.
+#[derive(Clone, Copy)]
+struct Key<'a> {
+    tag: u64,
+    pair: Pair<'a>,
+    floor: Floor<'a>,
 }
 
 /// Where a first touch may go when none of the key's slots is free.
@@ -87,7 +120,7 @@ impl Table {
 
     /// Bytes of slots, and of what belongs to no key.
     pub(crate) fn bytes(&self) -> usize {
-        size_of_val(&*self.lines) + size_of_val(self.lines.common())
+        size_of_val(&*self.lines) + self.lines.bytes_beside()
     }
 
     /// Buckets forgotten before they were full.
@@ -111,11 +144,24 @@ impl Table {
             .count()
     }
 
-    /// Whether a first touch of the key would find a free slot; else the value that will be full first.
-    pub(crate) fn room<B: Buckets>(&self, buckets: &B, hash: u64) -> Result<(), Full> {
-        let pair = self.lines.pair(hash);
-        match evict::choose(buckets, buckets.now(), |i| pair.slot(i).1.load(Acquire)).choice {
-            Choice::Usable(..) => Ok(()),
+    /// The value that a first touch of the key would begin with, and when; else the value that will be full
+    /// first.
+    pub(crate) fn outlook<B: Buckets>(
+        &self,
+        buckets: &B,
+        hash: u64,
+        room: Room,
+    ) -> Result<(u64, B::Now), Full> {
+        let (pair, now) = (self.lines.pair(hash), buckets.now());
+        let emptier = |a, b| buckets.emptier(a, b, now);
+        let start = self.lines.floor(hash).under(buckets.fresh(now), emptier);
+        let chosen = evict::choose(buckets, now, |i| pair.slot(i).1.load(Acquire));
+        match chosen.choice {
+            Choice::Usable(..) => Ok((start, now)),
+            Choice::NearestFull(_, word) if room == Room::Evict => {
+                Ok((emptier(start, slot::value(word)), now))
+            }
+            Choice::Nothing if room == Room::Evict => Ok((start, now)),
             Choice::NearestFull(_, word) => Err(Full { soonest: Some(slot::value(word)) }),
             Choice::Nothing => Err(Full { soonest: None }),
         }
@@ -133,13 +179,14 @@ impl Table {
         mut op: impl FnMut(u64, B::Now) -> Change<R>,
     ) -> Result<Option<R>, Full> {
         let (tag, pair) = (Self::tag(hash), self.lines.pair(hash));
+        let key = Key { tag, pair, floor: self.lines.floor(hash) };
         let mut patience = PATIENCE;
         loop {
             if let Some((i, word)) = Self::search(pair, tag) {
                 let done = if slot::state(word) == LIVE {
                     Self::hit(pair.slot(i), tag, word, buckets.now(), &mut op)
                 } else {
-                    Self::settle(buckets, pair, tag, i, word, &mut op)
+                    Self::settle(buckets, key, i, word, FULL, &mut op)
                 };
                 match done {
                     Some(answer) => return Ok(Some(answer)),
@@ -147,11 +194,15 @@ impl Table {
                 }
             }
             let Some(room) = room else { return Ok(None) };
-            // Otherwise somebody was faster, or is about to give a slot up.
-            if let Some((i, word)) = self.claim(buckets, pair, tag, room, &mut patience)?
-                && let Some(answer) = Self::settle(buckets, pair, tag, i, word, &mut op)
-            {
-                return Ok(Some(answer));
+            match self.claim(buckets, key, room, &mut patience, &mut op)? {
+                Claimed::Answer(answer) => return Ok(Some(answer)),
+                Claimed::Slot(i, word, displaced) => {
+                    let settled = Self::settle(buckets, key, i, word, displaced, &mut op);
+                    if let Some(answer) = settled {
+                        return Ok(Some(answer));
+                    }
+                }
+                Claimed::Again => {}
             }
             core::hint::spin_loop();
         }
@@ -239,52 +290,66 @@ impl Table {
         }
     }
 
-    /// Claims a slot and announces the key in it: its number and PENDING word. `None`: search again.
+    /// Claims a slot and announces the key in it, unless a new bucket would be left as it is.
     ///
     /// Of the line with more room, the first slot that is free or full.
-    fn claim<B: Buckets>(
+    fn claim<B: Buckets, R>(
         &self,
         buckets: &B,
-        pair: Pair<'_>,
-        tag: u64,
+        Key { tag, pair, floor }: Key<'_>,
         room: Room,
         patience: &mut u32,
-    ) -> Result<Option<(usize, u64)>, Full> {
+        op: &mut impl FnMut(u64, B::Now) -> Change<R>,
+    ) -> Result<Claimed<R>, Full> {
         let now = buckets.now();
         let Chosen { choice, held } = evict::choose(buckets, now, |i| pair.slot(i).1.load(Acquire));
         // Slots in other threads' hands are not full ones: they are settled in moments.
         if held && !matches!(choice, Choice::Usable(..)) && *patience > 0 {
             *patience -= 1;
-            return Ok(None);
+            return Ok(Claimed::Again);
         }
         let fresh = buckets.fresh(now);
-        let (i, word, reserved) = match choice {
-            Choice::Usable(i, word) => (i, word, slot::claimed(word, fresh)),
+        let emptier = |a, b| buckets.emptier(a, b, now);
+        let (i, word, reserved, displaced) = match choice {
+            Choice::Usable(i, word) => (i, word, slot::claimed(word, fresh), FULL),
             Choice::NearestFull(i, word) if room == Room::Evict => {
-                (i, word, slot::evicted(word, fresh))
+                (i, word, slot::evicted(word, fresh), slot::value(word))
             }
             Choice::NearestFull(_, word) => {
                 return Err(Full { soonest: Some(slot::value(word)) });
             }
             Choice::Nothing => return Err(Full { soonest: None }),
         };
+        let start = emptier(floor.under(fresh, emptier), displaced);
+        // What is denied anyway forgets nobody.
+        if start != fresh
+            && let Change::Keep(answer) = op(start, now)
+        {
+            return Ok(Claimed::Answer(answer));
+        }
         let (tags, words) = pair.slot(i);
         // The key itself may have been given this slot after the search; its tag, seen after its
         // word, would say so.
         if slot::state(word) == LIVE && tags.load(Acquire) == tag {
-            return Ok(None);
+            return Ok(Claimed::Again);
+        }
+        let evicts = matches!(choice, Choice::NearestFull(..));
+        if evicts {
+            // The tag, seen after the word, is that of the key whose bucket this is, if the swap succeeds.
+            let forgotten = self.lines.floor(tags.load(Acquire));
+            forgotten.raise(slot::value(word), emptier);
         }
         if words.compare_exchange(word, reserved, AcqRel, Relaxed).is_err() {
-            return Ok(None);
+            return Ok(Claimed::Again);
         }
-        if matches!(choice, Choice::NearestFull(..)) {
+        if evicts {
             self.lines.common().evictions.fetch_add(1, Relaxed);
         }
         // Exclusive until PENDING is seen.
         tags.store(tag, Release);
         let pending = slot::with_state(reserved, PENDING);
         words.store(pending, Release);
-        Ok(Some((i, pending)))
+        Ok(Claimed::Slot(i, pending, displaced))
     }
 
     /// Makes slot `i`, seen or made PENDING for this key, its one bucket, and applies `op` to it.
@@ -292,10 +357,10 @@ impl Table {
     #[inline(never)]
     fn settle<B: Buckets, R>(
         buckets: &B,
-        pair: Pair<'_>,
-        tag: u64,
+        Key { tag, pair, floor }: Key<'_>,
         i: usize,
         pending: u64,
+        displaced: u64,
         op: &mut impl FnMut(u64, B::Now) -> Change<R>,
     ) -> Option<R> {
         let words = pair.slot(i).1;
@@ -327,7 +392,9 @@ impl Table {
         // slot's past.
         let fresh = slot::value(pending);
         let now = buckets.not_before(buckets.now(), fresh);
-        let (next, answer) = match op(fresh, now) {
+        let emptier = |a, b| buckets.emptier(a, b, now);
+        let start = emptier(floor.under(fresh, emptier), displaced);
+        let (next, answer) = match op(start, now) {
             Change::Grow(value, answer) => (slot::with_value(pending, value), answer),
             Change::Shrink(value, answer) => (slot::next_epoch(pending, value), answer),
             Change::Keep(answer) => {

@@ -28,7 +28,7 @@ const MAGIC: u64 = u64::from_ne_bytes(*b"SLUICEGT");
 /// A table whose maker has not got to its end.
 const UNFINISHED: u64 = u64::from_ne_bytes(*b"SLUICEG.");
 /// Changes with every change of the header, the lines, the word, or the fingerprint.
-const LAYOUT: u64 = 3;
+const LAYOUT: u64 = 4;
 
 /// What a table must be to be the one that is wanted.
 #[derive(Clone, Debug)]

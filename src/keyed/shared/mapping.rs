@@ -3,10 +3,11 @@
 //! ORDERING: words are loaded and swapped as in `table.rs`, although whoever frees them is alone: what the
 //! killed had stored is ordered by the system's lock.
 
-use super::super::lines::{Common, Line};
+use super::super::lines::{Common, Line, Lines};
 use super::super::slot::{self, FREE, PENDING, RESERVED};
 use super::header::HEADER_WORDS;
 use super::origin::Origin;
+use crate::cell::Cell;
 use crate::error::{QuotaError, SharedError};
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
@@ -60,9 +61,10 @@ const TRIES: u32 = 100;
 /// Bytes before the lines.
 const PAGE: usize = size_of::<Page>();
 
-/// Bytes of a file of so many lines.
+/// Bytes of a file of so many lines: the page, the lines, their floors.
 pub(super) fn bytes(lines: usize) -> u64 {
-    (PAGE + lines * size_of::<Line>()) as u64
+    let of = |size: usize, count: usize| size as u64 * count as u64;
+    of(PAGE, 1) + of(size_of::<Line>(), lines) + of(size_of::<Cell>(), Lines::floors_for(lines))
 }
 
 /// A mapped table. Keeps the file open, and with it the lock that says that somebody is in.
@@ -79,7 +81,9 @@ pub(in super::super) struct Mapping {
 impl Mapping {
     /// Maps the file, which has at least the bytes of so many lines.
     pub(super) fn new(file: &File, lines: usize) -> Result<Self, SharedError> {
-        let length = bytes(lines) as usize;
+        let length =
+            usize::try_from(bytes(lines)).ok().filter(|bytes| *bytes <= isize::MAX as usize);
+        let length = length.ok_or(SharedError::Quota(QuotaError::CAPACITY))?;
         let map = MmapOptions::new().len(length).map_raw(file);
         let map = map.map_err(|error| SharedError::Io { action: "map", error })?;
         Ok(Self { map, lines, file: None, origin: None })
@@ -103,6 +107,16 @@ impl Mapping {
         unsafe {
             let first = self.map.as_ptr().add(PAGE).cast::<Line>();
             core::slice::from_raw_parts(first, self.lines)
+        }
+    }
+
+    #[expect(unsafe_code, reason = "bytes of a file become a slice")]
+    pub(in super::super) fn floors(&self) -> &[Cell] {
+        // SAFETY: as above; the floors lie behind the lines, which are a whole number of cache lines. A cell is an
+        // atomic.
+        unsafe {
+            let first = self.map.as_ptr().add(PAGE + self.lines * size_of::<Line>()).cast::<Cell>();
+            core::slice::from_raw_parts(first, Lines::floors_for(self.lines))
         }
     }
 

@@ -111,7 +111,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
     pub fn is_current(&self) -> bool {
         match &self.table.lines {
             Lines::Mapped(mapping) => mapping.is_current(),
-            Lines::Own(..) => true,
+            Lines::Own { .. } => true,
         }
     }
 }
