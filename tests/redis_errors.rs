@@ -46,6 +46,40 @@ async fn recovers(limiter: &RedisLimiter) {
     }
 }
 
+/// None is in vain, whoever reads the URL.
+#[tokio::test]
+async fn an_option_that_a_builders_url_has_not_is_named() {
+    let (server, known) = (Server::start(&[]), "an option ");
+    let here = format!("127.0.0.1:{}", server.port());
+    for (url, says) in [
+        (format!("redis://{here}?mode=lease"), "\"mode\""),
+        (format!("redis://:secret-word@{here}/0?nodes=3"), "\"nodes\""),
+        (format!("redis://{here}/?protocol=resp2"), "\"protocol\""),
+        (format!("redis://{here}?prefix=a#insecure"), "\"prefix\""),
+        (format!("redis://{here}?db=1"), "\"db\""),
+        (format!("rediss://{here}?deadline=5ms"), "\"deadline\""),
+        (format!("redis-cluster://{here},{here}?max_debt=5"), "\"max_debt\""),
+        (format!("redis-sentinel://{here}/service?mode=exact"), "\"mode\""),
+        ("unix:///run/redis.sock?db=1&capacity=5".into(), "\"capacity\""),
+        (format!("redis://:a?secret-word@{here}"), "is written %3F"),
+        (format!("redis://{here}#mode=lease"), "a `#`"),
+        (format!("redis://{here}#insecure"), "over TLS"),
+    ] {
+        let exact = builder().connect(&url).await.map(|_| ()).unwrap_err();
+        let leased = builder().leased().connect(&url).await.map(|_| ()).unwrap_err();
+        for error in [exact, leased] {
+            let text = error.to_string();
+            assert!(error.is_configuration() && text.contains(says), "{url}: {text}");
+            assert!(!says.starts_with('"') || text.contains(known), "{url}: {text}");
+            assert!(!text.contains("secret-word"), "{text}");
+        }
+    }
+    // A socket's are the client's, and a mark alone is no option.
+    let error = builder().connect("unix:///nobody/there?db=1&user=a&pass=b").await.unwrap_err();
+    assert!(matches!(error, RedisError::Connection(_)), "{error}");
+    builder().connect(&format!("redis://{here}?")).await.unwrap();
+}
+
 /// As services, proxies and servers word them that were reported. None says that it is for good.
 const UNKNOWN: [&str; 9] = [
     "-ERR upstream failure",

@@ -276,8 +276,9 @@ impl RedisBuilder {
     ///
     /// - [`RedisError::Quota`]: the burst takes over 71 years to flow; a queue of anything but a leaky bucket, or of a
     ///   capacity less than what is free of delay;
-    /// - [`RedisError::Configuration`]: the URL, the login, the certificates, another service at that address, braces in the prefix,
-    ///   [several](Self::and) limits that are queues, over 8, or two of them the same;
+    /// - [`RedisError::Configuration`]: the URL, or an option in it, which it names; the login, the
+    ///   certificates, another service at that address, braces in the prefix, [several](Self::and)
+    ///   limits that are queues, over 8, or two of them the same;
     /// - [`RedisError::TooFar`]: a round trip to it takes longer than the deadline; both are told;
     /// - [`RedisError::Connection`]: nobody answers there, or not in time;
     /// - [`RedisError::Unavailable`], [`RedisError::Failed`]: the server answers that it cannot now.

@@ -23,6 +23,7 @@ pub(super) enum Place {
 }
 
 pub(super) fn place(url: &str) -> Result<Place, RedisError> {
+    refuse_options(url)?;
     match url.split_once("://") {
         #[cfg(feature = "redis-cluster")]
         Some((scheme @ ("redis-cluster" | "rediss-cluster"), rest)) => {
@@ -34,6 +35,49 @@ pub(super) fn place(url: &str) -> Result<Place, RedisError> {
         }
         _ => Ok(Place::Server(Box::new(server(url, url)?))),
     }
+}
+
+/// What the client reads behind the path of a socket.
+const OF_SOCKETS: [&str; 3] = ["db", "user", "pass"];
+
+/// Fails if the URL has an option: none is in vain. Those of a limiter are its builder's methods
+/// here.
+fn refuse_options(url: &str) -> Result<(), RedisError> {
+    let Some((scheme, whole)) = url.split_once("://") else { return Ok(()) };
+    let wrong = |text: &str| Err(RedisError::Configuration(text.to_string()));
+    let rest = whole.find(['?', '#']).map_or(whole, |end| &whole[..end]);
+    let after = &whole[rest.len()..];
+    let (query, fragment) = match after.split_once('#') {
+        Some((query, fragment)) => (query, Some(fragment)),
+        None => (after, None),
+    };
+    let options = form_urlencoded::parse(query.trim_start_matches('?').as_bytes());
+    let of_socket = scheme.contains("unix");
+    let odd =
+        options.map(|(name, _)| name).find(|name| !(of_socket && OF_SOCKETS.contains(&&**name)));
+    let odd_fragment = fragment.is_some_and(|text| {
+        text != "insecure" || !(scheme.starts_with("rediss") || scheme == "valkeys")
+    });
+    if (odd.is_some() || odd_fragment) && after.contains('@') {
+        // Then it is perhaps none, but a part of a password.
+        return wrong(
+            "the URL has an odd option, or its login is cut off: a `?` in it is written %3F, and a \
+             `#` %23",
+        );
+    }
+    if let Some(name) = odd {
+        let known = if of_socket { ", but db, user and pass of a socket" } else { "" };
+        return wrong(&alloc::format!(
+            "the URL has an option {name:?}, and a builder's URL has none{known}: here they are \
+             its methods (AnyLimiter::open reads them)"
+        ));
+    }
+    if odd_fragment {
+        return wrong(
+            "the URL cannot be read: behind a `#` is nothing but `insecure`, of a server over TLS",
+        );
+    }
+    Ok(())
 }
 
 /// Several hosts, what is before them, and what is after.
