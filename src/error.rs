@@ -245,12 +245,6 @@ impl QuotaError {
         "period must be a whole number of microseconds in Redis, whose clock counts them",
     );
 
-    #[cfg(feature = "redis")]
-    pub(crate) const SHARE: Self = Self::range(
-        "period",
-        "period times the nodes must be within 292 years: a node's share of it",
-    );
-
     pub(crate) const fn window_count(most: u64) -> Self {
         let text = "count must fit a window's packing; at this period it must be at most";
         Self { field: "count", text, number: Some(most), position: None }

@@ -91,3 +91,21 @@ async fn the_level_of_a_share_is_what_was_taken_of_it() {
         assert_eq!(limiter.level("a").await.unwrap(), 5);
     }
 }
+
+/// Counts over the largest burst, and shares whose period is longer than a quota's.
+#[tokio::test]
+async fn what_redis_has_numbers_for_the_fallback_has_too() {
+    let server = Server::start(&[]);
+    for (text, nodes) in [
+        ("1000000000000000/day burst 1000", 1),
+        ("18446744073709551615/3660 days burst 1000", 7),
+        ("3/day burst 5", 5_000),
+        ("1/3660 days burst 2", u64::MAX),
+    ] {
+        let builder = RedisLimiter::builder(text.parse().unwrap()).nodes(nodes).deadline(PATIENT);
+        let limiter = builder.clone().prefix("a").connect(&server.url()).await.unwrap();
+        assert_eq!(limiter.check("a").await.unwrap().source(), Source::Redis, "{text}");
+        let here = builder.max_pending(0).connect(&server.url()).await.unwrap();
+        assert_eq!(here.check("a").await.unwrap().source(), Source::Fallback, "{text}");
+    }
+}

@@ -55,10 +55,8 @@ impl Local {
         capacity: usize,
     ) -> Result<Self, QuotaError> {
         let nodes = nodes.max(1);
-        let period = u128::from(quota.period_ns()) * u128::from(nodes);
-        let period = Duration::from_nanos(u64::try_from(period).map_err(|_| QuotaError::SHARE)?);
-        let burst = (quota.burst_size() / nodes).max(1);
-        let quota = Quota::new(quota.count(), period)?.try_burst(burst)?;
+        let quota = share_of(quota, nodes);
+        let burst = quota.burst_size();
         let table = || KeyedLimiter::builder(quota, capacity);
         let mut share = table().max_waiting(waiting.most / nodes);
         if waiting.instalments {
@@ -208,6 +206,21 @@ impl Drop for Owed<'_> {
             self.local.owe(self.key, self.n);
         }
     }
+}
+
+/// The share of one of so many nodes: at most that part of the rate, and of the burst, or a token
+/// if that is less. Every quota has one, though its period may be longer, and its count larger
+/// beside the burst, than a user can give.
+pub(super) fn share_of(quota: &Quota, nodes: u64) -> Quota {
+    let burst = (quota.burst_size() / nodes).max(1);
+    let period = u128::from(quota.period_ns()) * u128::from(nodes);
+    let longest = u128::from(u64::MAX);
+    if period <= longest {
+        return Quota::from_parts(quota.count(), period as u64, burst);
+    }
+    // Of less than a token in 584 years none flows while a limiter's time lasts.
+    let count = (u128::from(quota.count()) * longest / period).max(1);
+    Quota::from_parts(count as u64, u64::MAX, burst)
 }
 
 fn by(answer: Result<Grant, Denied>) -> Result<Grant, Denied> {

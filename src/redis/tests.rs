@@ -16,6 +16,7 @@ mod kept;
 mod lines;
 mod oracle;
 mod places;
+mod shares;
 
 use super::builder::fingerprint;
 use super::units::{Ask, Units};
