@@ -114,6 +114,23 @@ async fn every_store_has_the_same_verbs() {
     assert!(folder.path().join("all the limits").exists(), "a path is decoded");
 }
 
+/// Debts are bounded by the URL, wherever they are.
+#[tokio::test]
+async fn every_store_bounds_debts() {
+    let server = Server::start(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!("shm://{}/limits?max_debt=5", folder.path().display());
+    let redis = format!("{}?deadline=20s&max_debt=5", server.url());
+    let leased = format!("{redis}&mode=lease&prefix=l");
+    for url in ["memory://?max_debt=5", &file, &redis, &leased] {
+        let limiter = AnyLimiter::open(url, SLOW.burst(10)).await.unwrap();
+        for _ in 0..3 {
+            limiter.charge("a", 1_000).await.unwrap();
+            assert_eq!(limiter.available("a").await.unwrap(), -5, "{url}");
+        }
+    }
+}
+
 /// One type for limiters that were built with more choices than a URL has.
 #[tokio::test]
 async fn limiters_that_are_built_become_any_limiter() {
@@ -177,7 +194,8 @@ async fn what_is_wrong_with_a_url_is_said_in_a_sentence_without_the_url() {
         ("memory://there", "no place"),
         ("memory://?capacity=many", "capacity must be a number of keys, not \"many\""),
         ("memory://?capacity=0", "capacity must be from 1"),
-        ("memory://?nodes=3", "an option \"nodes\"; memory:// has algorithm, capacity"),
+        ("memory://?nodes=3", "an option \"nodes\"; memory:// has algorithm, capacity, max_debt"),
+        ("memory://?max_debt=-1", "max_debt must be a number of tokens, not \"-1\""),
         ("memory://?algorithm=best", "algorithm must be a name"),
         ("shm://relative/path", "shm:///dev/shm/limits"),
         (&other, "not"),

@@ -10,7 +10,7 @@ mod server;
 
 use proxy::{Proxy, Way};
 use server::Server;
-use sluicegate::{Quota, RedisBuilder, RedisLimiter, Source};
+use sluicegate::{Algorithm, Quota, RedisBuilder, RedisLimiter, Source};
 use std::time::{Duration, Instant};
 
 /// On a machine that has much else to do a test's calls may take long.
@@ -90,6 +90,112 @@ async fn the_level_of_a_share_is_what_was_taken_of_it() {
         assert_eq!(limiter.check_n("a", 5).await.unwrap().source(), Source::Fallback);
         assert_eq!(limiter.level("a").await.unwrap(), 5);
     }
+}
+
+/// A charge takes a balance no lower than `-max_debt`, and what is over is forgotten: of every
+/// algorithm, and of several limits.
+#[tokio::test]
+async fn charges_are_owed_no_further_than_max_debt() {
+    let server = Server::start(&[]);
+    for algorithm in [
+        Algorithm::TokenBucket,
+        Algorithm::LeakyBucket,
+        Algorithm::FixedWindow,
+        Algorithm::SlidingWindow,
+    ] {
+        for several in [false, true] {
+            for most in [0, 5] {
+                let quota = Quota::per_day(10);
+                let prefix = format!("{algorithm}{several}{most}");
+                let mut builder = RedisLimiter::builder(quota).algorithm(algorithm).prefix(&prefix);
+                if several {
+                    builder = builder.and(Quota::per_day(30));
+                }
+                let builder = builder.max_debt(most as u64).deadline(PATIENT);
+                let limiter = builder.connect(&server.url()).await.unwrap();
+                limiter.charge("a", 3).await.unwrap();
+                assert_eq!(limiter.available("a").await.unwrap(), 7, "{prefix}");
+                for n in [1_000, 1, u64::MAX] {
+                    let paid = limiter.charge("a", n).await.unwrap();
+                    assert!(most == 0 || paid > Duration::ZERO, "{prefix}");
+                    assert!(paid <= Duration::from_secs(2 * 86_400), "{prefix}: {paid:?}");
+                    assert_eq!(limiter.available("a").await.unwrap(), -most, "{prefix}");
+                }
+                limiter.refund("a", 2).await.unwrap();
+                assert_eq!(limiter.available("a").await.unwrap(), 2 - most, "{prefix}");
+            }
+        }
+    }
+}
+
+/// A line of reservations goes lower than a charge may: that one adds nothing, and takes nothing
+/// off. What a cost turns out to be beyond its reservation is a charge.
+#[tokio::test]
+async fn charges_behind_a_longer_line_change_nothing() {
+    let server = Server::start(&[]);
+    let builder = builder().deadline(PATIENT).max_debt(5);
+    let limiter = builder.connect(&server.url()).await.unwrap();
+    limiter.reserve("b", 100).await.unwrap().settle(1_000).await.unwrap();
+    assert_eq!(limiter.available("b").await.unwrap(), -5);
+    let places =
+        [limiter.reserve("a", 100).await.unwrap(), limiter.reserve("a", 50).await.unwrap()];
+    for _ in 0..2 {
+        assert_eq!(limiter.available("a").await.unwrap(), -50);
+        limiter.charge("a", 100).await.unwrap();
+    }
+    drop(places);
+}
+
+/// What a share took by charges is charged in Redis as far as a charge goes; what it granted,
+/// whole.
+#[tokio::test]
+async fn debts_of_charges_are_paid_no_further_than_max_debt() {
+    let server = Server::start(&[]);
+    let both: [fn(RedisBuilder) -> RedisBuilder; 2] =
+        [|one| one, |one| one.prefix("several").and(SLOW.burst(200))];
+    for more in both {
+        let builder = more(builder()).deadline(PATIENT).max_debt(5);
+        let witness = builder.clone().connect(&server.url()).await.unwrap();
+        let limiter = builder.max_pending(1).connect(&server.url()).await.unwrap();
+        // One is on its way, so that the other is decided here.
+        let (_, charged) = tokio::join!(limiter.available("x"), limiter.charge("a", 1_000));
+        charged.unwrap();
+        let (_, here) = tokio::join!(limiter.available("x"), limiter.available("a"));
+        assert_eq!(here.unwrap(), -5);
+        assert_eq!(witness.available("a").await.unwrap(), 100, "it is not told yet");
+        assert_eq!(limiter.available("a").await.unwrap(), -5);
+        assert_eq!(limiter.available("a").await.unwrap(), -5, "once");
+
+        // Others have taken all meanwhile.
+        let (_, charged) = tokio::join!(limiter.available("x"), limiter.charge("b", 30));
+        charged.unwrap();
+        witness.check_n("b", 100).await.unwrap();
+        assert_eq!(limiter.available("b").await.unwrap(), -5);
+
+        let (_, granted) = tokio::join!(limiter.available("x"), limiter.check_n("c", 30));
+        assert_eq!(granted.unwrap().source(), Source::Fallback);
+        witness.check_n("c", 100).await.unwrap();
+        assert_eq!(limiter.available("c").await.unwrap(), -30, "of the law nothing is forgiven");
+
+        // A refund here takes off what is owed there.
+        let (_, charged) = tokio::join!(limiter.available("x"), limiter.charge("d", 30));
+        charged.unwrap();
+        let (_, granted) = tokio::join!(limiter.available("x"), limiter.check_n("d", 20));
+        granted.unwrap();
+        let (_, refunded) = tokio::join!(limiter.available("x"), limiter.refund("d", 40));
+        refunded.unwrap();
+        assert_eq!(limiter.available("d").await.unwrap(), 90);
+    }
+}
+
+/// A node has its part of the debt, as it has of the burst.
+#[tokio::test]
+async fn a_share_is_in_debt_by_its_part() {
+    let server = Server::start(&[]);
+    let builder = builder().nodes(4).max_debt(10).max_pending(0);
+    let limiter = builder.connect(&server.url()).await.unwrap();
+    limiter.charge("a", 1_000).await.unwrap();
+    assert_eq!(limiter.available("a").await.unwrap(), -2);
 }
 
 /// Counts over the largest burst, and shares whose period is longer than a quota's.

@@ -10,6 +10,8 @@ pub use error::AnyError;
 pub use reservation::AnyReservation;
 
 use crate::algorithm::Algorithm;
+#[cfg(feature = "url")]
+use crate::keyed::KeyedBuilder;
 use crate::keyed::KeyedLimiter;
 use crate::quota::Quota;
 #[cfg(feature = "redis")]
@@ -37,6 +39,7 @@ use url::{Options, Place, wrong};
 /// | --- | --- | --- |
 /// | `algorithm`: `token-bucket`, `leaky-bucket`, `fixed-window`, `sliding-window` | all | token bucket |
 /// | `capacity`: the most active keys, in memory; of Redis, those that are accounted for while it is away, or leased for | all | 100,000 |
+/// | `max_debt`: how many tokens below nothing `charge` takes a balance | all | no bound |
 /// | `mode`: `exact`, `lease` | Redis | exact |
 /// | `nodes`: how many processes share the limit | Redis | 1 |
 /// | `prefix`: what keys in Redis begin with | Redis | `sluicegate` |
@@ -123,8 +126,8 @@ impl AnyBuilder {
             ..self
         };
         let store = match place.scheme {
-            "memory" => this.memory(&place)?,
-            "shm" => this.shared(&place)?,
+            "memory" => this.memory(&place, &options)?,
+            "shm" => this.shared(&place, &options)?,
             "redis" | "rediss" | "unix" | "redis+unix" | "redis-cluster" | "rediss-cluster"
             | "redis-sentinel" | "rediss-sentinel" => this.redis(&place, options).await?,
             other => {
@@ -137,16 +140,23 @@ impl AnyBuilder {
         Ok(AnyLimiter { store })
     }
 
-    fn memory(self, place: &Place<'_>) -> Result<Store, AnyError> {
+    fn memory(self, place: &Place<'_>, options: &Options) -> Result<Store, AnyError> {
         if !matches!(place.rest, "" | "/") {
             return Err(wrong("memory:// is followed by options alone: it has no place"));
         }
+        Ok(Store::Local(Arc::new(self.keyed(options).build()?)))
+    }
+
+    fn keyed(self, options: &Options) -> KeyedBuilder<[u8]> {
         let builder = KeyedLimiter::builder(self.quota, self.capacity).algorithm(self.algorithm);
-        Ok(Store::Local(Arc::new(builder.build()?)))
+        match options.max_debt {
+            Some(tokens) => builder.max_debt(tokens),
+            None => builder,
+        }
     }
 
     #[cfg(all(unix, feature = "shared"))]
-    fn shared(self, place: &Place<'_>) -> Result<Store, AnyError> {
+    fn shared(self, place: &Place<'_>, options: &Options) -> Result<Store, AnyError> {
         use std::os::unix::ffi::OsStringExt;
         if !place.rest.starts_with('/') {
             return Err(wrong(
@@ -155,12 +165,11 @@ impl AnyBuilder {
         }
         let path = percent_encoding::percent_decode_str(place.rest).collect();
         let path = std::ffi::OsString::from_vec(path);
-        let builder = KeyedLimiter::builder(self.quota, self.capacity).algorithm(self.algorithm);
-        Ok(Store::Local(Arc::new(builder.open_shared(path)?)))
+        Ok(Store::Local(Arc::new(self.keyed(options).open_shared(path)?)))
     }
 
     #[cfg(not(all(unix, feature = "shared")))]
-    fn shared(self, _: &Place<'_>) -> Result<Store, AnyError> {
+    fn shared(self, _: &Place<'_>, _: &Options) -> Result<Store, AnyError> {
         Err(wrong("shm:// needs Unix, and a build with the feature `shared`"))
     }
 
@@ -168,6 +177,9 @@ impl AnyBuilder {
     async fn redis(self, place: &Place<'_>, options: Options) -> Result<Store, AnyError> {
         let mut builder = RedisLimiter::builder(self.quota).algorithm(self.algorithm);
         builder = builder.fallback_capacity(self.capacity);
+        if let Some(tokens) = options.max_debt {
+            builder = builder.max_debt(tokens);
+        }
         if let Some(nodes) = options.nodes {
             builder = builder.nodes(nodes);
         }

@@ -14,6 +14,7 @@ use core::time::Duration;
 pub(super) struct Options {
     pub(super) algorithm: Option<Algorithm>,
     pub(super) capacity: Option<usize>,
+    pub(super) max_debt: Option<u64>,
     pub(super) lease: bool,
     pub(super) nodes: Option<u64>,
     pub(super) prefix: Option<String>,
@@ -35,10 +36,11 @@ pub(super) struct Place<'a> {
 }
 
 /// Which options there are, by scheme.
-const OF_MEMORY: &[&str] = &["algorithm", "capacity"];
+const OF_MEMORY: &[&str] = &["algorithm", "capacity", "max_debt"];
 const OF_REDIS: &[&str] = &[
     "algorithm",
     "capacity",
+    "max_debt",
     "mode",
     "nodes",
     "prefix",
@@ -102,6 +104,7 @@ impl Options {
         match name {
             "algorithm" => self.algorithm = Some(read(name, value, "a name such as token-bucket")?),
             "capacity" => self.capacity = Some(read(name, value, "a number of keys")?),
+            "max_debt" => self.max_debt = Some(read(name, value, "a number of tokens")?),
             "nodes" => self.nodes = Some(read(name, value, "a number of processes")?),
             "prefix" => self.prefix = Some(value.to_string()),
             "mode" => {

@@ -50,6 +50,7 @@ pub struct RedisBuilder {
     capacity: usize,
     failures: u32,
     most_pending: u64,
+    max_debt: u64,
     combine: bool,
     waiting: Waiting,
     queue: Queue,
@@ -71,6 +72,7 @@ impl RedisBuilder {
             capacity: 16_384,
             failures: 5,
             most_pending: MOST_PENDING,
+            max_debt: u64::MAX,
             combine: true,
             waiting: Waiting::default(),
             queue: Queue::default(),
@@ -237,6 +239,24 @@ impl RedisBuilder {
         self
     }
 
+    /// Bounds the debt that [`charge`](RedisLimiter::charge) makes: it takes a key's balance no
+    /// lower than `-tokens`, and what is over is forgotten. Unless set, debt ends at 142 years of
+    /// flow.
+    ///
+    /// Without it a caller that charges every denial, as a penalty, locks its key out for as long
+    /// as it asks and then for what it has asked. With 0 a charge takes what is there. What a
+    /// reservation takes beyond its tokens when it is [settled](crate::RedisReservation::settle) is
+    /// a charge. Reservations themselves are bounded by [`max_waiting`](Self::max_waiting): where
+    /// they have taken the balance lower, a charge adds nothing.
+    ///
+    /// Of [several](Self::and) limits each has this bound. Another limiter that shares the buckets
+    /// has its own. While Redis is away, each node has its part of it; what was charged meanwhile
+    /// is charged in Redis under the same bound, what was granted is charged whole.
+    pub fn max_debt(mut self, tokens: u64) -> Self {
+        self.max_debt = tokens;
+        self
+    }
+
     /// Bounds how many tokens all who wait for a key may be in debt for: a reservation that would take it further is
     /// denied. Unless set, debt ends at 142 years of flow. While Redis is away, each node has its part of it.
     pub fn max_waiting(mut self, tokens: u64) -> Self {
@@ -295,11 +315,9 @@ impl RedisBuilder {
             return Err(RedisError::Configuration(text.to_string()));
         }
         let limit = |quota: Quota| -> Result<More, RedisError> {
-            let kernel = Kernel::new(&quota, self.algorithm)?;
-            let local = match self.fallback {
-                Fallback::Local => Some(Local::new(&quota, waiting, self.nodes, self.capacity)?),
-                _ => None,
-            };
+            let kernel = Kernel::new(&quota, self.algorithm)?.with_max_debt(self.max_debt);
+            let share = || Local::new(&quota, waiting, self.nodes, self.capacity, self.max_debt);
+            let local = if self.fallback == Fallback::Local { Some(share()?) } else { None };
             let terms = Terms::bucket(quota, self.algorithm, 56).marked(Mark::Told);
             let fingerprint = fingerprint(&quota, self.algorithm);
             let head = alloc::format!("{}:{fingerprint}{{:", self.prefix).into_bytes();

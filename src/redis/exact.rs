@@ -104,7 +104,8 @@ impl RedisLimiter {
     }
 
     /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards, and says how long
-    /// until the debt is paid: zero if there is none. Debt ends at 142 years of flow.
+    /// until the debt is paid: zero if there is none. Debt ends at
+    /// [`max_debt`](RedisBuilder::max_debt), if that is chosen, and else at 142 years of flow.
     ///
     /// # Errors
     ///

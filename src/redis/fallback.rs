@@ -41,6 +41,10 @@ pub(super) struct Local {
     burst: u64,
     /// What was granted while Redis was away and has not flowed since: to be charged there.
     owed: KeyedLimiter<[u8]>,
+    /// What was charged likewise, if charges are bounded: Redis bounds it then too.
+    charged: Option<KeyedLimiter<[u8]>>,
+    /// How far below nothing a charge takes the share.
+    max_debt: u64,
     /// Whether anything is, or was: 0 or 1.
     owes: AtomicU64,
     /// Of those who charge what is owed, one does.
@@ -53,17 +57,27 @@ impl Local {
         waiting: Waiting,
         nodes: u64,
         capacity: usize,
+        max_debt: u64,
     ) -> Result<Self, QuotaError> {
         let nodes = nodes.max(1);
         let quota = share_of(quota, nodes);
-        let burst = quota.burst_size();
+        let is_bounded = max_debt < u64::MAX;
+        let max_debt = if is_bounded { max_debt / nodes } else { max_debt };
         let table = || KeyedLimiter::builder(quota, capacity);
-        let mut share = table().max_waiting(waiting.most / nodes);
+        let mut share = table().max_waiting(waiting.most / nodes).max_debt(max_debt);
         if waiting.instalments {
             share = share.instalments();
         }
-        let (share, owed) = (share.build()?, table().build()?);
-        Ok(Self { share, burst, owed, owes: AtomicU64::new(0), paying: Mutex::new(()) })
+        let charged = if is_bounded { Some(table().max_debt(max_debt).build()?) } else { None };
+        Ok(Self {
+            share: share.build()?,
+            burst: quota.burst_size(),
+            owed: table().build()?,
+            charged,
+            max_debt,
+            owes: AtomicU64::new(0),
+            paying: Mutex::new(()),
+        })
     }
 
     /// Redis answered: the share is as full as the key's bucket there.
@@ -93,14 +107,23 @@ impl Local {
     }
 
     pub(super) fn charge(&self, key: &[u8], n: u64) -> Duration {
-        self.owe(key, n);
+        match self.charged {
+            None => self.owe(key, n),
+            // No more than the share takes of it.
+            Some(_) => {
+                let room = self.share.available(key).saturating_add_unsigned(self.max_debt);
+                self.owe_charged(key, n.min(room.max(0) as u64));
+            }
+        }
         self.share.charge(key, n)
     }
 
     /// Of what has come back in Redis, `perhaps`, nothing comes back of what is owed there: it would be twice.
     pub(super) fn refund(&self, key: &[u8], n: u64, perhaps: bool) {
         if !perhaps {
-            self.owed.refund(key, n);
+            let charged = self.charged.as_ref().map_or(0, |charged| charged.level(key).min(n));
+            self.owed.refund(key, n - charged);
+            self.charged.iter().for_each(|table| table.refund(key, charged));
         }
         self.share.refund(key, n);
     }
@@ -115,6 +138,7 @@ impl Local {
 
     pub(super) fn reset(&self, key: &[u8]) {
         self.owed.reset(key);
+        self.charged.iter().for_each(|table| table.reset(key));
         self.share.reset(key);
     }
 
@@ -159,20 +183,29 @@ impl Local {
         back
     }
 
-    /// What is owed for the key, which the caller now pays.
-    pub(super) fn debt(&self, key: &[u8]) -> u64 {
-        if self.owes.load(Relaxed) == 0 || self.owed.level(key) == 0 {
-            return 0;
+    /// What is owed for the key, granted and charged, which the caller now pays.
+    fn debt(&self, key: &[u8]) -> (u64, u64) {
+        let charged = || self.charged.as_ref().map_or(0, |charged| charged.level(key));
+        if self.owes.load(Relaxed) == 0 || (self.owed.level(key) == 0 && charged() == 0) {
+            return (0, 0);
         }
         let _one = self.paying.lock().unwrap_or_else(PoisonError::into_inner);
-        let debt = self.owed.level(key);
-        self.owed.refund(key, debt);
-        debt
+        let (granted, charged) = (self.owed.level(key), charged());
+        self.owed.refund(key, granted);
+        self.charged.iter().for_each(|table| table.refund(key, charged));
+        (granted, charged)
     }
 
     pub(super) fn owe(&self, key: &[u8], n: u64) {
         self.owes.store(1, Relaxed);
         self.owed.charge(key, n);
+    }
+
+    fn owe_charged(&self, key: &[u8], n: u64) {
+        self.owes.store(1, Relaxed);
+        self.charged.iter().for_each(|table| {
+            table.charge(key, n);
+        });
     }
 
     fn note(&self, key: &[u8], answer: Result<Grant, Denied>) -> Result<Grant, Denied> {
@@ -190,20 +223,29 @@ impl Local {
 pub(super) struct Owed<'a> {
     local: &'a Local,
     key: &'a [u8],
-    pub(super) n: u64,
+    pub(super) granted: u64,
+    pub(super) charged: u64,
 }
 
 impl<'a> Owed<'a> {
     pub(super) fn of(local: &'a Local, key: &'a [u8]) -> Option<Self> {
-        let n = local.debt(key);
-        (n > 0).then_some(Self { local, key, n })
+        let (granted, charged) = local.debt(key);
+        (granted > 0 || charged > 0).then_some(Self { local, key, granted, charged })
+    }
+
+    /// Ends it: it has been paid, or is owed no more.
+    pub(super) fn forgive(mut self) {
+        (self.granted, self.charged) = (0, 0);
     }
 }
 
 impl Drop for Owed<'_> {
     fn drop(&mut self) {
-        if self.n > 0 {
-            self.local.owe(self.key, self.n);
+        if self.granted > 0 {
+            self.local.owe(self.key, self.granted);
+        }
+        if self.charged > 0 {
+            self.local.owe_charged(self.key, self.charged);
         }
     }
 }

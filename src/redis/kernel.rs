@@ -1,7 +1,7 @@
 //! What is asked of a key, how a server is asked, and what its answer means: whichever the algorithm.
 
 use super::link::{Lua, lua};
-use super::units::{Ask, Flow, LONGEST_DEBT, Units};
+use super::units::{Ask, Flow, Units};
 use super::window::{Counts, Window};
 use crate::algorithm::Algorithm;
 use crate::error::QuotaError;
@@ -44,6 +44,14 @@ impl Kernel {
             Algorithm::TokenBucket | Algorithm::LeakyBucket => Units::new(quota).map(Self::Bucket),
             Algorithm::FixedWindow => Window::new(quota, false).map(Self::Window),
             Algorithm::SlidingWindow => Window::new(quota, true).map(Self::Window),
+        }
+    }
+
+    /// The same, whose charges take the balance of a key no lower than `-tokens`.
+    pub(super) fn with_max_debt(self, tokens: u64) -> Self {
+        match self {
+            Self::Bucket(units) => Self::Bucket(units.with_max_debt(tokens)),
+            Self::Window(window) => Self::Window(window.with_max_debt(tokens)),
         }
     }
 
@@ -166,7 +174,7 @@ pub(super) fn call(units: &Units, ask: Ask) -> Call {
         let whole = |parts| units.flow(parts).us;
         return (&WHOLE, alloc::vec![whole(units.burst()), whole(units.cost(n))]);
     }
-    let mut numbers = head(units, 3);
+    let mut numbers = head(units, 4);
     let cost = |n| cost(units, n);
     let script = match ask {
         // What is nothing is not written.
@@ -182,7 +190,8 @@ pub(super) fn call(units: &Units, ask: Ask) -> Call {
         }
         Ask::Charge(n) => {
             numbers.extend(cost(n));
-            numbers.push(LONGEST_DEBT);
+            let Flow { us, part } = units.flow(units.most_owed());
+            numbers.extend([us, part]);
             &CHARGE
         }
         Ask::Refund(n) => {

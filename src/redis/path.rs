@@ -258,19 +258,11 @@ impl Path {
     /// deadline that it would otherwise meet, be granted here, and be owed: so that the next one misses it too.
     async fn pay<T>(
         &self,
-        mut owed: Owed<'_>,
+        owed: Owed<'_>,
         name: &[u8],
         call: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, RedisError> {
-        let (script, numbers) = self.kernel.call(Ask::Charge(owed.n));
-        let keys = [name];
-        let paying = async {
-            self.counters.calls.add(1);
-            self.link.run_before::<Reply>(script, &keys, &numbers).await?;
-            owed.n = 0;
-            Ok(())
-        };
-        both(paying, call).await
+        both(self.pay_all(Vec::from([(self.kernel, name, owed)])), call).await
     }
 
     async fn ask_now(self: &Arc<Self>, name: &[u8], ask: Ask) -> Answer {

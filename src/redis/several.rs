@@ -202,14 +202,25 @@ impl Path {
         Ok(states)
     }
 
-    /// Charges what was granted while Redis was away: all in one call.
-    async fn pay_all(&self, mut all: Vec<(Kernel, &[u8], Owed<'_>)>) -> Result<(), RedisError> {
-        let debts: Vec<_> = all.iter().map(|(kernel, _, owed)| (*kernel, owed.n)).collect();
-        let keys: Vec<_> = all.iter().map(|&(_, name, _)| name).collect();
+    /// Charges what was taken while Redis was away: all in one call. What was granted is charged
+    /// whole, and what was charged as far as a charge goes.
+    pub(super) async fn pay_all(
+        &self,
+        all: Vec<(Kernel, &[u8], Owed<'_>)>,
+    ) -> Result<(), RedisError> {
+        let (mut debts, mut keys) = (Vec::new(), Vec::new());
+        for (kernel, name, owed) in &all {
+            for debt in [(kernel.with_max_debt(u64::MAX), owed.granted), (*kernel, owed.charged)] {
+                if debt.1 > 0 {
+                    debts.push(debt);
+                    keys.push(*name);
+                }
+            }
+        }
         let (script, numbers) = joint::call_debts(&debts);
         self.counters.calls.add(1);
         self.link.run_before::<Vec<u64>>(script, &keys, &numbers).await?;
-        all.iter_mut().for_each(|(_, _, owed)| owed.n = 0);
+        all.into_iter().for_each(|(_, _, owed)| owed.forgive());
         Ok(())
     }
 

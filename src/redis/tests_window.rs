@@ -127,13 +127,15 @@ fn window_scripts_decide_as_the_kernel_and_the_rational_model() {
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     for (limit, period) in windows() {
         for sliding in [false, true] {
-            let window = Window::of(limit, period, sliding).unwrap();
+            let unbounded = Window::of(limit, period, sliding).unwrap();
             let mut pipeline = Pipeline::new();
             let (mut expected, mut kept) = (Vec::new(), Vec::new());
             for key in 0..16 {
+                let max_debt = [u64::MAX, 0, random.below(3 * limit)][key % 3];
+                let window = unbounded.with_max_debt(max_debt);
                 let name = format!("{window:?}{key}");
                 let (mut now, mut wait) = (START, 0);
-                let mut model = Model::new(limit, period, sliding);
+                let mut model = Model::new(limit, period, sliding).with_max_debt(max_debt);
                 for _ in 0..360 {
                     now = any_time(&mut random, now, period, wait);
                     let ask = any_ask(&mut random, limit);
@@ -149,7 +151,7 @@ fn window_scripts_decide_as_the_kernel_and_the_rational_model() {
             let answers: Vec<(u64, u64, u64, u64)> = scripts.run(&pipeline);
             assert_eq!(answers.len(), expected.len());
             for (answer, (expected, ask, now)) in answers.into_iter().zip(expected) {
-                assert_eq!(answer, expected, "{window:?} {ask:?} at {now}");
+                assert_eq!(answer, expected, "{unbounded:?} {ask:?} at {now}");
             }
             for (name, text) in kept {
                 let get: Option<String> =

@@ -14,7 +14,7 @@
 //!
 //!   take n:    debt  ->  debt + n             if that is at most the burst
 //!   up to n:   debt  ->  debt + granted       granted = min(n, the whole tokens in burst - debt)
-//!   charge n:  debt  ->  debt + n             at most 142 years of flow
+//!   charge n:  debt  ->  debt + n             at most what may be owed: 142 years of flow, or less
 //!   refund n:  debt  ->  max(debt - n, 0)
 //! ```
 //!
@@ -71,6 +71,8 @@ pub(super) struct Units {
     /// Parts in which a token flows.
     token: u128,
     limit: u64,
+    /// The most that a charge leaves missing, in parts.
+    most_owed: u128,
 }
 
 impl Units {
@@ -82,11 +84,19 @@ impl Units {
             token = (token * MOST_PARTS).div_ceil(parts);
             parts = MOST_PARTS;
         }
-        let units = Self { parts: parts as u64, token, limit: quota.burst_size() };
+        let units = Self { parts: parts as u64, token, limit: quota.burst_size(), most_owed: 0 };
         if units.burst() > LONGEST_BURST * parts {
             return Err(QuotaError::REDIS_BURST);
         }
-        Ok(units)
+        Ok(units.with_max_debt(u64::MAX))
+    }
+
+    /// The same bucket, whose charges take its balance no lower than `-tokens`; as low as there are
+    /// numbers, if those are all that there can be.
+    pub(super) fn with_max_debt(self, tokens: u64) -> Self {
+        let longest = self.longest_debt();
+        let bounded = (self.burst() + self.cost(tokens)).min(longest);
+        Self { most_owed: if tokens < u64::MAX { bounded } else { longest }, ..self }
     }
 
     pub(super) fn parts(&self) -> u64 {
@@ -105,6 +115,11 @@ impl Units {
     /// What `n` tokens cost, in parts. More than the longest debt is not told apart.
     pub(super) fn cost(&self, n: u64) -> u128 {
         self.token.saturating_mul(n.into()).min(self.longest_debt())
+    }
+
+    /// The most that a charge leaves missing, in parts.
+    pub(super) fn most_owed(&self) -> u128 {
+        self.most_owed
     }
 
     pub(super) fn longest_debt(&self) -> u128 {
@@ -139,7 +154,8 @@ impl Units {
                 take(n.min(there as u64).max(n.min(1)))
             }
             Ask::Charge(n) => {
-                let debt = (debt + self.cost(n)).min(self.longest_debt());
+                // A line of places goes lower than a charge may: that one adds nothing then.
+                let debt = (debt + self.cost(n)).min(self.most_owed).max(debt);
                 Settled { granted: Some(n), debt }
             }
             Ask::Refund(n) => Settled { granted: Some(n), debt: debt.saturating_sub(self.cost(n)) },

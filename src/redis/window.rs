@@ -12,7 +12,7 @@
 //!
 //!   take n:    current  ->  current + n         if level + n <= count
 //!   up to n:   current  ->  current + granted   granted = min(n, floor(count - level))
-//!   charge n:  current  ->  current + n         at most 2^52
+//!   charge n:  current  ->  current + n         at most 2^52, and what may be owed
 //!   refund n:  current  ->  current - n         then, sliding, previous less the rest
 //! ```
 //!
@@ -42,6 +42,8 @@ pub(super) static LOOK: Lua = lua!("window.lua", "window_look.lua");
 const MOST: u64 = 1 << 51;
 /// The most that a window counts: two of them add up to a number of the scripts.
 pub(super) const MOST_COUNTED: u64 = 1 << 52;
+/// A level that no window reaches: both its counts together.
+const MOST_OWED: u64 = 2 * MOST_COUNTED;
 
 /// A window's quota, as the scripts count it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub(super) struct Window {
     limit: u64,
     period_us: u64,
     sliding: bool,
+    /// The level that a charge reaches at most: the limit, and what may be owed.
+    most_owed: u64,
 }
 
 /// What a server answers: how things stood, at its time, before it did what it was asked.
@@ -103,7 +107,12 @@ impl Window {
     /// `None` if the scripts have no numbers for it.
     pub(super) fn of(limit: u64, period_us: u64, sliding: bool) -> Option<Self> {
         let has_numbers = (1..=MOST).contains(&limit) && (1..=MOST).contains(&period_us);
-        has_numbers.then_some(Self { limit, period_us, sliding })
+        has_numbers.then_some(Self { limit, period_us, sliding, most_owed: MOST_OWED })
+    }
+
+    /// The same window, whose charges take its balance no lower than `-tokens`.
+    pub(super) fn with_max_debt(self, tokens: u64) -> Self {
+        Self { most_owed: self.limit.saturating_add(tokens).min(MOST_OWED), ..self }
     }
 
     pub(super) fn limit(&self) -> u64 {
@@ -137,7 +146,9 @@ impl Window {
             Ask::Take(n) | Ask::Look(n) => take(n),
             Ask::UpTo(n) => take(n.min(there).max(n.min(1))),
             Ask::Charge(asked) => {
-                let n = asked.min(MOST_COUNTED - counts.current);
+                let may_be_owed = (self.most_owed - self.limit) as i64;
+                let room = self.balance(counts).saturating_add(may_be_owed).max(0) as u64;
+                let n = asked.min(MOST_COUNTED - counts.current).min(room);
                 (Some(asked), self.with(counts, n, false))
             }
             Ask::Refund(n) => (Some(n), self.without(counts, n)),
@@ -287,7 +298,7 @@ impl Window {
                 &UP_TO
             }
             Ask::Charge(n) => {
-                numbers.push(n.min(MOST_COUNTED));
+                numbers.extend([n.min(MOST_COUNTED), self.most_owed]);
                 &CHARGE
             }
             Ask::Refund(n) => {

@@ -107,6 +107,13 @@ impl LeasedBuilder {
         self
     }
 
+    /// As [`RedisBuilder::max_debt`], of what is charged [there](LeasedLimiter::redis): a lease is
+    /// never in debt.
+    pub fn max_debt(mut self, tokens: u64) -> Self {
+        self.redis = self.redis.max_debt(tokens);
+        self
+    }
+
     /// As [`RedisBuilder::connect_timeout`].
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.redis = self.redis.connect_timeout(timeout);

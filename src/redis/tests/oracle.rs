@@ -134,7 +134,9 @@ fn settle(units: &Units, kept: &mut Kept, places: &mut Places, op: &Op, now: u64
         Op::Ask(ask) => {
             let settled = units.settle(line.debt, *ask);
             let writes = !matches!(ask, Ask::Look(_) | Ask::Charge(0) | Ask::Refund(0));
-            if writes && settled.granted.is_some_and(|n| n > 0) {
+            // A charge that may not add anything is not written.
+            let adds = !matches!(ask, Ask::Charge(_)) || settled.debt > line.debt;
+            if writes && adds && settled.granted.is_some_and(|n| n > 0) {
                 kept.keep(units, now, settled.debt);
             }
         }
@@ -175,11 +177,14 @@ struct Rational {
     model: Model,
     rate: Exact,
     promised: Exact,
+    /// The lowest balance that a charge leaves.
+    lowest: Exact,
 }
 
 impl Rational {
-    fn new(quota: &Quota) -> Self {
-        Self { model: Model::new(quota), rate: rate(quota), promised: whole(0) }
+    fn new(quota: &Quota, max_debt: u64) -> Self {
+        let (promised, lowest) = (whole(0), -whole(max_debt));
+        Self { model: Model::new(quota), rate: rate(quota), promised, lowest }
     }
 
     fn flowed(&self, now: u64) -> Exact {
@@ -272,7 +277,13 @@ impl Rational {
                 wait(model, n.min(1));
                 assert_eq!(settled.granted.unwrap_or(0), model.take_up_to(n), "{about}");
             }
-            Ask::Charge(n) => model.charge(n),
+            Ask::Charge(n) => {
+                let before = model.tokens.clone();
+                model.charge(n);
+                if model.tokens < self.lowest {
+                    model.tokens = before.min(self.lowest.clone());
+                }
+            }
             Ask::Refund(n) => model.refund(n),
         }
         // A charge beyond the longest debt is not recorded.
@@ -309,13 +320,16 @@ fn ask_by_chance(seed: u64, keys: u64, times: u64, exactly: bool) {
     let digests = Digests::load(&mut client);
     let mut random = Random(seed);
     for quota in quotas().into_iter().cycle().take(quotas().len() * long() as usize) {
-        let units = Units::new(&quota).unwrap();
+        let unbounded = Units::new(&quota).unwrap();
         let mut pipeline = Pipeline::new();
         let (mut expected, mut kept) = (Vec::new(), Vec::new());
         for key in 0..keys {
             let name = format!("{quota}:{key}");
             let (mut now, mut bucket, mut places) = (START, Kept::default(), Places::new());
-            let mut model = Rational::new(&quota);
+            let limit = unbounded.limit();
+            let max_debt = [u64::MAX, 0, random.below(3 * limit)][key as usize % 3];
+            let units = unbounded.with_max_debt(max_debt);
+            let mut model = Rational::new(&quota, max_debt);
             for _ in 0..times {
                 // Within the years that the numbers are made for.
                 now += any_pause(&mut random, &units).min(((1 << 52) - START) / times);

@@ -1,7 +1,9 @@
 //! Every quota that Redis has numbers for has a share in this process, which is within its part.
 
-use super::super::fallback::{Local, share_of};
+use super::super::fallback::{Local, Owed, share_of};
+use super::super::kernel::{Kernel, State};
 use super::{quota, quotas};
+use crate::algorithm::Algorithm;
 use crate::line::Waiting;
 use crate::quota::Quota;
 use num_bigint::BigUint;
@@ -27,9 +29,33 @@ fn every_quota_has_a_share_within_its_part() {
             assert!(of_all <= whole || none, "{share:?} of {quota:?}");
             // It is as little less as its numbers can tell.
             assert!(of_all * 2_u32 > whole || none, "{share:?} of {quota:?}");
-            let local = Local::new(&quota, Waiting::default(), nodes, 100).unwrap();
+            let local = Local::new(&quota, Waiting::default(), nodes, 100, u64::MAX).unwrap();
             assert!(local.take(b"a", 1).is_ok(), "{share:?} of {quota:?}");
             assert!(local.take(b"a", u64::MAX).is_err());
         }
+    }
+}
+
+/// What a share does not take of a charge is forgotten there, and not owed in Redis: else it would be
+/// charged when the debt has been paid.
+#[test]
+fn no_more_is_owed_of_charges_than_the_share_took() {
+    let quota = Quota::per_day(1).burst(10);
+    let kernel = Kernel::new(&quota, Algorithm::TokenBucket).unwrap().with_max_debt(5);
+    let Kernel::Bucket(units) = kernel else { panic!("a bucket") };
+    for (missing, takes) in [(0, 15), (8, 7), (15, 0)] {
+        let local = Local::new(&quota, Waiting::default(), 1, 100, 5).unwrap();
+        local.learn(b"a", &kernel, State::Bucket(units.cost(missing)));
+        for n in [1_000, 1] {
+            local.charge(b"a", n);
+            assert_eq!(local.available(b"a"), -5);
+        }
+        let owed = Owed::of(&local, b"a").map_or((0, 0), |owed| {
+            let all = (owed.granted, owed.charged);
+            owed.forgive();
+            all
+        });
+        assert_eq!(owed, (0, takes), "{missing} missing");
+        assert!(Owed::of(&local, b"a").is_none(), "it has been paid");
     }
 }

@@ -23,6 +23,7 @@ pub(super) struct Model {
     limit: u64,
     period: u64,
     sliding: bool,
+    max_debt: u64,
     /// The window that was last written.
     written: u64,
     previous: Exact,
@@ -36,12 +37,18 @@ pub(super) struct Model {
 impl Model {
     pub(super) fn new(limit: u64, period: u64, sliding: bool) -> Self {
         let [previous, current] = [exact(0); 2];
-        let (reached, paced) = (false, false);
-        Self { limit, period, sliding, written: 0, previous, current, reached, paced }
+        let (reached, paced, max_debt) = (false, false, u64::MAX);
+        Self { limit, period, sliding, max_debt, written: 0, previous, current, reached, paced }
+    }
+
+    pub(super) fn with_max_debt(self, max_debt: u64) -> Self {
+        Self { max_debt, ..self }
     }
 
     fn clear(&mut self) {
-        *self = Self { written: self.written, ..Self::new(self.limit, self.period, self.sliding) };
+        let Self { written, max_debt, .. } = *self;
+        let none = Self::new(self.limit, self.period, self.sliding);
+        *self = Self { written, max_debt, ..none };
     }
 
     /// Windows begin by the clock. What is counted in one that has not yet begun counts in now's.
@@ -149,8 +156,13 @@ impl Model {
         let mut after = at;
         match (ask, should) {
             (Ask::Take(_) | Ask::UpTo(_) | Ask::Look(_), Some(n @ 1..)) => after.add(n, now, true),
-            (Ask::Charge(n), _) if n.min(MOST_COUNTED - counts.current) > 0 => {
-                after.add(n.min(MOST_COUNTED - counts.current), now, false);
+            (Ask::Charge(n), _) => {
+                let may_be_owed = room.floor().to_integer() + i128::from(self.max_debt);
+                let may_be_owed = may_be_owed.clamp(0, u64::MAX.into()) as u64;
+                let n = n.min(MOST_COUNTED - counts.current).min(may_be_owed);
+                if n > 0 {
+                    after.add(n, now, false);
+                }
             }
             (Ask::Refund(n @ 1..), _) => after.give_back(n, now),
             _ => {}
