@@ -198,6 +198,58 @@ async fn a_share_is_in_debt_by_its_part() {
     assert_eq!(limiter.available("a").await.unwrap(), -2);
 }
 
+/// A reset that fails changes nothing: what the share has granted stays taken, and owed.
+#[tokio::test]
+async fn a_reset_that_fails_changes_nothing() {
+    let both: [fn(RedisBuilder) -> RedisBuilder; 2] = [|one| one, |one| one.and(SLOW.burst(200))];
+    for more in both {
+        // Given up at once, or asked in vain each time.
+        for failures in [1, u32::MAX] {
+            let mut server = Server::start(&[]);
+            let builder = RedisLimiter::builder(SLOW.burst(10)).connect_timeout(PATIENT);
+            let builder = more(builder).failures(failures).deadline(Duration::from_millis(100));
+            let limiter = builder.connect(&server.url()).await.unwrap();
+            server.kill();
+            let mut granted = 0;
+            for _ in 0..4 {
+                let grant = limiter.check_up_to("a", 100).await;
+                granted += grant.map_or(0, |grant| grant.granted());
+                assert!(limiter.reset("a").await.is_err());
+            }
+            assert_eq!(granted, 10);
+            server.restart();
+            let began = Instant::now();
+            while limiter.peek("b", 1).await.unwrap().source() != Source::Redis {
+                assert!(began.elapsed() < PATIENT);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // It is paid when answers have outweighed the failures, each of which weighs ten.
+            for _ in 0..10 * (limiter.metrics().timeouts + limiter.metrics().failures) + 1 {
+                assert_eq!(limiter.peek("b", 1).await.unwrap().source(), Source::Redis);
+            }
+            assert_eq!(limiter.available("a").await.unwrap(), 0, "it is owed");
+            limiter.reset("a").await.unwrap();
+            assert_eq!(limiter.available("a").await.unwrap(), 10);
+        }
+    }
+}
+
+/// A reset that succeeds forgets what is owed.
+#[tokio::test]
+async fn a_reset_forgets_what_is_owed() {
+    let server = Server::start(&[]);
+    for builder in [builder(), builder().prefix("several").and(SLOW.burst(200))] {
+        let builder = builder.deadline(PATIENT).max_pending(1);
+        let limiter = builder.connect(&server.url()).await.unwrap();
+        let (_, granted) = tokio::join!(limiter.available("x"), limiter.check_n("a", 30));
+        assert_eq!(granted.unwrap().source(), Source::Fallback);
+        limiter.reset("a").await.unwrap();
+        assert_eq!(limiter.available("a").await.unwrap(), 100);
+        let (_, here) = tokio::join!(limiter.available("x"), limiter.available("a"));
+        assert_eq!(here.unwrap(), 100);
+    }
+}
+
 /// Counts over the largest burst, and shares whose period is longer than a quota's.
 #[tokio::test]
 async fn what_redis_has_numbers_for_the_fallback_has_too() {

@@ -158,11 +158,10 @@ impl Path {
         if !self.more.is_empty() {
             return self.reset_all(key).await;
         }
-        if let Some(local) = &self.local {
-            local.reset(key);
-        }
         let _pending = self.enter()?;
         let name = self.name(key);
+        // What is owed goes with the reset, and comes back if that fails.
+        let owed = self.local.as_ref().and_then(|local| Owed::of(local, key));
         let answer = match self.kernel.places() {
             Some(units) => {
                 let call = place::call_reset(units, self.most_of_a_place());
@@ -173,7 +172,12 @@ impl Path {
                 self.link.delete(&name).await
             }
         };
-        self.heard(&name, answer)
+        self.heard(&name, answer)?;
+        if let Some(local) = &self.local {
+            owed.into_iter().for_each(Owed::forgive);
+            local.reset(key);
+        }
+        Ok(())
     }
 
     /// What the local limiter says instead of Redis, if there is one.

@@ -171,11 +171,15 @@ impl Path {
     }
 
     pub(super) async fn reset_all(self: &Arc<Self>, key: &[u8]) -> Result<(), RedisError> {
-        self.locals().for_each(|local| local.reset(key));
         let _pending = self.enter()?;
         let names = self.names(key);
+        // What is owed goes with the reset, and comes back if that fails.
+        let owed: Vec<_> = self.locals().filter_map(|local| Owed::of(local, key)).collect();
         let answer = self.exchange_all(&names, joint::call_reset(&self.kernels())).await;
-        self.heard(&names[0], answer).map(|_| ())
+        self.heard(&names[0], answer)?;
+        owed.into_iter().for_each(Owed::forgive);
+        self.locals().for_each(|local| local.reset(key));
+        Ok(())
     }
 
     /// All keys as they were before they were asked.
