@@ -56,6 +56,8 @@ async fn every_verb_works_on_keys_of_all_nodes() {
     let limiter = connect(&cluster.url(), 10, PATIENT).await;
     let mut keys: Vec<_> = (0..300).map(|n| format!("user {n}").into_bytes()).collect();
     keys.extend([&b""[..], b"a}b{", b"}", b"{", b"\0\xff", b" \r\n"].map(<[u8]>::to_vec));
+    // Those are there as digests, of one slot for all their limits.
+    keys.extend((0..30).map(|n| format!("a long user {n} ").repeat(30).into_bytes()));
     let mut at = [0; 3];
     for key in &keys {
         assert_eq!(limiter.check(key).await.unwrap().remaining(), 9);
@@ -71,6 +73,12 @@ async fn every_verb_works_on_keys_of_all_nodes() {
     let kept: Vec<_> =
         (0..3).map(|node| tell::<usize>(&mut cluster.client(node), "DBSIZE")).collect();
     assert_eq!(kept, at);
+    let several = RedisLimiter::builder(SLOW.burst(20)).and(SLOW.burst(30)).deadline(PATIENT);
+    let several = several.connect(&cluster.url()).await.unwrap();
+    for key in &keys[300..] {
+        assert_eq!(several.check_n(key, 20).await.unwrap().remaining(), 0);
+        several.reset(key).await.unwrap();
+    }
     // One node, taken for all there is.
     let alone = connect(&cluster.nodes[0].url(), 10, PATIENT).await;
     let elsewhere = keys.iter().find(|key| first_master(cluster.slot(&alone.key(key))) > 0);

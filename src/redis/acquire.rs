@@ -176,7 +176,7 @@ impl Path {
         let units = *line.state().queue.units();
         let (end, n) = (units.flow(held.end), units.whole(held.cost()));
         let asking = async {
-            let _pending = self.enter()?;
+            let _pending = self.enter(&line.key)?;
             let name: Vec<u8> = self.name(&line.key);
             let call = async {
                 let call = place::call_hand_back(&units, end, n);

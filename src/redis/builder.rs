@@ -8,6 +8,7 @@ use super::error::RedisError;
 use super::exact::RedisLimiter;
 use super::fallback::{Fallback, Local};
 use super::kernel::Kernel;
+use super::key;
 use super::lease::LeasedBuilder;
 use super::link::Link;
 use super::metrics::Counters;
@@ -227,7 +228,8 @@ impl RedisBuilder {
     }
 
     /// The most requests on their way at once; 4,096 unless set. One more is [`RedisError::Overloaded`], and
-    /// decided as if Redis were away.
+    /// decided as if Redis were away. So is one more when the names of those on their way come to
+    /// 512 bytes for each that there may be: 2 MiB.
     pub fn max_pending(mut self, requests: u64) -> Self {
         self.most_pending = requests;
         self
@@ -320,7 +322,7 @@ impl RedisBuilder {
             let local = if self.fallback == Fallback::Local { Some(share()?) } else { None };
             let terms = Terms::bucket(quota, self.algorithm, 56).marked(Mark::Told);
             let fingerprint = fingerprint(&quota, self.algorithm);
-            let head = alloc::format!("{}:{fingerprint}{{:", self.prefix).into_bytes();
+            let head = alloc::format!("{}:{fingerprint}{{", self.prefix).into_bytes();
             Ok(More { terms, kernel, head, local })
         };
         let More { terms, kernel, head, local } = limit(quota)?;
@@ -339,6 +341,7 @@ impl RedisBuilder {
             waiting,
             lines: Arc::default(),
             head,
+            digest_key: key::digest_key(&self.prefix),
             prefix: self.prefix,
             link,
             breaker: Breaker::new(self.failures),
@@ -347,6 +350,7 @@ impl RedisBuilder {
             more,
             combine: self.combine.then(|| Arc::new(Combine::new())),
             pending: AtomicU64::new(0),
+            pending_bytes: AtomicU64::new(0),
             most_pending: self.most_pending,
             counters: Counters::default(),
             failed: Mutex::default(),

@@ -61,7 +61,8 @@ pub enum RedisError {
     },
     /// Redis was not asked: it has been away, and is probed until it is back.
     Away,
-    /// Redis was not asked: so many requests are on their way already.
+    /// Redis was not asked: so many requests are on their way already, or fewer whose keys' names
+    /// come to 512 bytes for each of so many.
     Overloaded(u64),
     /// A quota that a limiter in Redis cannot have.
     Quota(QuotaError),

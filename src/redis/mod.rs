@@ -5,7 +5,8 @@
 //! is the connection (`connection.rs`: how it is made, `cluster.rs`: that to a cluster,
 //! `distance.rs`: how far it is), and `path.rs` the way of a request: combined with others
 //! (`combine.rs`), or decided here (`away.rs`, `fallback.rs`) while Redis is away (`breaker.rs`,
-//! `probe.rs`). `waiting.rs` reserves places in line (`place.rs`), which are held by a
+//! `probe.rs`). `key.rs` names keys.
+//! `waiting.rs` reserves places in line (`place.rs`), which are held by a
 //! `reservation.rs`, or by the line of this process (`held.rs`, `queue.rs`, `lines.rs`,
 //! `acquire.rs`); `several.rs` asks several limits as one (`joint.rs`). Leased mode, `lease/`,
 //! stands on all of it.
@@ -25,6 +26,7 @@ mod fallback;
 mod held;
 mod joint;
 mod kernel;
+mod key;
 mod lease;
 mod lines;
 mod link;

@@ -10,7 +10,7 @@ use super::link::{Link, Reply, both};
 use super::metrics::{Counters, RedisMetrics};
 use super::several::More;
 use super::units::Ask;
-use super::{place, probe};
+use super::{key, place, probe};
 use crate::algorithm::{Source, Terms};
 use crate::error::Denied;
 use crate::figures::{Figures, Grant};
@@ -26,7 +26,7 @@ use std::sync::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
 
-/// One limiter.
+/// One limiter. Its keys are what stands for them in here: see `key.rs`.
 pub(super) struct Path {
     pub(super) terms: Terms,
     pub(super) kernel: Kernel,
@@ -34,8 +34,10 @@ pub(super) struct Path {
     pub(super) waiting: Waiting,
     /// Those who do.
     pub(super) lines: Arc<Lines>,
-    /// Of every key's name, up to the caller's key.
+    /// Of every key's name, up to what the key is.
     pub(super) head: Vec<u8>,
+    /// Of long keys: see `key.rs`.
+    pub(super) digest_key: [u8; 32],
     pub(super) prefix: String,
     pub(super) link: Link,
     pub(super) breaker: Breaker,
@@ -46,8 +48,9 @@ pub(super) struct Path {
     pub(super) more: Vec<More>,
     /// Unless calls are not combined.
     pub(super) combine: Option<Arc<Combine>>,
-    /// Requests on their way, and the most that may be.
+    /// Requests on their way, their names' bytes, and the most requests that may be.
     pub(super) pending: AtomicU64,
+    pub(super) pending_bytes: AtomicU64,
     pub(super) most_pending: u64,
     pub(super) counters: Counters,
     /// The name of the key whose call failed last: a probe asks for one in its slot.
@@ -56,12 +59,20 @@ pub(super) struct Path {
     pub(super) runtime: Handle,
 }
 
+/// The bytes of names on their way, for each request that may be: more than the name of the longest
+/// key has, but for a prefix of 200.
+const BYTES: u64 = 512;
+
 /// A request on its way.
-pub(super) struct Pending<'a>(&'a AtomicU64);
+pub(super) struct Pending<'a> {
+    path: &'a Path,
+    bytes: u64,
+}
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.path.pending.fetch_sub(1, Relaxed);
+        self.path.pending_bytes.fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -75,11 +86,7 @@ impl Path {
     }
 
     pub(super) fn name(&self, key: &[u8]) -> Vec<u8> {
-        let mut name = Vec::with_capacity(self.head.len() + key.len() + 1);
-        name.extend_from_slice(&self.head);
-        name.extend_from_slice(key);
-        name.push(b'}');
-        name
+        key::name(&self.head, key)
     }
 
     /// Asks, and decides as the server did. A denial is of so many tokens `asked`.
@@ -158,7 +165,7 @@ impl Path {
         if !self.more.is_empty() {
             return self.reset_all(key).await;
         }
-        let _pending = self.enter()?;
+        let _pending = self.enter(key)?;
         let name = self.name(key);
         // What is owed goes with the reset, and comes back if that fails.
         let owed = self.local.as_ref().and_then(|local| Owed::of(local, key));
@@ -203,7 +210,7 @@ impl Path {
 
     /// The key as it was before it was asked.
     async fn ask(self: &Arc<Self>, key: &[u8], ask: Ask) -> Answer {
-        let _pending = self.enter()?;
+        let _pending = self.enter(key)?;
         let name = self.name(key);
         let owed = self.owed(self.local.as_ref(), key);
         let answer = match owed {
@@ -243,15 +250,18 @@ impl Path {
         }
     }
 
-    /// Lets a request on its way.
-    pub(super) fn enter(&self) -> Result<Pending<'_>, RedisError> {
+    /// Lets a request for a key on its way.
+    pub(super) fn enter(&self, key: &[u8]) -> Result<Pending<'_>, RedisError> {
         if self.breaker.is_open() {
             let distance = self.link.distance();
             return Err(if distance.is_too_far() { distance.too_far() } else { RedisError::Away });
         }
+        let bytes = self.heads().map(|head| key::length(head, key) as u64).sum();
         let before = self.pending.fetch_add(1, Relaxed);
-        let pending = Pending(&self.pending);
-        if before >= self.most_pending {
+        let bytes_before = self.pending_bytes.fetch_add(bytes, Relaxed);
+        let pending = Pending { path: self, bytes };
+        let most_bytes = self.most_pending.saturating_mul(BYTES);
+        if before >= self.most_pending || bytes_before >= most_bytes {
             self.counters.overloaded.add(1);
             return Err(RedisError::Overloaded(self.most_pending));
         }

@@ -7,6 +7,7 @@ use super::error::RedisError;
 use super::fallback::{Fallback, Local, Owed};
 use super::joint;
 use super::kernel::{Call, Kernel, State};
+use super::key;
 use super::link::both;
 use super::path::{Path, figures, level, nanos};
 use super::units::Ask;
@@ -79,8 +80,12 @@ impl Path {
         self.all().map(|limit| limit.terms)
     }
 
+    pub(super) fn heads(&self) -> impl Iterator<Item = &[u8]> {
+        self.all().map(|limit| limit.head)
+    }
+
     pub(super) fn names(&self, key: &[u8]) -> Vec<Vec<u8>> {
-        self.all().map(|limit| [limit.head, key, b"}"].concat()).collect()
+        self.heads().map(|head| key::name(head, key)).collect()
     }
 
     /// The limit that admits the least at once: which it is, its terms, and how much that is.
@@ -171,7 +176,7 @@ impl Path {
     }
 
     pub(super) async fn reset_all(self: &Arc<Self>, key: &[u8]) -> Result<(), RedisError> {
-        let _pending = self.enter()?;
+        let _pending = self.enter(key)?;
         let names = self.names(key);
         // What is owed goes with the reset, and comes back if that fails.
         let owed: Vec<_> = self.locals().filter_map(|local| Owed::of(local, key)).collect();
@@ -184,7 +189,7 @@ impl Path {
 
     /// All keys as they were before they were asked.
     async fn ask_all(self: &Arc<Self>, key: &[u8], ask: Ask) -> Result<Vec<State>, RedisError> {
-        let _pending = self.enter()?;
+        let _pending = self.enter(key)?;
         let names = self.names(key);
         let call = self.exchange_all(&names, joint::call(&self.kernels(), ask));
         let owed = self.all().zip(&names).filter_map(|(limit, name)| {

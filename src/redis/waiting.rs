@@ -55,7 +55,7 @@ impl RedisLimiter {
         key: impl AsRef<[u8]>,
         n: u64,
     ) -> Result<RedisReservation, RedisError> {
-        self.path.reserve(key.as_ref(), n, None).await
+        self.path.reserve(&self.path.id(key.as_ref()).await, n, None).await
     }
 
     /// [`reserve`](Self::reserve), if the place is due within `max_wait`; otherwise nothing changes.
@@ -70,7 +70,7 @@ impl RedisLimiter {
         n: u64,
         max_wait: Duration,
     ) -> Result<RedisReservation, RedisError> {
-        self.path.reserve(key.as_ref(), n, Some(max_wait)).await
+        self.path.reserve(&self.path.id(key.as_ref()).await, n, Some(max_wait)).await
     }
 
     /// Takes `n` tokens, and waits until they are there, first come, first served on all machines.
@@ -88,7 +88,7 @@ impl RedisLimiter {
     ///
     /// As [`reserve`](Self::reserve); of what has no places, as [`check_n`](Self::check_n), if `n` exceeds the limit or there is no answer.
     pub async fn acquire(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
-        self.path.acquire(key.as_ref(), n, None).await
+        self.path.acquire(&self.path.id(key.as_ref()).await, n, None).await
     }
 
     /// [`acquire`](Self::acquire), if the wait is at most `timeout`: what is known to come too late is denied at once, and
@@ -105,7 +105,7 @@ impl RedisLimiter {
         n: u64,
         timeout: Duration,
     ) -> Result<Grant, RedisError> {
-        self.path.acquire(key.as_ref(), n, Some(timeout)).await
+        self.path.acquire(&self.path.id(key.as_ref()).await, n, Some(timeout)).await
     }
 }
 
@@ -237,7 +237,7 @@ impl Path {
         within: Option<Duration>,
     ) -> Result<(u128, u64), RedisError> {
         let reach = units.reach(self.waiting.most, within);
-        let _pending = self.enter()?;
+        let _pending = self.enter(key)?;
         let name = self.name(key);
         let call = async {
             let call = place::call_reserve(units, n, reach);
@@ -266,7 +266,7 @@ impl Path {
         n: u64,
     ) -> Result<Option<u64>, RedisError> {
         let Some(units) = self.kernel.places() else { return Ok(None) };
-        let _pending = self.enter()?;
+        let _pending = self.enter(key)?;
         let name = self.name(key);
         let call = async {
             let answer = self.exchange(&name, place::call_undo(units, end, n)).await?;

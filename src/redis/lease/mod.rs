@@ -92,7 +92,7 @@ struct Shared {
 ///
 /// **What it costs.** While one machine holds a lease, others cannot have its tokens, for a second at most. Figures of answers are
 /// bounds: [`remaining`](Grant::remaining) is what is left of this machine's lease, `reset_after` the time in which a whole
-/// burst flows.
+/// burst flows. A long key goes to Redis as a digest, as a [`RedisLimiter`]'s does.
 ///
 /// **`check` or `check_or_lease`.** [`check`](Self::check) never waits, so it denies a key for which there is no lease yet,
 /// with a [`retry_after`](Denied::retry_after) of 5 ms, and one whose lease ran out before the next came.
@@ -178,7 +178,8 @@ impl LeasedLimiter {
     /// Sees to it that the task asks for more. Never waits: without room for the request the key is left alone for a moment.
     #[cold]
     fn ask(&self, key: &[u8], hash: u64, need: u64) {
-        let ask = Ask { hash, key: key.into(), need, waiter: None };
+        let key = self.shared.redis.path.id_now(key);
+        let ask = Ask { hash, key: (*key).into(), need, waiter: None };
         if self.asks.try_send(Message::Ask(ask)).is_err() {
             self.shared.drop_ask(hash);
         }
@@ -219,7 +220,8 @@ impl LeasedLimiter {
                 return Ok(self.shared.answer(n, taken)?);
             }
             let (waiter, told) = oneshot::channel();
-            let ask = Ask { hash, key: key.into(), need: n, waiter: Some(waiter) };
+            let key = self.shared.redis.path.id(key).await;
+            let ask = Ask { hash, key: (*key).into(), need: n, waiter: Some(waiter) };
             self.asks.send(Message::Ask(ask)).await.map_err(|_| over())?;
             let Err(why) = told.await.unwrap_or_else(|_| Err(over())) else { continue };
             // The call before may have brought enough for those who had come too late for it.

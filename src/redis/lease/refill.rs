@@ -5,6 +5,7 @@ use super::{Shared, size};
 use crate::error::Denied;
 use crate::figures::Grant;
 use crate::redis::RedisError;
+use crate::redis::units::Ask as Exact;
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -27,6 +28,7 @@ pub(super) type Waiter = oneshot::Sender<Result<(), RedisError>>;
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) hash: u64,
+    /// What stands for it in the limiter: see `key.rs`.
     pub(super) key: Key,
     pub(super) need: u64,
     pub(super) waiter: Option<Waiter>,
@@ -195,7 +197,8 @@ impl Refiller {
             // The lease is shorter by as long as the call takes.
             let began = shared.leases.nanos();
             let asked = !shared.redis.is_away();
-            let answer = shared.redis.check_up_to(&*key, want).await;
+            let path = &shared.redis.path;
+            let answer = path.decide(&key, Exact::UpTo(want), want.min(1)).await;
             Done::Fetched { key, want, began, asked, answer }
         });
     }
@@ -247,7 +250,7 @@ impl Refiller {
         self.returning += tokens;
         let (shared, key) = (self.shared.clone(), key.clone());
         self.calls.spawn(async move {
-            let answer = shared.redis.refund(&*key, tokens).await;
+            let answer = shared.redis.path.refund(&key, tokens).await;
             Done::Returned { key, tokens, answer }
         });
     }
