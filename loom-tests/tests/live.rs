@@ -159,3 +159,26 @@ fn lease_against_set_quota() {
         assert!(there + 1 >= 6, "all but what is withheld");
     });
 }
+
+/// Guards that a lease whose quota no longer stands closes its stripe, and that what a void one
+/// brings goes back: the burst is the same, so nothing is lost, and the stripe leases again.
+#[test]
+fn void_lease_against_set_quota() {
+    model(2, || {
+        let limiter = Arc::new(Direct::striped(Quota::per_second(16), 2));
+        // Of the twelve that are not withheld six are left: no lease is worth more than is missing.
+        limiter.limiter.charge(6);
+        let checks = check(&limiter, 1);
+        limiter.limiter.set_quota(Quota::per_second(8).burst(16)).unwrap();
+        assert!(checks.join().unwrap());
+        let mut taken = 1;
+        while limiter.limiter.check().is_ok() {
+            taken += 1;
+        }
+        assert_eq!(taken, 6, "what there was");
+        limiter.pass(60 * SECOND);
+        assert!(limiter.limiter.check().is_ok());
+        // One is left of the stripe's two, and ten would be of the centre's.
+        assert_eq!(limiter.limiter.check().unwrap().remaining(), 1, "from a lease");
+    });
+}
