@@ -19,6 +19,9 @@ pub(crate) struct Figures {
 /// Told of a retry: it is of no use.
 const NEVER: u64 = u64::MAX;
 
+/// No moment of any clock: the figures are of the nanosecond at which their token time had flowed, and count from there.
+const AS_IT_FLOWS: u64 = u64::MAX;
+
 /// The longest wait that a request accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
@@ -144,8 +147,9 @@ impl Figures {
 
     /// The longest wait of somebody who waits for at most so many tokens, and `within` that time, in units, and by
     /// which of the two.
+    #[inline]
     pub(crate) fn longest(&self, tokens: u64, within: Option<Duration>) -> (u64, Patience) {
-        let most = self.terms.wait_for(tokens).min(self.terms.longest_wait(self.now));
+        let most = self.terms.longest_wait(tokens, self.now);
         if let Some(within) = within {
             let nanos = u64::try_from(within.as_nanos()).unwrap_or(u64::MAX);
             let reach = self.terms.pace().reach(self.nanos, self.now, nanos);
@@ -156,13 +160,21 @@ impl Figures {
         (most, Patience::Units(most))
     }
 
-    /// The same state when `units` more have flowed, which takes that `time`.
-    pub(crate) fn after(self, units: u64, time: Duration) -> Self {
-        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        if self.terms.mark == Mark::Told {
-            return Self { now: self.now.saturating_sub(time), ..self };
+    /// The same state when `units` more have flowed; of what was told, when so many nanoseconds have passed. No division,
+    /// since few ask for the figures of a wait.
+    pub(crate) fn after(self, units: u64, told: u64) -> Self {
+        if self.is_told() {
+            return Self { now: self.now.saturating_sub(told), ..self };
         }
-        let nanos = self.nanos.saturating_add(time);
+        if units == 0 {
+            return self;
+        }
+        // A window's line does not say when exactly it flowed.
+        let nanos = if self.terms.is_window() {
+            self.nanos.saturating_add(self.nanos_of(units))
+        } else {
+            AS_IT_FLOWS
+        };
         Self { now: self.now.wrapping_add(units), nanos, ..self }
     }
 

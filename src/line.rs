@@ -191,8 +191,8 @@ pub(crate) struct Place {
     pub(crate) held: u32,
     /// How long it was until it is due, in units.
     pub(crate) wait: u64,
-    /// The same in nanoseconds.
-    pub(crate) nanos: u64,
+    /// The same in nanoseconds, if the figures are told ones, which cannot say it.
+    pub(crate) told: u64,
     /// The state that it made, at the moment that it was made.
     pub(crate) at: Figures,
 }
@@ -201,25 +201,25 @@ impl Place {
     /// One that is due already.
     #[inline]
     pub(crate) fn at_once(whose: Whose, n: u64, made: u64, since: Since, at: Figures) -> Self {
-        Self { whose, n, place: made, made, since, held: 0, wait: 0, nanos: 0, at }
+        Self { whose, n, place: made, made, since, held: 0, wait: 0, told: 0, at }
     }
 
     /// One that ends there, and what the bucket is then.
     pub(crate) fn ending(whose: Whose, n: u64, end: u64, since: Since, now: &Moment) -> Self {
         let at = now.figures(end);
         let wait = now.rule().until_place(end, now.units);
-        let nanos = at.nanos_of(wait);
-        Self { whose, n, place: end, made: end, since, held: 0, wait, nanos, at }
+        Self { whose, n, place: end, made: end, since, held: 0, wait, told: 0, at }
     }
 
     /// How long it was until it is due.
     pub(crate) fn waits(&self) -> Duration {
-        Duration::from_nanos(self.nanos)
+        let nanos = if self.at.is_told() { self.told } else { self.at.nanos_of(self.wait) };
+        Duration::from_nanos(nanos)
     }
 
     /// The limiter's answer as it will be when the place is due.
     pub(crate) fn grant(&self) -> Grant {
-        Grant::new(self.n, self.at.after(self.wait, self.waits()))
+        Grant::new(self.n, self.at.after(self.wait, self.told))
     }
 
     /// The last `n` of its tokens as a span of the line; `None` where the line has none: of windows, and of keys that
@@ -282,6 +282,18 @@ impl Waiting {
 pub(crate) trait Line: Send + Sync {
     /// Takes a place for `n` behind everybody else, or, if it were due only after `within`, changes nothing.
     fn place(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<Place, Denied>;
+
+    /// [`place`](Self::place), at a moment that has just been read.
+    #[cfg(feature = "std")]
+    fn place_by(
+        &self,
+        _: &Moment,
+        whose: Whose,
+        n: u64,
+        within: Option<Duration>,
+    ) -> Result<Place, Denied> {
+        self.place(whose, n, within)
+    }
 
     /// The place of `n` that ends there, in a part of the line that somebody gave up. Takes nothing.
     fn place_at(&self, whose: Whose, n: u64, end: u64, now: &Moment) -> Place;

@@ -357,6 +357,16 @@ pub struct Places(RateLimiter);
 #[derive(Clone, Copy)]
 pub struct Standing(Place);
 
+/// A caller's number in a line, and the place that it took.
+#[derive(Clone, Copy)]
+pub struct InLine(usize, Place);
+
+impl core::fmt::Debug for InLine {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("InLine").field(&self.0).field(&self.1).finish()
+    }
+}
+
 impl core::fmt::Debug for Standing {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_tuple("Standing").field(&self.0.place).finish()
@@ -457,36 +467,36 @@ impl Waiters {
         self.clock.0.fetch_add(seconds * 1_000_000_000, crate::sync::Ordering::AcqRel);
     }
 
-    /// Stands in line for `n`: the caller's number, or `None` if they were there.
+    /// Stands in line for `n`; `None` if they were there.
     ///
     /// # Panics
     ///
     /// If the line has an end, which it has not.
     #[must_use]
     #[expect(clippy::expect_used, reason = "a model asks for what there is")]
-    pub fn enter(&self, n: u64) -> Option<usize> {
+    pub fn enter(&self, n: u64) -> Option<InLine> {
         let notify = || queue::Notify::Thread(std::thread::current());
         match queue::enter(&self.limiter, Whose::default(), n, None, notify).expect("a place") {
             queue::Entered::AtOnce(_) => None,
-            queue::Entered::Waits(number) => Some(number),
+            queue::Entered::Waits(number, place) => Some(InLine(number, place)),
         }
     }
 
     /// Whether the caller's place is due by now, as it sees by itself.
     #[must_use]
-    pub fn is_due(&self, number: usize) -> bool {
+    pub fn is_due(&self, InLine(number, _): InLine) -> bool {
         let stand = queue::stand_as_thread(&self.limiter, Whose::default(), number);
         stand == queue::Stand::Granted
     }
 
     /// Acts on a place that is due.
-    pub fn act(&self, number: usize) {
-        let _ = queue::act(&self.limiter, Whose::default(), number);
+    pub fn act(&self, InLine(number, place): InLine) {
+        let _ = queue::act(&self.limiter, Whose::default(), number, &place);
     }
 
     /// Leaves, from wherever.
-    pub fn leave(&self, number: usize) {
-        queue::leave(&self.limiter, Whose::default(), number);
+    pub fn leave(&self, InLine(number, place): InLine) {
+        queue::leave(&self.limiter, Whose::default(), number, &place);
     }
 
     /// Takes a place with a promised moment.

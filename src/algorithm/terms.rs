@@ -155,18 +155,15 @@ impl Terms {
         }
     }
 
-    /// Units in which as many tokens flow: the longest wait of a line that may be so far in debt.
-    pub(crate) fn wait_for(&self, tokens: u64) -> u64 {
+    /// The longest wait of a line that may be in debt for so many tokens, of those that a state can hold at `now`. A bucket's
+    /// own debt ends before.
+    #[inline]
+    pub(crate) fn longest_wait(&self, tokens: u64, now: u64) -> u64 {
         if !self.is_window() {
             return self.scale().units_at_most(tokens, u64::MAX >> 1);
         }
         let windows = (u128::from(tokens) << self.fraction) / u128::from(self.quota.count());
-        u64::try_from(windows).unwrap_or(u64::MAX)
-    }
-
-    /// The longest wait that a state can hold at `now`. A bucket's own debt ends before.
-    pub(crate) fn longest_wait(&self, now: u64) -> u64 {
-        if self.is_window() { self.end().saturating_sub(now) } else { u64::MAX }
+        u64::try_from(windows).unwrap_or(u64::MAX).min(self.end().saturating_sub(now))
     }
 
     /// Where the line stops.

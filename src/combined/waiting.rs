@@ -95,11 +95,11 @@ impl Holds for AllHeld<'_> {
         false
     }
 
-    fn spend(mut self) -> Grant {
+    fn spend(&mut self) -> Grant {
         let mut tightest = Tightest::default();
         let mut grants = [const { None }; MAX];
         for (grant, part) in grants.iter_mut().zip(&mut self.parts.0) {
-            *grant = part.take().map(|(limit, held)| (limit, held.spend()));
+            *grant = part.take().map(|(limit, mut held)| (limit, held.spend()));
         }
         for (limit, grant) in grants.iter().flatten() {
             tightest.add(limit, *grant);
@@ -108,10 +108,10 @@ impl Holds for AllHeld<'_> {
         tightest.answer(n).unwrap_or_else(|| limits.limits()[0].moment().grant(n, 0))
     }
 
-    fn late(mut self, by: Duration) -> Denied {
+    fn late(&mut self, by: Duration) -> Denied {
         let mut denied = None;
         for part in &mut self.parts.0 {
-            let Some((limit, held)) = part.take() else { continue };
+            let Some((limit, mut held)) = part.take() else { continue };
             if held.is_waiting() {
                 denied.get_or_insert(limit.named(held.late(by)));
             }
@@ -168,7 +168,7 @@ mod future {
         /// Waits a random time longer, at most `up_to`, and no longer than the timeout: see
         /// [`Acquire::jitter`](crate::Acquire::jitter).
         pub fn jitter(mut self, up_to: Duration) -> Self {
-            self.wait.jitter = up_to;
+            self.wait.jitter_by(up_to);
             self
         }
     }

@@ -213,8 +213,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
         let stand = |placed, wait| {
             let place = rule.place(state, placed, now.units, wait);
             let at = now.figures(placed);
-            let nanos = at.nanos_of(wait);
-            Ok((placed, Place { whose, n, place, made: placed, since, held: 0, wait, nanos, at }))
+            Ok((placed, Place { whose, n, place, made: placed, since, held: 0, wait, told: 0, at }))
         };
         if n == 0 {
             return stand(state, 0);

@@ -14,7 +14,18 @@ use core::time::Duration;
 
 impl Line for RateLimiter {
     fn place(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<Place, Denied> {
-        self.stand(whose, n, within, true)
+        self.stand(&self.now(), whose, n, within, true)
+    }
+
+    #[cfg(feature = "std")]
+    fn place_by(
+        &self,
+        now: &Moment,
+        whose: Whose,
+        n: u64,
+        within: Option<Duration>,
+    ) -> Result<Place, Denied> {
+        self.stand(now, whose, n, within, true)
     }
 
     fn place_at(&self, whose: Whose, n: u64, end: u64, now: &Moment) -> Place {
@@ -22,15 +33,12 @@ impl Line for RateLimiter {
     }
 
     fn debit(&self, whose: Whose, n: u64) -> Result<Place, Denied> {
-        let Path::Exact(rule) = &self.path else {
-            return self.stand(whose, n, Some(Duration::ZERO), true);
-        };
+        let at_once = || self.place(whose, n, Some(Duration::ZERO));
+        let Path::Exact(rule) = &self.path else { return at_once() };
         if n.wrapping_sub(1) >= rule.limit() {
-            return self.stand(whose, n, Some(Duration::ZERO), true);
+            return at_once();
         }
-        let Some(now) = self.live.read_wrapping(&self.announced) else {
-            return self.stand(whose, n, Some(Duration::ZERO), true);
-        };
+        let Some(now) = self.live.read_wrapping(&self.announced) else { return at_once() };
         let since = self.returns.since();
         match self.take_exactly(rule, now, n) {
             Ok(taken) => Ok(Place::at_once(whose, n, taken, since, self.live.figures(now, taken))),
@@ -39,7 +47,7 @@ impl Line for RateLimiter {
     }
 
     fn foresee(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<(), Denied> {
-        self.stand(whose, n, within, false).map(|_| ())
+        self.stand(&self.now(), whose, n, within, false).map(|_| ())
     }
 
     fn take(&self, _: Whose, n: u64) -> Result<Grant, Denied> {
@@ -132,26 +140,26 @@ impl RateLimiter {
     /// A place; unless it is to be kept, only what it would be.
     fn stand(
         &self,
+        now: &Moment,
         whose: Whose,
         n: u64,
         within: Option<Duration>,
         keep: bool,
     ) -> Result<Place, Denied> {
-        let now = self.now();
         let rule = now.rule();
         let since = self.returns.since();
-        let stand = |before, state, wait, held: u64| {
-            let at = now.figures(state);
+        let stood = |before, state, wait, held: u64| {
             let place = rule.place(before, state, now.units, wait);
-            let (held, nanos) = (u32::try_from(held).unwrap_or(u32::MAX), at.nanos_of(wait));
-            Place { whose, n, place, made: state, since, held, wait, nanos, at }
+            let held = u32::try_from(held).unwrap_or(u32::MAX);
+            let at = now.figures(state);
+            Place { whose, n, place, made: state, since, held, wait, told: 0, at }
         };
         if n == 0 {
-            let state = self.undrawn(self.cell.load(), now);
-            return Ok(stand(state, state, 0, 0));
+            let state = self.undrawn(self.cell.load(), *now);
+            return Ok(stood(state, state, 0, 0));
         }
-        if n > self.waiting.largest_place(&now) {
-            return Err(self.denied(n, self.cell.load(), now));
+        if n > self.waiting.largest_place(now) {
+            return Err(self.denied(n, self.cell.load(), *now));
         }
         let (longest, patience) = now.figures(0).longest(self.waiting.most, within);
         let take = |leased| {
@@ -161,9 +169,15 @@ impl RateLimiter {
                     return Step::Keep(Err(seen));
                 };
                 let held = self.split(seen).0 - drawn + leased - rest.min(leased);
-                let place = Ok(stand(state, placed, wait, held));
-                let with_rest = rule.refund(placed, now.units, rest).unwrap_or(placed);
-                if keep { Step::Put(self.join(drawn, with_rest), place) } else { Step::Keep(place) }
+                let place = Ok((state, placed, wait, held));
+                if !keep {
+                    return Step::Keep(place);
+                }
+                let with_rest = match rest {
+                    0 => placed,
+                    rest => rule.refund(placed, now.units, rest).unwrap_or(placed),
+                };
+                Step::Put(self.join(drawn, with_rest), place)
             })
         };
         let before = self.cell.load();
@@ -178,19 +192,25 @@ impl RateLimiter {
             }
             _ => 0,
         };
-        take(leased).map_err(|seen| {
-            if let (Path::Striped(striped), 1.., true) = (&self.path, leased, keep) {
-                striped.give_back(&self.cell, before, &Stripes(self, striped), leased);
+        match take(leased) {
+            Ok((before, state, wait, held)) => Ok(stood(before, state, wait, held)),
+            Err(seen) => {
+                if let (Path::Striped(striped), 1.., true) = (&self.path, leased, keep) {
+                    striped.give_back(&self.cell, before, &Stripes(self, striped), leased);
+                }
+                let at = now.figures(self.undrawn(seen, *now));
+                Err(Denied::new(n, at.without_place(n, patience)))
             }
-            let at = now.figures(self.undrawn(seen, now));
-            Denied::new(n, at.without_place(n, patience))
-        })
+        }
     }
 
     /// The tokens that stay drawn ahead, and the bucket with those of them that it lacks of `n`, and with what was
     /// taken from stripes, as far as it holds that. So a place is of the bucket alone, and can be undone exactly.
-    fn gathered_for(&self, seen: u64, now: Moment, n: u64, leased: u64) -> (u64, u64, u64) {
+    fn gathered_for(&self, seen: u64, now: &Moment, n: u64, leased: u64) -> (u64, u64, u64) {
         let (drawn, state) = self.split(seen);
+        if drawn == 0 && leased == 0 {
+            return (0, state, 0);
+        }
         let rule = now.rule();
         let there = rule.balance(state, now.units);
         let back = drawn.min(n.saturating_sub(there.max(0) as u64));

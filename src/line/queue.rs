@@ -32,6 +32,7 @@ use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicU64, Guard, Mutex};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::Cell;
@@ -123,8 +124,8 @@ impl Queues {
     }
 
     fn shard(&self, hash: u64) -> &Shard {
-        // By bits that choose no slot of the table.
-        &self.shards[(hash >> 32) as usize % self.shards.len()]
+        // By bits that choose no slot of the table. Their number is a power of two, since a division takes a while.
+        &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)]
     }
 
     /// Whether anybody waits, or anything was given up, that the key may have to do with. One load.
@@ -146,12 +147,15 @@ impl Queues {
     ) -> R {
         let shard = self.shard(key.0);
         let mut lines = shard.lines.lock();
-        if !lines.contains_key(&key)
-            && let Some(answer) = otherwise()
-        {
-            return answer;
-        }
-        let queue = lines.entry(key).or_insert_with(|| Queue::new(self.paid_after));
+        let queue = match lines.entry(key) {
+            Entry::Occupied(queue) => queue.into_mut(),
+            Entry::Vacant(none) => {
+                if let Some(answer) = otherwise() {
+                    return answer;
+                }
+                none.insert(Queue::new(self.paid_after))
+            }
+        };
         let (mut told, was_empty) = (Told::default(), queue.order.is_empty());
         let result = step(queue, &mut told);
         let is_empty = queue.order.is_empty();
@@ -249,7 +253,6 @@ impl Queue {
     /// Grants what is due, and has the next one told in time.
     #[cfg(feature = "std")]
     fn look(&mut self, now: &Moment, told: &mut Told) {
-        self.watch.see(now);
         self.serve(now, told);
     }
 }
@@ -348,6 +351,9 @@ impl Queue {
         within: Option<core::time::Duration>,
         now: &Moment,
     ) -> Option<Place> {
+        if !self.order.has_gaps() {
+            return None;
+        }
         self.settle(line, whose, now);
         // What a place costs there is not known before it is taken.
         if self.order.is_paid_after() {

@@ -223,8 +223,7 @@ impl Path {
         };
         let place = local.place(key, n, within);
         let place = place.map_err(|denied| self.of_the_share(denied, self.most_of_a_place()))?;
-        let grant = Grant::new(n, place.at.after(place.wait, place.waits()));
-        let (grant, wait) = (grant.by(Source::Fallback), place.waits());
+        let (grant, wait) = (place.grant().by(Source::Fallback), place.waits());
         Ok(held(grant, wait, Held::Here(place)))
     }
 

@@ -62,7 +62,7 @@ impl<'a> Acquire<'a> {
     /// became due at the same moment do not act at the same moment. The place in line stays the same. It counts from
     /// when the tokens are there.
     pub fn jitter(mut self, up_to: Duration) -> Self {
-        self.wait.jitter = up_to;
+        self.wait.jitter_by(up_to);
         self
     }
 
@@ -89,11 +89,10 @@ impl Future for Acquire<'_> {
 
 /// How far a wait is.
 enum State<A: Ask> {
-    Asked(A),
+    /// To be asked, for a wait of that time at most.
+    Asked(A, Option<Duration>),
     /// In line, or with its tokens.
     Holds(A::Holds),
-    /// With its tokens, until the jitter is over.
-    Delayed(A::Holds, Pin<Box<Sleep>>),
     Done(Result<Grant, Denied>),
     /// Somebody else has the tokens now.
     Gone,
@@ -102,37 +101,64 @@ enum State<A: Ask> {
 /// Waiting for what is taken at the first poll.
 pub(crate) struct Wait<A: Ask> {
     state: State<A>,
-    within: Option<Duration>,
+    /// Apart, since few want it.
+    jitter: Option<Box<Jitter>>,
+}
+
+/// A random time more.
+struct Jitter {
+    up_to: Duration,
     /// When the caller's patience ends.
     latest: Option<Instant>,
-    pub(crate) jitter: Duration,
+    /// From when the tokens are there.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<A: Ask> Unpin for Wait<A> {}
 
 impl<A: Ask> Wait<A> {
     pub(crate) fn new(ask: A, within: Option<Duration>) -> Self {
-        Self { state: State::Asked(ask), within, latest: None, jitter: Duration::ZERO }
+        Self { state: State::Asked(ask, within), jitter: None }
+    }
+
+    pub(crate) fn jitter_by(&mut self, up_to: Duration) {
+        self.jitter = Some(Box::new(Jitter { up_to, latest: None, timer: None }));
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Grant, Denied>> {
         if let State::Done(answer) = &self.state {
             return Poll::Ready(*answer);
         }
-        let answer = ready!(self.poll_held(cx)).map(Holds::spend);
+        let answer = ready!(self.poll_due(cx)).map(Holds::spend);
         self.state = State::Done(answer);
         Poll::Ready(answer)
     }
 
     /// The hold, once it is due. It is asked no more after that.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<A::Holds, Denied>> {
-        if let State::Asked(ask) = &self.state {
+        if let Err(denied) = ready!(self.poll_due(cx)) {
+            self.state = State::Gone;
+            return Poll::Ready(Err(denied));
+        }
+        match mem::replace(&mut self.state, State::Gone) {
+            State::Holds(holds) => Poll::Ready(Ok(holds)),
+            // It was polled again after it was done.
+            state => {
+                self.state = state;
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The hold, once it is due, where it is: it is large to move.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Result<&mut A::Holds, Denied>> {
+        if let State::Asked(ask, within) = &self.state {
             // A loop of calls that need not wait lets other tasks run.
             let budget = ready!(coop::poll_proceed(cx));
-            let asked = ask.ask(self.within, Asker::Task(cx.waker()));
+            let asked = ask.ask(*within, Asker::Task(cx.waker()));
             budget.made_progress();
-            if !self.jitter.is_zero() {
-                self.latest = self.within.and_then(|within| instant().checked_add(within));
+            if let Some(jitter) = &mut self.jitter {
+                jitter.latest = within.and_then(|within| instant().checked_add(within));
             }
             match asked {
                 Ok(holds) => {
@@ -145,52 +171,42 @@ impl<A: Ask> Wait<A> {
                 Err(denied) => return Poll::Ready(Err(denied)),
             }
         }
-        if let State::Holds(holds) = &mut self.state {
-            match holds.stand(Asker::Task(cx.waker())) {
-                Stand::Waits(_) => return Poll::Pending,
-                Stand::Late(by) => {
-                    if let State::Holds(holds) = mem::replace(&mut self.state, State::Gone) {
-                        return Poll::Ready(Err(holds.late(by)));
-                    }
-                }
-                Stand::Granted => self.delay(),
-            }
+        // It was polled again after it was done.
+        let State::Holds(holds) = &mut self.state else { return Poll::Pending };
+        match holds.stand(Asker::Task(cx.waker())) {
+            Stand::Waits(_) => return Poll::Pending,
+            Stand::Late(by) => return Poll::Ready(Err(holds.late(by))),
+            Stand::Granted => {}
         }
-        if let State::Delayed(_, timer) = &mut self.state {
-            ready!(timer.as_mut().poll(cx));
+        if let Some(jitter) = &mut self.jitter {
+            ready!(jitter.poll(cx));
         }
-        match mem::replace(&mut self.state, State::Gone) {
-            State::Holds(holds) | State::Delayed(holds, _) => Poll::Ready(Ok(holds)),
-            // It was polled again after it was done.
-            state => {
-                self.state = state;
-                Poll::Pending
-            }
-        }
+        Poll::Ready(Ok(holds))
     }
+}
 
-    /// Waits for the jitter, if there is to be one.
-    fn delay(&mut self) {
-        if self.jitter.is_zero() {
-            return;
-        }
-        let rest = self.latest.map(|latest| latest.saturating_duration_since(instant()));
-        let delay = random(rest.map_or(self.jitter, |rest| self.jitter.min(rest)));
-        if delay.is_zero() {
-            return;
-        }
-        match mem::replace(&mut self.state, State::Gone) {
-            State::Holds(holds) => self.state = State::Delayed(holds, Box::pin(sleep(delay))),
-            state => self.state = state,
-        }
+impl Jitter {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = match &mut self.timer {
+            Some(timer) => timer,
+            none => {
+                let rest = self.latest.map(|latest| latest.saturating_duration_since(instant()));
+                let delay = random(rest.map_or(self.up_to, |rest| rest.min(self.up_to)));
+                if delay.is_zero() {
+                    return Poll::Ready(());
+                }
+                none.insert(Box::pin(sleep(delay)))
+            }
+        };
+        timer.as_mut().poll(cx)
     }
 }
 
 impl<A: Ask + fmt::Debug> fmt::Debug for Wait<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.state {
-            State::Asked(ask) => f.debug_tuple("Asked").field(ask).finish(),
-            State::Holds(_) | State::Delayed(..) => f.write_str("Waiting"),
+            State::Asked(ask, _) => f.debug_tuple("Asked").field(ask).finish(),
+            State::Holds(_) => f.write_str("Waiting"),
             State::Done(answer) => f.debug_tuple("Done").field(answer).finish(),
             State::Gone => f.write_str("Done"),
         }

@@ -37,24 +37,26 @@ pub(crate) trait Holds {
     #[cfg(feature = "tokio")]
     fn will_be_told(&self) -> bool;
 
-    /// Acts on it.
-    fn spend(self) -> Grant;
+    /// Acts on it. Nothing is held after that.
+    fn spend(&mut self) -> Grant;
 
-    /// Gives it up, since it comes too late by that time.
-    fn late(self, by: Duration) -> Denied;
+    /// Gives it up, since it comes too late by that time. Nothing is held after that.
+    fn late(&mut self, by: Duration) -> Denied;
 }
 
 /// Tokens of one limiter.
 pub(crate) struct Held<'a> {
     line: Of<'a>,
-    whose: Whose,
     has: Has,
+    /// As it was taken, until the line hands it over.
+    place: Place,
 }
 
+#[derive(Clone, Copy)]
 enum Has {
     Nothing,
-    /// Tokens that were there.
-    Tokens(Place),
+    /// The tokens of the place.
+    Tokens,
     /// A number in the line.
     Number(usize),
 }
@@ -68,11 +70,16 @@ impl<'a> Held<'a> {
         within: Option<Duration>,
         notify: impl FnOnce() -> Notify,
     ) -> Result<Self, Denied> {
-        let has = match queue::enter(line, whose, n, within, notify)? {
-            Entered::AtOnce(place) => Has::Tokens(place),
-            Entered::Waits(number) => Has::Number(number),
+        let (has, place) = match queue::enter(line, whose, n, within, notify)? {
+            Entered::AtOnce(place) => (Has::Tokens, place),
+            Entered::Waits(number, place) => (Has::Number(number), place),
         };
-        Ok(Self { line, whose, has })
+        Ok(Self { line, has, place })
+    }
+
+    /// Whose line it is: a key's own, also if its tokens are those of all keys without a slot.
+    fn whose(&self) -> Whose {
+        Whose { shared: false, ..self.place.whose }
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
@@ -96,12 +103,13 @@ impl Holds for Held<'_> {
     fn stand(&mut self, asker: Asker<'_>) -> Stand {
         let Has::Number(number) = self.has else { return Stand::Granted };
         match asker {
-            Asker::Thread => queue::stand_as_thread(self.line, self.whose, number),
+            Asker::Thread => queue::stand_as_thread(self.line, self.whose(), number),
             #[cfg(feature = "tokio")]
             Asker::Task(waker) => {
-                match queue::claim_as_task(self.line, self.whose, number, waker) {
-                    Ok(place) => {
-                        self.has = Has::Tokens(place);
+                let (whose, place) = (self.whose(), (number, &mut self.place));
+                match queue::claim_as_task(self.line, whose, place, waker) {
+                    Ok(()) => {
+                        self.has = Has::Tokens;
                         Stand::Granted
                     }
                     Err(stand) => stand,
@@ -117,18 +125,18 @@ impl Holds for Held<'_> {
         self.is_waiting()
     }
 
-    fn spend(mut self) -> Grant {
+    fn spend(&mut self) -> Grant {
         match mem::replace(&mut self.has, Has::Nothing) {
-            Has::Tokens(place) => place.grant(),
-            Has::Number(number) => queue::act(self.line, self.whose, number),
+            Has::Tokens => self.place.grant(),
+            Has::Number(number) => queue::act(self.line, self.whose(), number, &self.place),
             Has::Nothing => self.line.moment().grant(0, 0),
         }
     }
 
-    fn late(mut self, by: Duration) -> Denied {
+    fn late(&mut self, by: Duration) -> Denied {
         let place = match mem::replace(&mut self.has, Has::Nothing) {
-            Has::Number(number) => queue::leave(self.line, self.whose, number),
-            Has::Tokens(_) | Has::Nothing => None,
+            Has::Number(number) => queue::leave(self.line, self.whose(), number, &self.place),
+            Has::Tokens | Has::Nothing => None,
         };
         match place {
             Some(place) => Denied::new(place.n, place.at.told(Some(by))),
@@ -140,9 +148,9 @@ impl Holds for Held<'_> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         match mem::replace(&mut self.has, Has::Nothing) {
-            Has::Tokens(place) => queue::undo(self.line, &place, place.n),
+            Has::Tokens => queue::undo(self.line, &self.place, self.place.n),
             Has::Number(number) => {
-                queue::leave(self.line, self.whose, number);
+                queue::leave(self.line, self.whose(), number, &self.place);
             }
             Has::Nothing => {}
         }

@@ -80,7 +80,7 @@ impl<S: Stream> Stream for Throttle<'_, S> {
                 None => return Poll::Ready(None),
             }
         }
-        ready!(this.permit.poll(cx)).spend();
+        let _ = ready!(this.permit.poll(cx)).spend();
         Poll::Ready(this.item.take())
     }
 
@@ -129,8 +129,8 @@ impl<S: Sink<T>, T> Sink<T> for ThrottleSink<'_, S> {
 
     fn start_send(self: Pin<&mut Self>, item: T) -> Result<(), S::Error> {
         let this = self.project();
-        if let Some(held) = this.held.take() {
-            held.spend();
+        if let Some(mut held) = this.held.take() {
+            let _ = held.spend();
         }
         this.sink.start_send(item)
     }

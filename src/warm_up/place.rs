@@ -210,8 +210,8 @@ impl WarmUpLimiter {
         match stood {
             Ok((due, made, wait)) => {
                 let (at, place) = (now.figures(made, None), due.wrapping_add(self.token));
-                let nanos = u64::try_from(now.wait(wait).as_nanos()).unwrap_or(u64::MAX);
-                Ok(Place { whose, n, place, made, since, held: 0, wait, nanos, at })
+                let told = u64::try_from(now.wait(wait).as_nanos()).unwrap_or(u64::MAX);
+                Ok(Place { whose, n, place, made, since, held: 0, wait, told, at })
             }
             Err((seen, wait)) => {
                 let retry_after = now.moment.figures(0).impatient(wait, patience);

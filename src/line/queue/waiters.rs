@@ -6,6 +6,7 @@ use crate::error::Denied;
 use crate::figures::Grant;
 use crate::line::{Line, Place, Whose};
 use crate::live::Moment;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 use told::Why;
@@ -28,24 +29,39 @@ pub(super) use told::Call;
 pub(crate) use told::Notify;
 pub(super) use watch::Watch;
 
-/// Somebody who waits.
+/// Somebody who waits. The caller keeps the place that it took, so that little is read here for each wait.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    place: Place,
+    /// The tokens of the place.
+    n: u64,
+    /// The place, if it has been taken anew by somebody else, or may be, since it has no span.
+    anew: Option<Box<Place>>,
     notify: Notify,
-    /// The last moment at which the caller still wants its tokens.
-    latest: Option<Instant>,
-    /// The time by which the place would come too late, since a lower quota is in force.
-    late: Option<Duration>,
+    /// How long the caller waits, if not for ever.
+    patience: Option<Box<Patience>>,
     /// The end of the place that a thread sleeps for.
     sleeps_for: u64,
     /// Where the alarm rings that it is told by.
     seat: Seat,
 }
 
+/// Apart, since few have it.
+#[derive(Debug)]
+struct Patience {
+    /// The last moment at which the caller still wants its tokens.
+    latest: Instant,
+    /// The time by which the place would come too late, since a lower quota is in force.
+    late: Option<Duration>,
+}
+
 impl Waiter {
     fn call(&self, why: Why) -> Call {
         Call { notify: self.notify.clone(), why }
+    }
+
+    /// The caller's place, which it took as `taken`.
+    fn place(&self, taken: &Place) -> Place {
+        self.anew.as_deref().copied().unwrap_or(*taken)
     }
 }
 
@@ -53,8 +69,8 @@ impl Waiter {
 pub(crate) enum Entered {
     /// The tokens were there.
     AtOnce(Place),
-    /// The caller stands in line, with this number.
-    Waits(usize),
+    /// The caller stands in line, with this number and place.
+    Waits(usize, Place),
 }
 
 /// What a waiter finds.
@@ -107,49 +123,51 @@ pub(crate) fn enter(
         || None,
         |queue, told| {
             let now = line.moment();
-            queue.watch.see(&now);
-            queue.serve(&now, told);
             let notify = notify();
-            // It panics outside of a runtime, before anything is taken.
+            // It panics outside of a runtime, before anything is granted or taken.
             let seat = queue.watch.sit_down(queues, key, &notify);
+            queue.grant_due(&now, told);
             let place = match queue.gap(line, whose, n, within, &now) {
                 Some(place) => Ok(place),
-                None => line.place(whose, n, within),
+                None => line.place_by(&now, whose, n, within),
             };
             let place = match place {
                 Ok(place) if now.is_due_later(place.place) => place,
                 answer => {
                     queue.watch.stand_up(seat);
+                    queue.arm(Some(&now), told);
                     return answer.map(Entered::AtOnce);
                 }
             };
-            let span = line.span_of(&place, n).unwrap_or(Span::ending(place.place, 0));
+            let span = line.span_of(&place, n);
+            let anew = if span.is_none() { Some(Box::new(place)) } else { None };
             let sleeps_for = place.place;
             let latest = within.and_then(|within| instant().checked_add(within));
-            let waiter = Waiter { place, notify, latest, late: None, sleeps_for, seat };
+            let patience = latest.map(|latest| Box::new(Patience { latest, late: None }));
+            let waiter = Waiter { n, anew, notify, patience, sleeps_for, seat };
+            let span = span.unwrap_or(Span::ending(place.place, 0));
             let number = queue.order.push(span, waiter);
-            queue.arm(told);
-            Ok(Entered::Waits(number))
+            queue.arm(Some(&now), told);
+            Ok(Entered::Waits(number, place))
         },
     )
 }
 
-/// The place of a task that has been granted it; otherwise how it stands. Its runtime may have changed, or its waker: it
-/// is told there from now on.
+/// Hands a task the place that it has been granted; otherwise says how it stands. Its runtime may have changed, or its waker:
+/// it is told there from now on.
 #[cfg(feature = "tokio")]
 pub(crate) fn claim_as_task(
     line: &dyn Line,
     whose: Whose,
-    number: usize,
+    (number, place): (usize, &mut Place),
     waker: &core::task::Waker,
-) -> Result<Place, Stand> {
+) -> Result<(), Stand> {
     let key = key(whose);
     let stand = line.queues().line(key, |queue, told| {
         if queue.order.is_granted(number) {
-            return queue.claim(line, number);
+            return queue.claim(line, number, place);
         }
         let now = line.moment();
-        queue.watch.see(&now);
         queue.serve(&now, told);
         if let Some(waiter) = queue.order.who(number) {
             match &mut waiter.notify {
@@ -160,7 +178,7 @@ pub(crate) fn claim_as_task(
             queue.watch.sit_here(line.queues(), key, &mut waiter.seat);
         }
         match queue.stand(number, &now, told) {
-            Stand::Granted => queue.claim(line, number),
+            Stand::Granted => queue.claim(line, number, place),
             stand => Err(stand),
         }
     });
@@ -171,35 +189,33 @@ pub(crate) fn claim_as_task(
 pub(crate) fn stand_as_thread(line: &dyn Line, whose: Whose, number: usize) -> Stand {
     let stand = line.queues().line(key(whose), |queue, told| {
         let now = line.moment();
-        queue.watch.see(&now);
         queue.serve(&now, told);
         queue.stand(number, &now, told)
     });
     stand.unwrap_or(Stand::Granted)
 }
 
-/// Acts on a place that was granted: the answer.
-pub(crate) fn act(line: &dyn Line, whose: Whose, number: usize) -> Grant {
+/// Acts on a place that was granted, and was taken as this one: the answer.
+pub(crate) fn act(line: &dyn Line, whose: Whose, number: usize, place: &Place) -> Grant {
     let waiter = line.queues().line(key(whose), |queue, _| queue.remove(number));
     match waiter.flatten() {
-        Some(waiter) => waiter.place.grant(),
+        Some(waiter) => waiter.place(place).grant(),
         // Nobody has that number.
         None => line.moment().grant(0, 0),
     }
 }
 
-/// Leaves the line, from wherever: hands on what the caller had, and says what that was.
-pub(crate) fn leave(line: &dyn Line, whose: Whose, number: usize) -> Option<Place> {
+/// Leaves the line, from wherever: hands on what the caller had, and says what that was; it was taken as `place`.
+pub(crate) fn leave(line: &dyn Line, whose: Whose, number: usize, place: &Place) -> Option<Place> {
     let left = line.queues().line(key(whose), |queue, told| {
         let now = line.moment();
-        queue.watch.see(&now);
-        let place = queue.order.who(number)?.place;
+        let place = queue.order.who(number)?.place(place);
         let waiter = if line.span_of(&place, place.n).is_some() {
             line.unspent(&place, place.n);
             let mut bucket = bucket(line, whose, Some(place.since), &now);
             queue.order.leave(number, now.units, &mut bucket)?
         } else {
-            queue.leave_counted(line, number, &now)?
+            queue.leave_counted(line, (number, &place), &now)?
         };
         queue.watch.stand_up(waiter.seat);
         queue.settle(line, whose, &now);
@@ -222,15 +238,13 @@ impl Queue {
         let waiting = self.order.disperse();
         reset();
         let now = line.moment();
-        self.watch.see(&now);
         for number in waiting {
             let Some(waiter) = self.order.who(number) else { continue };
-            let n = waiter.place.n;
             // A bucket that has been filled has a place for everybody who had one before.
-            let span = match line.place(whose, n, None) {
+            let span = match line.place(whose, waiter.n, None) {
                 Ok(place) => {
-                    waiter.place = place;
-                    line.span_of(&place, n).unwrap_or(Span::ending(place.place, 0))
+                    waiter.anew = Some(Box::new(place));
+                    line.span_of(&place, waiter.n).unwrap_or(Span::ending(place.place, 0))
                 }
                 Err(_) => Span::ending(now.units, 0),
             };
@@ -239,19 +253,23 @@ impl Queue {
         self.serve(&now, told);
     }
 
-    /// Grants those places that are due, and arms the alarms for the next one.
+    /// Grants those places that are due, and arms the alarms for the next one, by a reading of the limiter's clock.
     pub(super) fn serve(&mut self, now: &Moment, told: &mut Told) {
+        self.grant_due(now, told);
+        self.arm(Some(now), told);
+    }
+
+    fn grant_due(&mut self, now: &Moment, told: &mut Told) {
         let rule = now.rule();
         while let Some(waiter) = self.order.grant_first(|end| rule.until_place(end, now.units) == 0)
         {
             let notify = core::mem::replace(&mut waiter.notify, Notify::Nobody);
             told.calls.push(Call { notify, why: Why::Granted });
         }
-        self.arm(told);
     }
 
-    /// Has the first one told when its place is due.
-    fn arm(&mut self, told: &mut Told) {
+    /// Has the first one told when its place is due, as the limiter's clock was read `now`, if it was.
+    fn arm(&mut self, now: Option<&Moment>, told: &mut Told) {
         let Some(end) = self.order.first_end() else {
             self.watch.hush();
             return;
@@ -264,17 +282,17 @@ impl Queue {
             first.sleeps_for = end;
             told.calls.push(first.call(Why::Look));
         }
-        self.watch.arm(end, told);
+        self.watch.arm(end, now, told);
     }
 
     fn stand(&mut self, number: usize, now: &Moment, told: &mut Told) -> Stand {
-        self.arm(told);
+        self.arm(Some(now), told);
         let first = self.order.first_end().filter(|_| self.order.is_first(number));
         if self.order.is_granted(number) {
             return Stand::Granted;
         }
         let Some(waiter) = self.order.who(number) else { return Stand::Granted };
-        if let Some(by) = waiter.late {
+        if let Some(by) = waiter.patience.as_ref().and_then(|patience| patience.late) {
             return Stand::Late(by);
         }
         // A place can only have come earlier, so this is when to look at the latest.
@@ -286,15 +304,20 @@ impl Queue {
     /// Takes a waiter out with the place it was granted. Of a line that is paid afterwards it stays until it acts, since
     /// what it costs is behind its place.
     #[cfg(feature = "tokio")]
-    fn claim(&mut self, line: &dyn Line, number: usize) -> Result<Place, Stand> {
+    fn claim(&mut self, line: &dyn Line, number: usize, place: &mut Place) -> Result<(), Stand> {
         if self.order.is_paid_after() {
             return Err(Stand::Granted);
         }
         let (waiter, span) = self.order.claim(number).ok_or(Stand::Granted)?;
         self.watch.stand_up(waiter.seat);
-        let place = waiter.place;
-        let moves = line.span_of(&place, place.n).is_some();
-        Ok(if moves { Place { place: span.end, made: span.end, ..place } } else { place })
+        let moves = waiter.anew.is_none_or(|anew| {
+            *place = *anew;
+            line.span_of(place, place.n).is_some()
+        });
+        if moves {
+            (place.place, place.made) = (span.end, span.end);
+        }
+        Ok(())
     }
 
     fn remove(&mut self, number: usize) -> Option<Waiter> {
@@ -306,22 +329,35 @@ impl Queue {
     /// After another quota has been put in force.
     pub(super) fn requote(&mut self, now: &Moment, told: &mut Told) {
         self.watch.disarm();
-        self.watch.see(now);
         let (rule, at) = (now.rule(), instant());
         let mut ends = Vec::new();
         self.order.each(|number, end| ends.push((number, end)));
         for (number, end) in ends {
             let Some(waiter) = self.order.who(number) else { continue };
+            let mut is_late = false;
+            if let Some(patience) = &mut waiter.patience {
+                let due = at.checked_add(now.figures(0).wait(rule.until_place(end, now.units)));
+                let by = due.and_then(|due| due.checked_duration_since(patience.latest));
+                patience.late = by.filter(|by| !by.is_zero());
+                is_late = patience.late.is_some();
+            }
             // A thread that sleeps for a later moment than this is told if it comes first.
-            waiter.late = waiter.latest.and_then(|latest| {
-                let due = at.checked_add(now.figures(0).wait(rule.until_place(end, now.units)))?;
-                due.checked_duration_since(latest).filter(|by| !by.is_zero())
-            });
             let sleeps_for_less = matches!(waiter.notify, Notify::Thread(_));
-            if waiter.late.is_some() || sleeps_for_less {
+            if is_late || sleeps_for_less {
                 told.calls.push(waiter.call(Why::Look));
             }
         }
         self.serve(now, told);
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::Waiter;
+
+    /// It is cold when its turn comes, so what few waits want is kept apart.
+    #[test]
+    fn a_waiter_is_no_more_than_a_cache_line() {
+        assert!(size_of::<Waiter>() <= 64);
     }
 }

@@ -9,6 +9,7 @@ use super::super::{Queue, Span};
 use super::Waiter;
 use crate::line::{Line, Place};
 use crate::live::Moment;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 
@@ -17,7 +18,7 @@ impl Queue {
     pub(super) fn leave_counted(
         &mut self,
         line: &dyn Line,
-        number: usize,
+        (number, left): (usize, &Place),
         now: &Moment,
     ) -> Option<Waiter> {
         let granted = self.order.is_granted(number);
@@ -30,31 +31,33 @@ impl Queue {
             is_behind |= other == number;
         });
         let waiter = self.order.leave(number, now.units, &mut |_| true)?;
-        let left = waiter.place;
-        let places = behind.iter().filter_map(|other| Some(self.order.who(*other)?.place));
-        let places: Vec<Place> = places.collect();
-        match moved_up(line, &left, granted, &places, now) {
+        let places = behind.iter().map(|other| self.order.who(*other)?.anew.as_deref().copied());
+        let places: Option<Vec<Place>> = places.collect();
+        match places.and_then(|places| moved_up(line, left, granted, &places, now)) {
             Some(places) => self.place_anew(&behind, places),
             None if granted => {
-                line.undo(&left, left.n, now);
+                line.undo(left, left.n, now);
             }
             None => {
-                line.give_up(&left, left.n);
+                line.give_up(left, left.n);
             }
         }
         Some(waiter)
     }
 
     fn place_anew(&mut self, behind: &[usize], places: Vec<Place>) {
-        let all = self.order.disperse();
+        let mut ends = Vec::new();
+        self.order.each(|number, end| ends.push((number, end)));
+        self.order.disperse();
         for (other, place) in behind.iter().zip(places) {
             if let Some(waiter) = self.order.who(*other) {
-                waiter.place = place;
+                waiter.anew = Some(Box::new(place));
             }
         }
-        for number in all {
-            let end = self.order.who(number).map(|waiter| waiter.place.place);
-            self.order.push_again(number, Span::ending(end.unwrap_or_default(), 0));
+        for (number, end) in ends {
+            let anew = self.order.who(number).and_then(|waiter| waiter.anew.as_deref());
+            let end = anew.map_or(end, |place| place.place);
+            self.order.push_again(number, Span::ending(end, 0));
         }
     }
 }
@@ -94,8 +97,7 @@ fn moved_up(
             state = made;
             let remembered = rule.place(before, made, now.units, wait);
             let at = now.figures(made);
-            let nanos = at.nanos_of(wait);
-            moved.push(Place { place: remembered, made, wait, nanos, at, ..*place });
+            moved.push(Place { place: remembered, made, wait, told: 0, at, ..*place });
         }
         Some(state)
     };

@@ -13,8 +13,6 @@ pub(super) struct Seat;
 pub(in super::super) struct Watch {}
 
 impl Watch {
-    pub(in super::super) fn see(&mut self, _: &Moment) {}
-
     pub(in super::super) fn disarm(&mut self) {}
 
     pub(super) fn sit_down(&mut self, _: &Arc<Queues>, _: Key, _: &Notify) -> Seat {
@@ -25,5 +23,5 @@ impl Watch {
 
     pub(super) fn hush(&mut self) {}
 
-    pub(super) fn arm(&mut self, _: u64, _: &mut Told) {}
+    pub(super) fn arm(&mut self, _: u64, _: Option<&Moment>, _: &mut Told) {}
 }

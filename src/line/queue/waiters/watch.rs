@@ -14,9 +14,7 @@ pub(super) type Seat = Option<Runtime>;
 /// What a timer knows of the limiter's clock, which it cannot reach, and the timers.
 #[derive(Debug, Default)]
 pub(in super::super) struct Watch {
-    /// The last reading of the limiter's clock that a caller left.
-    left: Option<Moment>,
-    /// The one that the alarms go by, and when that was.
+    /// The reading of the limiter's clock that the alarms go by, and when that was.
     seen: Option<(Moment, Instant)>,
     /// The end of the place that all alarms are set for.
     armed: Option<u64>,
@@ -51,7 +49,8 @@ impl Queue {
             Some(Rang::Due(at)) => {
                 self.watch.disarm();
                 let Some(now) = self.watch.moment(at) else { return };
-                self.serve(&now, told);
+                self.grant_due(&now, told);
+                self.arm(None, told);
             }
             Some(Rang::Ended) => {
                 // Those who waited on it may go on elsewhere, and then set an alarm there.
@@ -70,15 +69,6 @@ impl Queue {
 impl Watch {
     fn find(&mut self, runtime: Runtime) -> Option<&mut (Alarm, usize)> {
         self.alarms.iter_mut().find(|(alarm, _)| alarm.runtime() == runtime)
-    }
-
-    /// Remembers the limiter's time for whoever looks at the line without it.
-    pub(in super::super) fn see(&mut self, now: &Moment) {
-        self.left = Some(*now);
-        // Two clocks drift apart, so the alarms go by a reading of the last second.
-        if self.seen.is_some_and(|(seen, _)| now.is_long_after(&seen)) {
-            self.disarm();
-        }
     }
 
     /// Places are due at other moments now.
@@ -141,16 +131,16 @@ impl Watch {
         }
     }
 
-    /// Sets all alarms to the moment at which a place is due that ends there.
-    pub(super) fn arm(&mut self, end: u64, told: &mut Told) {
-        // It is of this step; in a later one it would be taken for a reading of that.
-        let left = self.left.take();
-        if self.armed == Some(end) {
+    /// Sets all alarms to the moment at which a place is due that ends there. `now` has just been read, if it was.
+    pub(super) fn arm(&mut self, end: u64, now: Option<&Moment>, told: &mut Told) {
+        // Two clocks drift apart, so the alarms go by a reading of the last second.
+        let is_old = |seen| now.is_some_and(|now| now.is_long_after(seen));
+        if self.armed == Some(end) && !self.seen.as_ref().is_some_and(|(seen, _)| is_old(seen)) {
             return;
         }
-        if let Some(now) = left {
+        if let Some(now) = now {
             // A little later than the reading, so that nobody is early.
-            self.seen = Some((now, instant()));
+            self.seen = Some((*now, instant()));
         }
         let Some((seen, at)) = self.seen else { return };
         self.armed = Some(end);
@@ -168,8 +158,6 @@ impl Watch {
     fn rang(&mut self, runtime: Runtime) -> Option<Rang> {
         let at = self.alarms.iter().position(|(alarm, _)| alarm.runtime() == runtime)?;
         let rang = self.alarms[at].0.rang();
-        // It is of an earlier time than this.
-        self.left = None;
         if rang == Rang::Ended {
             self.alarms.swap_remove(at);
         }
