@@ -4,13 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use futures_util::{SinkExt, Stream, StreamExt, stream};
-use sluicegate::{Denied, Grant, KeyedLimiter, Quota, RateLimiter, TokioClock};
+use sluicegate::{Denied, Grant, KeyedLimiter, ManualClock, Quota, RateLimiter, TokioClock};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -322,4 +324,40 @@ fn futures_go_between_threads() {
     fn send<T: Send>(_: &T) {}
     let limiter = RateLimiter::new(Quota::per_second(1));
     send(&limiter.acquire(1));
+}
+
+/// A flag of whether it was called.
+#[derive(Default)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// What was due by then was granted, and nobody was told.
+#[test]
+fn a_wait_outside_of_a_runtime_takes_no_wake_up_with_it() {
+    let clock = ManualClock::new();
+    let limiter = RateLimiter::builder(Quota::per_second(1).burst(1)).clock(clock.clone());
+    let limiter = limiter.build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    assert!(limiter.check().is_ok());
+    let flag = Arc::new(Flag::default());
+    let waker = flag.clone().into();
+    let mut first = pin!(limiter.acquire(1));
+    let inside = runtime.enter();
+    assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(inside);
+    clock.advance(Duration::from_secs(1));
+    let outside = catch_unwind(AssertUnwindSafe(|| {
+        let _ = pin!(limiter.acquire(1)).poll(&mut Context::from_waker(Waker::noop()));
+    }));
+    assert!(outside.is_err());
+    let _inside = runtime.enter();
+    let mut next = pin!(limiter.acquire(1));
+    assert!(next.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert!(flag.0.load(Relaxed));
+    assert!(first.poll(&mut Context::from_waker(&waker)).is_ready());
 }
