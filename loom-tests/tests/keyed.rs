@@ -195,7 +195,7 @@ fn eviction_against_a_first_touch_of_the_victim() {
 }
 
 /// Two newcomers evict for the same key: guards that a victim's tag is looked at after its word, or
-/// the key would evict itself and have a second bucket.
+/// the key would evict itself.
 #[test]
 fn two_evictions_for_one_key() {
     model(3, || {
@@ -203,8 +203,12 @@ fn two_evictions_for_one_key() {
         assert_eq!(keyed.at(Y, &[1]).take(1, false), Granted);
         assert_eq!(keyed.at(Z, &[1]).take(3, false), Granted);
         let answers = race(&keyed, vec![take(X, &[1], 1, true), take(X, &[1], 1, true)]);
-        assert_eq!((&answers[..], keyed.evictions()), (&[Granted, Granted][..], 1));
-        assert!([Some(0), Some(1)].contains(&keyed.at(X, &[1]).balance()));
+        // A thread that loses patience while the other one evicts Y would displace Z, and is denied.
+        let granted = granted(&answers) as i64;
+        assert!(granted >= 1, "{answers:?}");
+        assert_eq!(keyed.evictions(), 1, "{answers:?}");
+        let x = keyed.at(X, &[1]).balance().unwrap() + granted;
+        assert!([3, 2].contains(&x), "with what Y lacked, or nothing: {x}");
     });
 }
 
