@@ -23,17 +23,27 @@ QUEUE, ORDER = "src/line/queue.rs", "src/line/queue/order.rs"
 LINE, PLACE, BUCKET = "src/line.rs", "src/limiter/place.rs", "src/algorithm/token_bucket.rs"
 COMBINED, LIMIT, PARTS = "src/combined/mod.rs", "src/combined/limit.rs", "src/combined/reservation.rs"
 LEASE, LEASES = "src/algorithm/lease.rs", "src/keyed/leases.rs"
+LEDGER = "src/keyed/ledger.rs"
 ANNOUNCED, CACHED = "src/live/announced.rs", "src/live/cached.rs"
 
 # Name, file, the line as it is, the line broken, the model that must fail.
 MUTANTS = [
+    ("a give-back is not entered in the key's account", LEDGER,
+     "            account.returned = account.returned.wrapping_add(units);\n", "            let _ = account;\n",
+     "keyed_place_against_a_refund"),
+    ("a place's account is open only later", LEDGER,
+     "self.shard().open.store(book.accounts.len() as u64, Relaxed);", "",
+     "keyed_place_against_a_refund"),
+    ("a reset leaves the places of its key as they are", LEDGER,
+     "            account.number = number;\n", "            let _ = (account, number);\n",
+     "keyed_place_against_a_reset"),
     ("an eviction leaves no floor", TABLE,
      "            forgotten.raise(slot::value(word), emptier);\n", "",
      "eviction_against_a_first_touch_of_the_victim"),
     ("a first touch does not look at its floor", TABLE,
      "let start = emptier(floor.under(fresh, emptier), displaced);\n        let (next",
      "let start = emptier(fresh, displaced);\n        let _ = floor;\n        let (next",
-     "eviction_against_a_first_touch_of_the_victim"),
+     "a_life_between_the_search_and_the_first_touch"),
     ("the floor is raised after the swap", TABLE,
      """            forgotten.raise(slot::value(word), emptier);
         }

@@ -116,8 +116,24 @@ pub(crate) struct Returns {
 /// When a place was taken: after how many resets, and how much had been given back.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Since {
+    /// The account of its key, if it has one: see `keyed/ledger.rs`.
+    pub(crate) account: u32,
     pub(crate) resets: u32,
     pub(crate) returned: u64,
+}
+
+impl Since {
+    /// Without a part of both.
+    pub(crate) fn without(self, part: Self) -> Self {
+        let void = self.resets == VOID;
+        let resets = if void { VOID } else { self.resets.wrapping_sub(part.resets) };
+        Self { resets, returned: self.returned.wrapping_sub(part.returned), ..self }
+    }
+
+    /// Whether nobody has reset anything between both.
+    pub(crate) fn has_same_resets(self, other: Self) -> bool {
+        self.resets == other.resets && self.resets != VOID
+    }
 }
 
 const HALF: u64 = 1 << 32;
@@ -135,7 +151,7 @@ impl Returns {
         let (resets, returned) = (self.resets.load(), self.returned.load());
         fence(Acquire);
         let (begun, ended) = ((resets >> 32) as u32, resets as u32);
-        Since { resets: if begun == ended { begun } else { VOID }, returned }
+        Since { account: 0, resets: if begun == ended { begun } else { VOID }, returned }
     }
 
     /// After the word was loaded: what has been given back since a place was taken, in units; `None` for a

@@ -1,8 +1,10 @@
 //! What the models in `loom-tests/` see of the keyed table: its real code, with each caller's time
 //! given by hand, so that clocks may lag. Compiled for model checkers only.
 
+mod keyed_places;
 mod leased;
 
+pub use keyed_places::KeyedPlaces;
 pub use leased::{Leased, Spent};
 
 use crate::algorithm::{Algorithm, Rule, Terms};

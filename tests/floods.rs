@@ -124,6 +124,39 @@ fn a_place_gives_nothing_back_into_another_life_of_its_bucket() {
     assert_eq!(admitted, 10);
 }
 
+/// What is given back was counted for 64 groups of keys, and a reset made the places of its group void: of 600 tokens none
+/// came back.
+#[test]
+fn what_other_keys_do_is_no_matter_of_a_places() {
+    let clock = ManualClock::new();
+    let builder = KeyedLimiter::<u64>::builder(Quota::per_hour(1), 10_000).clock(clock);
+    let limiter = builder.build().unwrap();
+    for key in 0..2_000 {
+        assert!(limiter.check(&key).is_ok());
+    }
+    let places: Vec<_> = (0..600).map(|key| limiter.reserve(&key, 1).unwrap()).collect();
+    for key in 600..1_240 {
+        limiter.reset(&key);
+        limiter.charge(&key, 3);
+        limiter.refund(&key, 2);
+        drop(limiter.reserve(&key, 1));
+    }
+    // Some are given up, others settled.
+    let (settled, given_up): (Vec<_>, Vec<_>) =
+        places.into_iter().enumerate().partition(|(i, _)| i % 2 == 0);
+    assert_eq!(given_up.into_iter().map(|(_, place)| place.cancel()).sum::<u64>(), 300);
+    settled.into_iter().for_each(|(_, place)| drop(place.settle(0)));
+    assert!((0..600).all(|key| limiter.available(&key) == 0));
+    // The key's own resets and refunds are.
+    let place = limiter.reserve(&1_500, 1).unwrap();
+    limiter.reset(&1_500);
+    assert_eq!((place.cancel(), limiter.available(&1_500)), (0, 1));
+    let taken = limiter.reserve(&1_500, 1).unwrap();
+    limiter.refund(&1_500, 1);
+    taken.settle(0);
+    assert_eq!(limiter.available(&1_500), 1);
+}
+
 /// What keys without a slot take of the bucket that they share is nobody's to give back.
 #[test]
 fn resets_and_refunds_of_strangers_do_not_fill_the_shared_bucket() {

@@ -172,14 +172,14 @@ fn eviction_against_a_hit_on_the_same_figure() {
     });
 }
 
-/// X's bucket is evicted while X comes back, for which there is another slot: guards that the floor is raised, that this
-/// comes before the swap, and that it is looked at after the candidates.
+/// Look at slots 2 and 1 of three, of which X looks at 0 and 1.
+const LAST: u64 = 0xb000_0000_0000_0004;
+const OTHER: u64 = 0xc000_0000_0000_0005;
+
+/// X's bucket is evicted while X comes back, for which there is another slot: guards that the floor is raised, and that
+/// this comes before the swap.
 #[test]
 fn eviction_against_a_first_touch_of_the_victim() {
-    /// Looks at slots 2 and 1 of three.
-    const LAST: u64 = 0xb000_0000_0000_0004;
-    /// The same.
-    const OTHER: u64 = 0xc000_0000_0000_0005;
     model(3, || {
         let keyed = table(3, 2);
         assert_eq!(keyed.at(Z, &[1]).take(2, false), Granted);
@@ -191,6 +191,25 @@ fn eviction_against_a_first_touch_of_the_victim() {
         assert_eq!(keyed.at(LAST, &[1]).balance(), Some(0), "which LAST has displaced");
         assert_eq!(keyed.at(X, &[1]).take(2, false), Denied);
         assert_eq!(keyed.at(X, &[1]).take(1, false), Granted);
+    });
+}
+
+/// X is touched first, evicted, and touched first again, by a thread that had looked for it before all that: guards that
+/// the floor is looked at after the other candidates.
+#[test]
+fn a_life_between_the_search_and_the_first_touch() {
+    model(3, || {
+        let keyed = table(3, 2);
+        assert_eq!(keyed.at(Z, &[1]).take(2, false), Granted);
+        assert_eq!(keyed.at(OTHER, &[1]).take(2, false), Granted);
+        let life: Turn = Box::new(|keyed| {
+            let x = keyed.at(X, &[1]).take_by_search(1, false);
+            keyed.at(Z, &[1]).reset();
+            let _ = keyed.at(LAST, &[1]).take_by_search(1, true);
+            x
+        });
+        let answers = race(&keyed, vec![life, first(X, &[1], 2)]);
+        assert_ne!(answers, [Granted, Granted], "X has two tokens");
     });
 }
 

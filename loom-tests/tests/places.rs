@@ -3,7 +3,7 @@
 
 use loom::sync::Arc;
 use loom::thread;
-use sluicegate::model::Places;
+use sluicegate::model::{KeyedPlaces, Places};
 use sluicegate::{ManualClock, Quota, RateLimiter};
 
 /// So many tokens at the start, which are gone, and no time passes.
@@ -160,4 +160,47 @@ fn reset_against_a_place() {
         };
         (Box::new(taken), Box::new(move || b.reset()), Box::new(then))
     });
+}
+
+/// A place of a key against a give-back to it: guards that an account is open before the place is debited, and that a
+/// give-back looks for it after the word.
+#[test]
+fn keyed_place_against_a_refund() {
+    model(3, || {
+        let users = Arc::new(KeyedPlaces::new(Quota::per_second(1).burst(2)));
+        let other = users.clone();
+        let refund = thread::spawn(move || other.refund(2));
+        let place = users.reserve(1);
+        refund.join().unwrap();
+        // One token is missing, and has flowed: the bucket is full again, whoever was first.
+        users.pass(1);
+        assert!(users.check(2));
+        users.undo(place);
+        assert!(!users.check(1), "it was full since the place was taken");
+    });
+}
+
+/// A place of a key against a reset, and somebody who takes what that brings: guards that a reset makes the place void,
+/// whichever of both swaps the word first.
+#[test]
+fn keyed_place_against_a_reset() {
+    model(3, || {
+        let users = Arc::new(KeyedPlaces::new(Quota::per_second(1).burst(2)));
+        let other = users.clone();
+        let reset = thread::spawn(move || {
+            other.reset();
+            if other.check(2) { 2 } else { 0 }
+        });
+        let place = users.reserve(1);
+        let taken = reset.join().unwrap();
+        users.undo(place);
+        let left = (0..3).filter(|_| users.check(1)).count();
+        assert!(taken + left <= 2, "{taken} and {left} of a bucket of two");
+    });
+}
+
+fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(f);
 }

@@ -93,7 +93,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         };
         let whose = self.whose(key);
         self.queues.reset(self, whose, || {
-            self.returns(whose).reset(|| self.update_existing(whose.hash, reset));
+            self.entries(whose).reset(|| self.update_existing(whose.hash, reset));
         });
     }
 }
@@ -104,7 +104,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
         let Some(refunded) = now.rule().refund(state, now.units, n) else {
             return Change::Keep(());
         };
-        self.returns(whose).count(state.wrapping_sub(refunded));
+        self.entries(whose).count(state.wrapping_sub(refunded));
         Change::Shrink(refunded, ())
     }
 

@@ -1,6 +1,7 @@
 //! Choices for a keyed limiter.
 
 use super::hash::Seed;
+use super::ledger::Ledger;
 use super::table::{Room, Table};
 use super::{KeyedLimiter, slots};
 use crate::algorithm::{Algorithm, Terms};
@@ -143,6 +144,12 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         self
     }
 
+    #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
+    pub(crate) fn source(mut self, source: Source) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     /// The key of the fingerprints, instead of a random one: for tests that must repeat, and for
     /// builds without the standard library. Keep it secret, or users can choose keys that collide.
     pub fn seed(mut self, seed: [u64; 2]) -> Self {
@@ -237,6 +244,18 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let live = Live::new(terms, self.schedule.timer(source, &terms)?);
         let table = Table::new(slots);
         let queues = Queues::of_keys();
-        Ok(KeyedLimiter { table, live, capacity, seed, when_full, max_debt, waiting, queues, keys })
+        let ledger = Ledger::new(false);
+        Ok(KeyedLimiter {
+            table,
+            live,
+            capacity,
+            seed,
+            when_full,
+            max_debt,
+            waiting,
+            ledger,
+            queues,
+            keys,
+        })
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ORDERING: tags are loaded with Acquire, for the reason that `table.rs` gives.
 
+use super::ledger::GROUPS;
 use crate::cell::{Cell, Step};
 use crate::error::QuotaError;
 use crate::line::{Furthest, Returns};
@@ -23,9 +24,6 @@ pub(super) const CANDIDATES: usize = 2 * WAYS;
 /// that a larger table would grant; 0.3 % and 4.3 % with 1.1 and 1.2 times as many keys. With a floor for 64
 /// lines, 0.1, 1.6 and 8.6 %; for 16, and so for twice the memory, 0.03, 0.2 and 1.4 %.
 const FLOOR: usize = if cfg!(sluicegate_loom) { 1 } else { 32 };
-
-/// Groups of keys that share the count of what is given back.
-const GROUPS: usize = 64;
 
 /// One cache line of slots.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ mod hash;
 #[cfg(any(feature = "redis", sluicegate_loom, sluicegate_shuttle))]
 #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "models need a part of it"))]
 pub(crate) mod leases;
+mod ledger;
 mod lines;
 mod many;
 mod place;
@@ -30,6 +31,7 @@ use core::fmt;
 use core::hash::Hash;
 use core::marker::PhantomData;
 use hash::Seed;
+use ledger::Ledger;
 use table::{Buckets, Change, Full, Room, Table};
 
 /// One quota for each key: a user, an address, an API token.
@@ -77,6 +79,8 @@ pub struct KeyedLimiter<K: ?Sized> {
     /// What a charge may take a key's balance to, below zero.
     max_debt: u64,
     waiting: Waiting,
+    /// What is given back to keys that have places.
+    ledger: Ledger,
     /// Those who wait in this process, which no check looks at.
     queues: Arc<Queues>,
     /// Keys are only ever borrowed.

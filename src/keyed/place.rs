@@ -1,13 +1,11 @@
 //! Places in the line of a key.
-//!
-//! What is given back is counted for 64 groups of keys: a key that shares a group with others may get less of what it
-//! undoes, never more. A reset makes all places of the key's group void.
 
 use super::KeyedLimiter;
+use super::ledger::Entries;
 use super::table::{Buckets, Change};
 use crate::error::Denied;
 use crate::figures::Grant;
-use crate::line::{Line, Place, Queues, Returns, Since, Span, Waiting, Whose};
+use crate::line::{Line, Place, Queues, Since, Span, Waiting, Whose};
 use crate::live::{Moment, Reading};
 use alloc::sync::Arc;
 use core::hash::Hash;
@@ -15,14 +13,16 @@ use core::time::Duration;
 
 impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
     fn place(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<Place, Denied> {
-        let place = |state, now: Moment| match self.stand(whose, n, within, state, now) {
+        let place_of = |whose, state, now: Moment| match self.stand(whose, n, within, state, now) {
             Ok((state, place)) if n > 0 => {
                 self.owing(state, now);
-                Change::Grow(state, Ok(place))
+                let since = self.entries(whose).open(state, &now);
+                Change::Grow(state, Ok(Place { since, ..place }))
             }
             Ok((_, place)) => Change::Keep(Ok(place)),
             Err(denied) => Change::Keep(Err(denied)),
         };
+        let place = |state, now| place_of(whose, state, now);
         if let Ok(Some(answer)) = self.table.update(self, whose.hash, None, place) {
             return answer;
         }
@@ -44,19 +44,18 @@ impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
             Ok(None) => Ok(untouched),
             Err(full) => {
                 let whose = Whose { shared: true, ..whose };
-                let since = self.returns(whose).since();
-                let place = self.without_slot(full, n, place).unwrap_or_else(Err)?;
-                Ok(Place { whose, since, ..place })
+                let place = |state, now| place_of(whose, state, now);
+                self.without_slot(full, n, place).unwrap_or_else(Err)
             }
         }
     }
 
     fn place_at(&self, whose: Whose, n: u64, end: u64, now: &Moment) -> Place {
-        Place::ending(whose, n, end, self.returns(whose).since(), now)
+        Place::ending(whose, n, end, self.entries(whose).open(end, now), now)
     }
 
     fn debit(&self, whose: Whose, n: u64) -> Result<Place, Denied> {
-        let since = self.returns(whose).since();
+        let since = self.entries(whose).since();
         let Some((taken, read)) = self.take_unchanged(whose.hash, n) else {
             return self.place(whose, n, Some(Duration::ZERO));
         };
@@ -130,7 +129,7 @@ impl<K: Hash + ?Sized> Line for KeyedLimiter<K> {
     }
 
     fn returned_since(&self, place: &Place) -> Option<u64> {
-        self.returns(place.whose).since_then(place.since)
+        self.entries(place.whose).since_then(place.since)
     }
 
     fn give_up(&self, place: &Place, n: u64) -> u64 {
@@ -199,7 +198,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
 }
 
 impl<K: ?Sized> KeyedLimiter<K> {
-    /// The state with a place in line, and the place.
+    /// The state with a place in line, and the place, which has no account yet.
     fn stand(
         &self,
         whose: Whose,
@@ -209,7 +208,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
         now: Moment,
     ) -> Result<(u64, Place), Denied> {
         let (rule, at) = (now.rule(), now.figures(state));
-        let since = self.returns(whose).since();
+        let since = Since::default();
         let stand = |placed, wait| {
             let place = rule.place(state, placed, now.units, wait);
             let at = now.figures(placed);
@@ -249,14 +248,14 @@ impl<K: ?Sized> KeyedLimiter<K> {
         since: Option<Since>,
         back: impl Fn(u64) -> Option<(u64, bool)>,
     ) -> bool {
-        let returns = self.returns(whose);
+        let entries = self.entries(whose);
         let give_back = |before: u64, _: Moment| {
-            if since.is_some_and(|since| returns.since_then(since).is_none()) {
+            if since.is_some_and(|since| entries.since_then(since).is_none()) {
                 return Change::Keep(true);
             }
             let Some((state, is_last)) = back(before) else { return Change::Keep(false) };
             if !is_last {
-                returns.count(before.wrapping_sub(state));
+                entries.count(before.wrapping_sub(state));
             }
             Change::Shrink(state, true)
         };
@@ -269,9 +268,9 @@ impl<K: ?Sized> KeyedLimiter<K> {
         place: &Place,
         back: impl Fn(u64, u64, Moment) -> Option<(u64, u64)>,
     ) -> Option<u64> {
-        let returns = self.returns(place.whose);
+        let entries = self.entries(place.whose);
         let give_back = |before: u64, now: Moment| {
-            let Some(returned) = returns.since_then(place.since) else {
+            let Some(returned) = entries.since_then(place.since) else {
                 return Change::Keep(Some(0));
             };
             match back(returned, before, now) {
@@ -280,7 +279,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
                 Some((state, tokens)) => {
                     // A give-back may have made the word what it was after this place, and others took since.
                     if place.made != before || returned != 0 {
-                        returns.count(before.wrapping_sub(state));
+                        entries.count(before.wrapping_sub(state));
                     }
                     Change::Shrink(state, Some(tokens))
                 }
@@ -301,11 +300,8 @@ impl<K: ?Sized> KeyedLimiter<K> {
         self.table.update(self, whose.hash, None, op).ok().flatten()
     }
 
-    /// What has been given back to the key's group; of keys without a slot, to the first.
-    pub(super) fn returns(&self, whose: Whose) -> &Returns {
-        let groups = &self.table.lines.common().returns;
-        // By bits that choose neither lines nor anything else.
-        let group = if whose.shared { 0 } else { (whose.hash >> 20) as usize % groups.len() };
-        &groups[group]
+    /// What is entered for the key of what is given back to it.
+    pub(super) fn entries(&self, whose: Whose) -> Entries<'_> {
+        self.ledger.of(whose, &self.table.lines.common().returns)
     }
 }

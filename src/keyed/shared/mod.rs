@@ -24,6 +24,7 @@ pub(super) use mapping::Mapping;
 
 use super::builder::KeyedBuilder;
 use super::hash::Seed;
+use super::ledger::Ledger;
 use super::lines::Lines;
 use super::table::Table;
 use super::{KeyedLimiter, slots};
@@ -167,7 +168,19 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let timer = schedule.align(timer, &terms, header.unix);
         let (live, seed) = (Live::new(terms, timer), Seed(header.seed));
         let queues = Queues::of_keys();
-        Ok(KeyedLimiter { table, live, capacity, seed, when_full, max_debt, waiting, queues, keys })
+        let ledger = Ledger::new(true);
+        Ok(KeyedLimiter {
+            table,
+            live,
+            capacity,
+            seed,
+            when_full,
+            max_debt,
+            waiting,
+            ledger,
+            queues,
+            keys,
+        })
     }
 }
 

@@ -1,0 +1,71 @@
+//! Places of one key, whose tokens are given back by whoever has them.
+
+use super::{Standing, Ticks};
+use crate::keyed::KeyedLimiter;
+use crate::line::{Line, queue};
+use crate::quota::Quota;
+
+/// A keyed limiter with one key, on a clock by hand.
+#[derive(Debug)]
+pub struct KeyedPlaces {
+    limiter: KeyedLimiter<u64>,
+    clock: Ticks,
+}
+
+const KEY: u64 = 7;
+
+impl KeyedPlaces {
+    /// A bucket of this quota, empty.
+    ///
+    /// # Panics
+    ///
+    /// Never: the figures are permitted.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a model's figures are its own")]
+    pub fn new(quota: Quota) -> Self {
+        let clock = Ticks(alloc::sync::Arc::new(crate::sync::AtomicU64::new(0)));
+        let builder = KeyedLimiter::builder(quota, 1).seed([1, 2]);
+        let builder = builder.source(crate::clock::Source::bare(clock.clone()));
+        let limiter = builder.build().expect("a limiter that can be");
+        limiter.charge(&KEY, quota.burst_size());
+        Self { limiter, clock }
+    }
+
+    /// Lets so many seconds pass.
+    pub fn pass(&self, seconds: u64) {
+        // ORDERING: Release, see `Ticks`.
+        self.clock.0.fetch_add(seconds * 1_000_000_000, crate::sync::Ordering::AcqRel);
+    }
+
+    /// Takes a place.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a model asks for what there is")]
+    pub fn reserve(&self, n: u64) -> Standing {
+        Standing(self.limiter.place(self.limiter.whose(&KEY), n, None).expect("a place"))
+    }
+
+    /// Makes it never to have been taken, as far as that can be told.
+    pub fn undo(&self, place: Standing) {
+        queue::undo(&self.limiter, &place.0, place.0.n);
+    }
+
+    /// Gives `n` tokens back.
+    pub fn refund(&self, n: u64) {
+        self.limiter.refund(&KEY, n);
+    }
+
+    /// Makes the bucket full.
+    pub fn reset(&self) {
+        self.limiter.reset(&KEY);
+    }
+
+    /// Takes `n` now.
+    #[must_use]
+    pub fn check(&self, n: u64) -> bool {
+        self.limiter.check_n(&KEY, n).is_ok()
+    }
+}
