@@ -66,6 +66,22 @@ impl Terms {
         Ok(Self { quota, algorithm, fraction, count_bits, span, stepped, mark, which, source })
     }
 
+    /// The bits that a keyed limiter gives to its states: all that its slots have for a bucket. For a window as many as hold
+    /// it with 16 times the count, or 1,023 (of a sliding one 4 times, or 255), but not less than 40: what is left are
+    /// more epochs of the slot.
+    pub(crate) fn keyed_bits(quota: &Quota, algorithm: Algorithm) -> u32 {
+        let count = u64::BITS - quota.count().leading_zeros();
+        let bits = match algorithm {
+            Algorithm::TokenBucket | Algorithm::LeakyBucket => word::VALUE_BITS,
+            Algorithm::FixedWindow => window_bits(quota) + (count + 4).max(10),
+            // A moment is as fine as there are bits for.
+            Algorithm::SlidingWindow if quota.count() == 1 => word::VALUE_BITS,
+            // One bit more notes that the limit was reached.
+            Algorithm::SlidingWindow => window_bits(quota) + 2 * (count + 3).max(9),
+        };
+        bits.clamp(40, word::VALUE_BITS)
+    }
+
     /// For a token or leaky bucket, which every quota fits.
     pub(crate) fn bucket(quota: Quota, algorithm: Algorithm, bits: u32) -> Self {
         let narrow = Scale::narrow(&quota);

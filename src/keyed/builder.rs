@@ -10,7 +10,6 @@ use crate::error::QuotaError;
 use crate::line::{Queue, Queues, Waiting};
 use crate::live::{Live, Schedule};
 use crate::quota::Quota;
-use crate::word;
 use core::fmt;
 use core::hash::Hash;
 use core::marker::PhantomData;
@@ -236,13 +235,14 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let (quota, waiting) = self.shaped()?;
         let Self { capacity, algorithm, when_full, source, seed, keys, max_debt, .. } = self;
         let slots = slots(capacity)?;
-        let terms = self.schedule.terms(Terms::new(quota, algorithm, word::VALUE_BITS)?)?;
+        let bits = Terms::keyed_bits(&quota, algorithm);
+        let terms = self.schedule.terms(Terms::new(quota, algorithm, bits)?)?;
         #[cfg(feature = "std")]
         let seed = seed.unwrap_or_else(Seed::random);
         #[cfg(not(feature = "std"))]
         let seed = seed.ok_or(QuotaError::SEED)?;
         let live = Live::new(terms, self.schedule.timer(source, &terms)?);
-        let table = Table::new(slots);
+        let table = Table::of_values(slots, bits);
         let queues = Queues::of_keys();
         let ledger = Ledger::new(false);
         Ok(KeyedLimiter {

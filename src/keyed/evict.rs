@@ -1,7 +1,7 @@
 //! Which slot a first touch takes.
 
 use super::lines::{CANDIDATES, WAYS};
-use super::slot::{self, FREE, LIVE};
+use super::slot::{self, FREE, Fields, LIVE};
 use super::table::Buckets;
 
 /// The best of a key's candidates, by number and word.
@@ -27,6 +27,7 @@ pub(super) struct Chosen {
 /// thirds of the slots in use 0.2 % of first touches find none (always taking the first line: 1.8 %).
 pub(super) fn choose<B: Buckets>(
     buckets: &B,
+    fields: Fields,
     now: B::Now,
     mut word: impl FnMut(usize) -> u64,
 ) -> Chosen {
@@ -38,7 +39,7 @@ pub(super) fn choose<B: Buckets>(
         let word = word(i);
         let missing = match slot::state(word) {
             FREE => 0,
-            LIVE => buckets.until_full(slot::value(word), now),
+            LIVE => buckets.until_full(fields.value(word), now),
             _ => {
                 held = true;
                 continue;
@@ -50,7 +51,7 @@ pub(super) fn choose<B: Buckets>(
             continue;
         }
         // Of windows that are full at the same moment, the one that lacks less.
-        let lacks = (missing, slot::value(word));
+        let lacks = (missing, fields.value(word));
         if nearest.is_none_or(|(least, ..)| lacks < least) {
             nearest = Some((lacks, i, word));
         }

@@ -1,6 +1,7 @@
 //! `KeyedLimiter`: one quota, a bucket for each key, in a table of fixed memory.
 
 mod balance;
+mod buckets;
 mod builder;
 mod change;
 mod evict;

@@ -1,10 +1,10 @@
 //! A slot's word: state, epoch and value. Plain numbers.
 //!
 //! ```text
-//!     63   62 61     56 55                                         0
-//!     +------+---------+-------------------------------------------+
-//!     |state | epoch   | value (56): the bucket's state            |
-//!     +------+---------+-------------------------------------------+
+//!     63   62 61       56 55                                       0
+//!     +------+-----------+-----------------------------------------+
+//!     |state | epoch (6+)| value (up to 56): the bucket's state    |
+//!     +------+-----------+-----------------------------------------+
 //!
 //!     FREE(e,v) ──────────────┐ claim                       kill: any thread at work on the key
 //!     LIVE(e,v), full ────────┤  CAS    tag, then   ┌──────────────────────────────┐
@@ -23,15 +23,22 @@
 //! | evict, refund, reset; a first touch that leaves less than a claim | the value may shrink: the epoch grows |
 //! | publish, kill, promote | the state is new; a slot is free again under that pair only once, since the next claim changes it |
 //!
-//! The epoch has 6 bits. For a repeat, 64 epochs must pass and the value must return to the same unit
-//! (35 ns of flow at most rates) while a thread is stopped between a load and its swap; what it costs is then
-//! one request charged to another key.
+//! The epoch has the bits that the value leaves: 6 beside a bucket's, up to 22 beside a window's. For a repeat all
+//! epochs must pass and the value must return to the same unit while a thread is stopped between a load and
+//! its swap; what it costs is then one request charged to another key. A bucket's value is a time (35 ns at most
+//! rates), and whoever evicts begins with no less than it displaces. A window's is a count: of a key that takes one
+//! and gives it back it is the same every time, and 64 such turns take some microseconds.
 
-use crate::word::{self, VALUE_BITS};
+use crate::word::VALUE_BITS;
 
-const EPOCH_BITS: u32 = 6;
-const EPOCH_MASK: u64 = (1 << EPOCH_BITS) - 1;
-const STATE_SHIFT: u32 = VALUE_BITS + EPOCH_BITS;
+/// Bits of the epoch and the value together.
+const STATE_SHIFT: u32 = 62;
+
+/// How a table's words are divided into epoch and value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fields {
+    value_bits: u32,
+}
 
 /// Nobody's. A zeroed slot is free.
 pub(super) const FREE: u64 = 0;
@@ -47,41 +54,60 @@ pub(super) fn state(word: u64) -> u64 {
     word >> STATE_SHIFT
 }
 
-#[inline(always)]
-pub(super) fn value(word: u64) -> u64 {
-    word::value(word)
-}
-
 /// The same epoch and value in another state.
 #[inline(always)]
 pub(super) fn with_state(word: u64, state: u64) -> u64 {
     word & !(!0 << STATE_SHIFT) | state << STATE_SHIFT
 }
 
-/// The same state and epoch with another value. What a corrupt file's value grows to may exceed the
-/// field, and must not reach the others.
-#[inline(always)]
-pub(super) fn with_value(word: u64, value: u64) -> u64 {
-    word & !0 << VALUE_BITS | word::value(value)
-}
+impl Fields {
+    /// Of buckets.
+    pub(super) const BUCKET: Self = Self { value_bits: VALUE_BITS };
 
-/// The same state with another value, in the next epoch.
-#[inline(always)]
-pub(super) fn next_epoch(word: u64, value: u64) -> u64 {
-    let epoch = (word >> VALUE_BITS).wrapping_add(1) & EPOCH_MASK;
-    with_state(epoch << VALUE_BITS | word::value(value), state(word))
-}
+    /// For values of so many bits, up to a bucket's.
+    pub(super) const fn with_value_bits(bits: u32) -> Self {
+        Self { value_bits: if bits < VALUE_BITS { bits } else { VALUE_BITS } }
+    }
 
-/// A claimed slot's word: the value grows to `fresh`, or the epoch does.
-pub(super) fn claimed(word: u64, fresh: u64) -> u64 {
-    let grows = fresh > value(word);
-    let next = if grows { with_value(word, fresh) } else { next_epoch(word, value(word)) };
-    with_state(next, RESERVED)
-}
+    #[inline(always)]
+    fn mask(self) -> u64 {
+        (1 << self.value_bits) - 1
+    }
 
-/// An evicted slot's word: its value is given up, so the epoch grows.
-pub(super) fn evicted(word: u64, fresh: u64) -> u64 {
-    with_state(next_epoch(word, fresh), RESERVED)
+    #[inline(always)]
+    pub(super) fn value(self, word: u64) -> u64 {
+        word & self.mask()
+    }
+
+    /// The same state and epoch with another value. What a corrupt file's value grows to may exceed the
+    /// field, and must not reach the others.
+    #[inline(always)]
+    pub(super) fn with_value(self, word: u64, value: u64) -> u64 {
+        word & !self.mask() | self.value(value)
+    }
+
+    /// The same state with another value, in the next epoch.
+    #[inline(always)]
+    pub(super) fn next_epoch(self, word: u64, value: u64) -> u64 {
+        let epoch = (word >> self.value_bits).wrapping_add(1);
+        with_state(epoch << self.value_bits | self.value(value), state(word))
+    }
+
+    /// A claimed slot's word: the value grows to `fresh`, or the epoch does.
+    pub(super) fn claimed(self, word: u64, fresh: u64) -> u64 {
+        let grows = fresh > self.value(word);
+        let next = if grows {
+            self.with_value(word, fresh)
+        } else {
+            self.next_epoch(word, self.value(word))
+        };
+        with_state(next, RESERVED)
+    }
+
+    /// An evicted slot's word: its value is given up, so the epoch grows.
+    pub(super) fn evicted(self, word: u64, fresh: u64) -> u64 {
+        with_state(self.next_epoch(word, fresh), RESERVED)
+    }
 }
 
 #[cfg(test)]
@@ -90,26 +116,32 @@ mod tests {
 
     #[test]
     fn fields_do_not_touch_each_other() {
-        let live = with_state(with_value(0, (1 << 56) - 1), LIVE);
-        assert_eq!((state(live), value(live)), (LIVE, (1 << 56) - 1));
-        assert_eq!(with_state(live, PENDING), 2 << 62 | ((1 << 56) - 1));
-        let mut word = live;
-        for _ in 0..64 {
-            let next = next_epoch(word, 7);
-            assert_eq!((state(next), value(next)), (LIVE, 7));
-            assert_ne!(next, word);
-            word = next;
+        for bits in [40, 48, 56] {
+            let fields = Fields::with_value_bits(bits);
+            let live = with_state(fields.with_value(0, (1 << bits) - 1), LIVE);
+            assert_eq!((state(live), fields.value(live)), (LIVE, (1 << bits) - 1));
+            assert_eq!(with_state(live, PENDING), 2 << 62 | ((1 << bits) - 1));
+            let mut word = live;
+            for _ in 0..1_u64 << (62 - bits) {
+                let next = fields.next_epoch(word, 7);
+                assert_eq!((state(next), fields.value(next)), (LIVE, 7));
+                assert_ne!(next, word);
+                word = next;
+            }
+            assert_eq!(word, fields.with_value(live, 7), "epochs wrap within their field");
         }
-        assert_eq!(word, with_value(live, 7), "epochs wrap within their field");
+        assert_eq!(Fields::with_value_bits(60), Fields::BUCKET);
     }
 
     #[test]
     fn claiming_changes_epoch_or_value() {
-        let free = with_value(0, 10);
-        assert_eq!(claimed(free, 11), with_state(with_value(0, 11), RESERVED));
+        let fields = Fields::BUCKET;
+        let free = fields.with_value(0, 10);
+        assert_eq!(fields.claimed(free, 11), with_state(fields.with_value(0, 11), RESERVED));
         for stale in [9, 10] {
-            assert_eq!(claimed(free, stale), with_state(next_epoch(free, 10), RESERVED));
+            let next = fields.next_epoch(free, 10);
+            assert_eq!(fields.claimed(free, stale), with_state(next, RESERVED));
         }
-        assert_eq!(evicted(free, 3), with_state(next_epoch(free, 3), RESERVED));
+        assert_eq!(fields.evicted(free, 3), with_state(fields.next_epoch(free, 3), RESERVED));
     }
 }

@@ -30,11 +30,14 @@
 //! fences are SeqCst: they order an announcement before the look at the other slots, which no
 //! acquire or release does. Weakening each is caught by a model in `loom-tests/`, where it is named.
 
+pub(crate) use super::buckets::{Buckets, Change, Full, Room};
+
 use super::evict::{self, Choice, Chosen};
 use super::lines::{Floor, Lines, Pair, Place};
-use super::slot::{self, FREE, LIVE, PENDING};
+use super::slot::{self, FREE, Fields, LIVE, PENDING};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{AtomicU64, fence};
+use crate::word::VALUE_BITS;
 
 /// How often a first touch looks again that finds no free slot, and some in other threads' hands.
 ///
@@ -44,34 +47,6 @@ const PATIENCE: u32 = if cfg!(sluicegate_loom) { 1 } else { 64 };
 
 /// The value of a bucket that is full at any time.
 const FULL: u64 = 0;
-
-/// What an operation makes of a bucket.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Change<R> {
-    /// A larger value.
-    Grow(u64, R),
-    /// A value that may be smaller.
-    Shrink(u64, R),
-    /// Nothing to write.
-    Keep(R),
-}
-
-/// How the table sees time and buckets; the limiter's algorithm behind it.
-pub(crate) trait Buckets {
-    /// A moment.
-    type Now: Copy;
-    /// Reads the clock.
-    fn now(&self) -> Self::Now;
-    /// The value of a full bucket as of `now`.
-    fn fresh(&self, now: Self::Now) -> u64;
-    /// `now`, but not before the time that `fresh` was made at.
-    fn not_before(&self, now: Self::Now, fresh: u64) -> Self::Now;
-    /// How far the bucket is from full; 0 if forgetting it loses nothing.
-    fn until_full(&self, value: u64, now: Self::Now) -> u64;
-    /// A value that has at most what either has, at any time: what a floor is after a bucket was forgotten, and
-    /// what a new bucket begins with above it. Where what is forgotten need not be remembered, the first.
-    fn emptier(&self, value: u64, forgotten: u64, now: Self::Now) -> u64;
-}
 
 /// What a first touch came to.
 enum Claimed<R> {
@@ -91,31 +66,22 @@ struct Key<'a> {
     floor: Floor<'a>,
 }
 
-/// Where a first touch may go when none of the key's slots is free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// The bucket nearest to full gives way.
-    Evict,
-    /// Nowhere.
-    None,
-}
-
-/// No slot for the key. Holds the value of the candidate that will be full first, if any is live.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Full {
-    pub(crate) soonest: Option<u64>,
-}
-
 /// The slots.
 #[derive(Debug)]
 pub(crate) struct Table {
     pub(super) lines: Lines,
+    pub(super) fields: Fields,
 }
 
 impl Table {
     /// A table of at least `slots` slots, rounded up to whole lines.
     pub(crate) fn new(slots: usize) -> Self {
-        Self { lines: Lines::new(slots) }
+        Self::of_values(slots, VALUE_BITS)
+    }
+
+    /// The same for values of so many bits, at most a bucket's.
+    pub(crate) fn of_values(slots: usize, bits: u32) -> Self {
+        Self { lines: Lines::new(slots), fields: Fields::with_value_bits(bits) }
     }
 
     /// Bytes of slots, and of what belongs to no key.
@@ -140,7 +106,7 @@ impl Table {
         words
             .map(|word| word.load(Acquire))
             .filter(|&word| slot::state(word) == LIVE)
-            .filter(|&word| buckets.until_full(slot::value(word), now) > 0)
+            .filter(|&word| buckets.until_full(self.fields.value(word), now) > 0)
             .count()
     }
 
@@ -155,14 +121,14 @@ impl Table {
         let (pair, now) = (self.lines.pair(hash), buckets.now());
         let emptier = |a, b| buckets.emptier(a, b, now);
         let start = self.lines.floor(hash).under(buckets.fresh(now), emptier);
-        let chosen = evict::choose(buckets, now, |i| pair.slot(i).1.load(Acquire));
+        let chosen = evict::choose(buckets, self.fields, now, |i| pair.slot(i).1.load(Acquire));
         match chosen.choice {
             Choice::Usable(..) => Ok((start, now)),
             Choice::NearestFull(_, word) if room == Room::Evict => {
-                Ok((emptier(start, slot::value(word)), now))
+                Ok((emptier(start, self.fields.value(word)), now))
             }
             Choice::Nothing if room == Room::Evict => Ok((start, now)),
-            Choice::NearestFull(_, word) => Err(Full { soonest: Some(slot::value(word)) }),
+            Choice::NearestFull(_, word) => Err(Full { soonest: Some(self.fields.value(word)) }),
             Choice::Nothing => Err(Full { soonest: None }),
         }
     }
@@ -184,9 +150,9 @@ impl Table {
         loop {
             if let Some((i, word)) = Self::search(pair, tag) {
                 let done = if slot::state(word) == LIVE {
-                    Self::hit(pair.slot(i), tag, word, buckets.now(), &mut op)
+                    Self::hit(self.fields, pair.slot(i), tag, word, buckets.now(), &mut op)
                 } else {
-                    Self::settle(buckets, key, i, word, FULL, &mut op)
+                    self.settle(buckets, key, i, word, FULL, &mut op)
                 };
                 match done {
                     Some(answer) => return Ok(Some(answer)),
@@ -197,7 +163,7 @@ impl Table {
             match self.claim(buckets, key, room, &mut patience, &mut op)? {
                 Claimed::Answer(answer) => return Ok(Some(answer)),
                 Claimed::Slot(i, word, displaced) => {
-                    let settled = Self::settle(buckets, key, i, word, displaced, &mut op);
+                    let settled = self.settle(buckets, key, i, word, displaced, &mut op);
                     if let Some(answer) = settled {
                         return Ok(Some(answer));
                     }
@@ -228,7 +194,8 @@ impl Table {
         if slot::state(word) != LIVE || place.0.load(Acquire) != tag {
             return None;
         }
-        Self::hit(place, tag, word, now, &mut op)
+        debug_assert_eq!(self.fields, Fields::BUCKET);
+        Self::hit(Fields::BUCKET, place, tag, word, now, &mut op)
     }
 
     /// 0 is what an untouched slot bears.
@@ -257,6 +224,7 @@ impl Table {
     /// Decides on a live bucket of the key. `None`: the slot is no longer that.
     #[inline(always)]
     fn hit<N: Copy, R>(
+        fields: Fields,
         (tags, words): Place<'_>,
         tag: u64,
         mut word: u64,
@@ -264,9 +232,9 @@ impl Table {
         op: &mut impl FnMut(u64, N) -> Change<R>,
     ) -> Option<R> {
         loop {
-            let (next, answer) = match op(slot::value(word), now) {
-                Change::Grow(value, answer) => (slot::with_value(word, value), answer),
-                Change::Shrink(value, answer) => (slot::next_epoch(word, value), answer),
+            let (next, answer) = match op(fields.value(word), now) {
+                Change::Grow(value, answer) => (fields.with_value(word, value), answer),
+                Change::Shrink(value, answer) => (fields.next_epoch(word, value), answer),
                 Change::Keep(answer) => {
                     // Unchanged since before the tag was seen: the word was this key's.
                     let again = words.load(Acquire);
@@ -302,7 +270,8 @@ impl Table {
         op: &mut impl FnMut(u64, B::Now) -> Change<R>,
     ) -> Result<Claimed<R>, Full> {
         let now = buckets.now();
-        let Chosen { choice, held } = evict::choose(buckets, now, |i| pair.slot(i).1.load(Acquire));
+        let Chosen { choice, held } =
+            evict::choose(buckets, self.fields, now, |i| pair.slot(i).1.load(Acquire));
         // Slots in other threads' hands are not full ones: they are settled in moments.
         if held && !matches!(choice, Choice::Usable(..)) && *patience > 0 {
             *patience -= 1;
@@ -311,12 +280,12 @@ impl Table {
         let fresh = buckets.fresh(now);
         let emptier = |a, b| buckets.emptier(a, b, now);
         let (i, word, reserved, displaced) = match choice {
-            Choice::Usable(i, word) => (i, word, slot::claimed(word, fresh), FULL),
+            Choice::Usable(i, word) => (i, word, self.fields.claimed(word, fresh), FULL),
             Choice::NearestFull(i, word) if room == Room::Evict => {
-                (i, word, slot::evicted(word, fresh), slot::value(word))
+                (i, word, self.fields.evicted(word, fresh), self.fields.value(word))
             }
             Choice::NearestFull(_, word) => {
-                return Err(Full { soonest: Some(slot::value(word)) });
+                return Err(Full { soonest: Some(self.fields.value(word)) });
             }
             Choice::Nothing => return Err(Full { soonest: None }),
         };
@@ -337,7 +306,7 @@ impl Table {
         if evicts {
             // The tag, seen after the word, is that of the key whose bucket this is, if the swap succeeds.
             let forgotten = self.lines.floor(tags.load(Acquire));
-            forgotten.raise(slot::value(word), emptier);
+            forgotten.raise(self.fields.value(word), emptier);
         }
         if words.compare_exchange(word, reserved, AcqRel, Relaxed).is_err() {
             return Ok(Claimed::Again);
@@ -356,6 +325,7 @@ impl Table {
     /// `None`: search again.
     #[inline(never)]
     fn settle<B: Buckets, R>(
+        &self,
         buckets: &B,
         Key { tag, pair, floor }: Key<'_>,
         i: usize,
@@ -390,13 +360,13 @@ impl Table {
         }
         // Now, not when the search began: a stale moment would make the new bucket older than the
         // slot's past.
-        let fresh = slot::value(pending);
+        let fresh = self.fields.value(pending);
         let now = buckets.not_before(buckets.now(), fresh);
         let emptier = |a, b| buckets.emptier(a, b, now);
         let start = emptier(floor.under(fresh, emptier), displaced);
         let (next, answer) = match op(start, now) {
-            Change::Grow(value, answer) => (slot::with_value(pending, value), answer),
-            Change::Shrink(value, answer) => (slot::next_epoch(pending, value), answer),
+            Change::Grow(value, answer) => (self.fields.with_value(pending, value), answer),
+            Change::Shrink(value, answer) => (self.fields.next_epoch(pending, value), answer),
             Change::Keep(answer) => {
                 kill(words, pending);
                 return Some(answer);
