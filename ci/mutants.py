@@ -38,26 +38,24 @@ MUTANTS = [
      "            account.number = number;\n", "            let _ = (account, number);\n",
      "keyed_place_against_a_reset"),
     ("an eviction leaves no floor", TABLE,
-     "            forgotten.raise(slot::value(word), emptier);\n", "",
+     "            forgotten.raise(self.fields.value(word), emptier);\n", "",
      "eviction_against_a_first_touch_of_the_victim"),
     ("a first touch does not look at its floor", TABLE,
      "let start = emptier(floor.under(fresh, emptier), displaced);\n        let (next",
      "let start = emptier(fresh, displaced);\n        let _ = floor;\n        let (next",
      "a_life_between_the_search_and_the_first_touch"),
     ("the floor is raised after the swap", TABLE,
-     """            forgotten.raise(slot::value(word), emptier);
+     """            forgotten.raise(self.fields.value(word), emptier);
         }
         if words.compare_exchange(word, reserved, AcqRel, Relaxed).is_err() {
             return Ok(Claimed::Again);
-        }
-        if evicts {""",
+        }""",
      """        }
         let forgotten = self.lines.floor(tags.load(Acquire));
         if words.compare_exchange(word, reserved, AcqRel, Relaxed).is_err() {
             return Ok(Claimed::Again);
         }
-        if evicts {
-            forgotten.raise(slot::value(word), emptier);""",
+        forgotten.raise(self.fields.value(word), emptier);""",
      "eviction_against_a_first_touch_of_the_victim"),
     ("a place goes back to the word whoever is behind it", BUCKET,
      "full.wrapping_sub(end) as i64 <= 0;", "full.wrapping_sub(end) as i64 <= 1 << 62;",

@@ -148,4 +148,21 @@ mod tests {
         });
         assert_eq!(table.evictions(), 1);
     }
+
+    /// A counter of another core may be behind the one by which a bucket was full.
+    #[test]
+    fn a_bucket_that_was_forgotten_since_it_was_full_is_not_full_before() {
+        let (table, time) = (Table::new(8), Ticking(Cell::new(0)));
+        assert!(touch(&table, &time, 1, 40, Room::None).0);
+        time.0.set(50);
+        assert!((2..10).all(|key| touch(&table, &time, key, 90, Room::None).0));
+        assert!(table.update(&time, 2, None, |_, _| Change::Shrink(5, ())).is_ok());
+        time.0.set(10);
+        let found = table.update(&time, 1, None, |value, _| Change::Keep(value));
+        assert!(matches!(found, Ok(None)), "it is forgotten");
+        assert!(matches!(table.outlook(&time, 1, Room::None), Ok((40, _))));
+        let begins =
+            table.update(&time, 1, Some(Room::None), |value, _| Change::Grow(value, value));
+        assert!(matches!(begins, Ok(Some(40))), "{begins:?}");
+    }
 }

@@ -12,7 +12,7 @@
 //! and promote, which is at the same time the thread's own admission. Every thread that meets a PENDING slot
 //! of its key settles it likewise; nobody waits for anybody.
 //!
-//! **Forgetting without forgiving.** A bucket that is forgotten before it is full leaves its value behind as a
+//! **Forgetting without forgiving.** A bucket that is forgotten, full or not, leaves its value behind as a
 //! *floor*, one for some keys together: a first touch of such a key begins no fuller than that. So a key that comes
 //! back finds at most what it had left, whatever was forgotten meanwhile; as in Space-Saving (Metwally, Agrawal,
 //! El Abbadi 2005), where a newcomer inherits the count that it displaces. The price is a newcomer's, and only for
@@ -302,16 +302,16 @@ impl Table {
         if slot::state(word) == LIVE && tags.load(Acquire) == tag {
             return Ok(Claimed::Again);
         }
-        let evicts = matches!(choice, Choice::NearestFull(..));
-        if evicts {
-            // The tag, seen after the word, is that of the key whose bucket this is, if the swap succeeds.
+        if slot::state(word) == LIVE {
+            // The tag, seen after the word, is that of the key whose bucket this is, if the swap succeeds. Of a full
+            // one as well: a clock that lags behind this one would find it empty.
             let forgotten = self.lines.floor(tags.load(Acquire));
             forgotten.raise(self.fields.value(word), emptier);
         }
         if words.compare_exchange(word, reserved, AcqRel, Relaxed).is_err() {
             return Ok(Claimed::Again);
         }
-        if evicts {
+        if matches!(choice, Choice::NearestFull(..)) {
             self.lines.common().evictions.fetch_add(1, Relaxed);
         }
         // Exclusive until PENDING is seen.

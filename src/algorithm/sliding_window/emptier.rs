@@ -9,8 +9,10 @@ impl SlidingWindow {
         let now = now.max(index.wrapping_shl(self.fraction.into()));
         let (one, other) = (self.at(a, now), self.at(b, now));
         let kept = match (one.kept, other.kept) {
-            (one, other) if is_empty(other) || one == other => one,
-            (one, other) if is_empty(one) => other,
+            // Later moments find nothing in either; an earlier one by a clock that lags may.
+            _ if self.level(one) == 0 && self.level(other) == 0 => return a.max(b),
+            (one, kept) if self.level(other) == 0 || one == kept => one,
+            (_, other) if self.level(one) == 0 => other,
             (Paced { sum: one }, Paced { sum: other }) => Paced { sum: one.max(other) },
             (one, other) => self.larger_counts(self.counts(one), self.counts(other)),
         };
@@ -41,10 +43,6 @@ impl SlidingWindow {
             }
         }
     }
-}
-
-fn is_empty(kept: Kept) -> bool {
-    matches!(kept, Even { previous: 0, current: 0, .. })
 }
 
 #[cfg(test)]
