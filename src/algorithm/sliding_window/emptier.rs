@@ -46,6 +46,7 @@ impl SlidingWindow {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "a test that cannot go on has failed")]
 mod tests {
     use super::super::super::{Algorithm, Rule, Terms};
     use super::SlidingWindow;
@@ -55,9 +56,9 @@ mod tests {
 
     fn rule(count: u64) -> SlidingWindow {
         let terms = Terms::new(Quota::per_second(count), Algorithm::SlidingWindow, 56);
-        match terms.unwrap().rule() {
-            Rule::Sliding(rule) => rule,
-            _ => unreachable!(),
+        match terms.map(|terms| terms.rule()) {
+            Ok(Rule::Sliding(rule)) => rule,
+            other => panic!("{other:?}"),
         }
     }
 
