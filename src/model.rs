@@ -59,7 +59,7 @@ impl Keyed {
         let quota = Quota::per_second(burst);
         let terms = Terms::new(quota, algorithm, 56).unwrap_or(Terms::bucket(quota, algorithm, 56));
         let unit = 1 << terms.scale().fraction;
-        Self { table: Table::new(slots), rule: terms.rule(), unit }
+        Self { table: Table::new(slots, 56), rule: terms.rule(), unit }
     }
 
     /// A caller for the key of this fingerprint, at this time.

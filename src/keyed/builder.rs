@@ -242,7 +242,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         #[cfg(not(feature = "std"))]
         let seed = seed.ok_or(QuotaError::SEED)?;
         let live = Live::new(terms, self.schedule.timer(source, &terms)?);
-        let table = Table::of_values(slots, bits);
+        let table = Table::new(slots, bits);
         let queues = Queues::of_keys();
         let ledger = Ledger::new(false);
         Ok(KeyedLimiter {

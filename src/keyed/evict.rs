@@ -107,7 +107,7 @@ mod tests {
 
     /// Seven buckets, and an eighth slot that is in another thread's hands while `meanwhile` runs.
     fn while_one_is_held(until: u64, meanwhile: impl Fn(&Table, &Ticking)) -> Table {
-        let (table, time) = (Table::new(8), Ticking(Cell::new(0)));
+        let (table, time) = (Table::new(8, 56), Ticking(Cell::new(0)));
         for key in 1..8 {
             assert!(touch(&table, &time, key, until, Room::None).0);
         }
@@ -152,7 +152,7 @@ mod tests {
     /// A counter of another core may be behind the one by which a bucket was full.
     #[test]
     fn a_bucket_that_was_forgotten_since_it_was_full_is_not_full_before() {
-        let (table, time) = (Table::new(8), Ticking(Cell::new(0)));
+        let (table, time) = (Table::new(8, 56), Ticking(Cell::new(0)));
         assert!(touch(&table, &time, 1, 40, Room::None).0);
         time.0.set(50);
         assert!((2..10).all(|key| touch(&table, &time, key, 90, Room::None).0));

@@ -8,6 +8,7 @@ use super::table::{Buckets, Change, Room, Table};
 use crate::algorithm::lease::{self, TICK_BITS, Taken};
 use crate::clock::Timer;
 use crate::time::Ratio;
+use crate::word::VALUE_BITS;
 
 /// The leases, and their clock.
 #[derive(Debug)]
@@ -76,7 +77,13 @@ impl Leases {
     /// For leases in `slots` slots. An answer takes at most so many nanoseconds.
     pub(crate) fn new(slots: usize, timer: Timer, patience: u64) -> Self {
         let (tick, seed) = (timer.tick(), Seed::random());
-        Self { table: Table::new(slots), tick, timer, seed, patience: ticks_up(patience) }
+        Self {
+            table: Table::new(slots, VALUE_BITS),
+            tick,
+            timer,
+            seed,
+            patience: ticks_up(patience),
+        }
     }
 
     /// Nanoseconds since it was made.

@@ -37,7 +37,6 @@ use super::lines::{Floor, Lines, Pair, Place};
 use super::slot::{self, FREE, Fields, LIVE, PENDING};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{AtomicU64, fence};
-use crate::word::VALUE_BITS;
 
 /// How often a first touch looks again that finds no free slot, and some in other threads' hands.
 ///
@@ -74,13 +73,9 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// A table of at least `slots` slots, rounded up to whole lines.
-    pub(crate) fn new(slots: usize) -> Self {
-        Self::of_values(slots, VALUE_BITS)
-    }
-
-    /// The same for values of so many bits, at most a bucket's.
-    pub(crate) fn of_values(slots: usize, bits: u32) -> Self {
+    /// A table of at least `slots` slots, rounded up to whole lines, for values of so many bits, at most a
+    /// bucket's.
+    pub(crate) fn new(slots: usize, bits: u32) -> Self {
         Self { lines: Lines::new(slots), fields: Fields::with_value_bits(bits) }
     }
 
