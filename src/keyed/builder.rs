@@ -49,6 +49,7 @@ pub struct KeyedBuilder<K: ?Sized> {
     pub(super) capacity: usize,
     pub(super) algorithm: Algorithm,
     pub(super) when_full: WhenFull,
+    pub(super) remembers: bool,
     pub(super) max_debt: u64,
     pub(super) waiting: Waiting,
     pub(super) queue: Queue,
@@ -76,6 +77,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
             capacity,
             algorithm: Algorithm::TokenBucket,
             when_full: WhenFull::Evict,
+            remembers: true,
             max_debt: u64::MAX,
             waiting: Waiting::default(),
             queue: Queue::default(),
@@ -140,6 +142,13 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     /// Reads this clock instead of the default one.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.source = Some(clock.into_source());
+        self
+    }
+
+    /// Lets a new key know nothing of those that were forgotten: for accounts, of which none may be another's.
+    #[cfg(feature = "redis")]
+    pub(crate) fn forgetting(mut self) -> Self {
+        self.remembers = false;
         self
     }
 
@@ -233,7 +242,9 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     /// - no clock or no seed, where the build has no default one.
     pub fn build(self) -> Result<KeyedLimiter<K>, QuotaError> {
         let (quota, waiting) = self.shaped()?;
-        let Self { capacity, algorithm, when_full, source, seed, keys, max_debt, .. } = self;
+        let Self {
+            capacity, algorithm, when_full, source, seed, keys, max_debt, remembers, ..
+        } = self;
         let slots = slots(capacity)?;
         let bits = Terms::keyed_bits(&quota, algorithm);
         let terms = self.schedule.terms(Terms::new(quota, algorithm, bits)?)?;
@@ -251,6 +262,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
             capacity,
             seed,
             when_full,
+            remembers,
             max_debt,
             waiting,
             ledger,

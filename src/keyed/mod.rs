@@ -77,6 +77,8 @@ pub struct KeyedLimiter<K: ?Sized> {
     capacity: usize,
     seed: Seed,
     when_full: WhenFull,
+    /// Whether a new key begins no fuller than those that were forgotten.
+    remembers: bool,
     /// What a charge may take a key's balance to, below zero.
     max_debt: u64,
     waiting: Waiting,
@@ -120,7 +122,7 @@ impl<K: ?Sized> Buckets for KeyedLimiter<K> {
     }
 
     fn emptier(&self, value: u64, forgotten: u64, now: Moment) -> u64 {
-        now.rule().emptier(value, forgotten, now.units)
+        if self.remembers { now.rule().emptier(value, forgotten, now.units) } else { value }
     }
 }
 

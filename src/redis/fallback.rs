@@ -68,11 +68,13 @@ impl Local {
         if waiting.instalments {
             share = share.instalments();
         }
-        let charged = if is_bounded { Some(table().max_debt(max_debt).build()?) } else { None };
+        // Nobody pays what others owe.
+        let debts = || table().forgetting();
+        let charged = if is_bounded { Some(debts().max_debt(max_debt).build()?) } else { None };
         Ok(Self {
             share: share.build()?,
             burst: quota.burst_size(),
-            owed: table().build()?,
+            owed: debts().build()?,
             charged,
             max_debt,
             owes: AtomicU64::new(0),

@@ -154,7 +154,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
             return Err(SharedError::Option("seed"));
         }
         let (quota, waiting) = self.shaped().map_err(SharedError::Quota)?;
-        let Self { capacity, algorithm, when_full, schedule, keys, max_debt, .. } = self;
+        let Self { capacity, algorithm, when_full, schedule, keys, max_debt, remembers, .. } = self;
         let slots = slots(capacity).map_err(SharedError::Quota)?;
         let bits = |quota: &Quota| Terms::keyed_bits(quota, algorithm);
         let terms = |quota| schedule.terms(Terms::new(quota, algorithm, bits(&quota))?);
@@ -177,6 +177,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
             capacity,
             seed,
             when_full,
+            remembers,
             max_debt,
             waiting,
             ledger,

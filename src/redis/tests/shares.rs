@@ -59,3 +59,21 @@ fn no_more_is_owed_of_charges_than_the_share_took() {
         assert!(Owed::of(&local, b"a").is_none(), "it has been paid");
     }
 }
+
+/// A bucket that is forgotten leaves its debt to those that come later, in a table of limits. In one of debts nobody
+/// pays what another owes.
+#[test]
+fn nobody_owes_what_others_owed_whose_accounts_were_forgotten() {
+    let quota = Quota::per_hour(10);
+    for max_debt in [u64::MAX, 100] {
+        let local = Local::new(&quota, Waiting::default(), 1, 1, max_debt).unwrap();
+        for user in 0..100_u64 {
+            local.owe(&user.to_le_bytes(), 5);
+            local.charge(&user.to_le_bytes(), 7);
+        }
+        assert!(Owed::of(&local, b"innocent").is_none());
+        local.owe(b"innocent", 2);
+        let owed = Owed::of(&local, b"innocent").unwrap();
+        assert_eq!((owed.granted, owed.charged), (2, 0));
+    }
+}
