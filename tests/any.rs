@@ -182,6 +182,26 @@ async fn a_store_is_shared_by_all_who_open_it() {
     }
 }
 
+/// A process that checks by bytes, or through a URL, shares its users with one that checks by text.
+#[tokio::test]
+async fn a_shared_file_counts_a_user_once_whoever_opens_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("limits");
+    let url = format!("shm://{}?capacity=100", path.display());
+    let any = AnyLimiter::open(&url, SLOW.burst(5)).await.unwrap();
+    let text = KeyedLimiter::<str>::open_shared(&path, SLOW.burst(5), 100).unwrap();
+    assert!(text.check_n("alice", 3).is_ok());
+    assert_eq!(any.check_n("alice", 2).await.unwrap().remaining(), 0);
+    let other = KeyedLimiter::<u64>::open_shared(&path, SLOW.burst(5), 100).map(|_| ());
+    let says = other.unwrap_err().to_string();
+    assert_eq!(says, "the table's keys are text or bytes, the limiter's are u64");
+    let numbers = folder.path().join("numbers");
+    drop(KeyedLimiter::<u64>::open_shared(&numbers, SLOW.burst(5), 100).unwrap());
+    let url = format!("shm://{}?capacity=100", numbers.display());
+    let says = AnyLimiter::open(&url, SLOW.burst(5)).await.unwrap_err().to_string();
+    assert_eq!(says, "the table's keys are u64, the limiter's are text or bytes");
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_a_url_is_said_in_a_sentence_without_the_url() {
     let folder = tempfile::tempdir().unwrap();

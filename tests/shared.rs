@@ -3,9 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use sluicegate::{Algorithm, KeyedLimiter, ManualClock, Quota, SharedError, WhenFull};
+use std::any::type_name;
+use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
+use std::hash::Hash;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 const QUOTA: Quota = Quota::per_hour(10);
@@ -143,7 +148,7 @@ fn files_of_something_else_are_refused_untouched() {
         });
     };
     damaged(1, 9, "the table has layout 9, this version knows layout 4");
-    for field in 2..16 {
+    for field in 2..48 {
         damaged(field, 77, "the table's header is corrupt");
     }
     in_folder(|path| {
@@ -177,6 +182,79 @@ fn tables_of_other_limits_are_refused_untouched() {
         let other = error(other);
         assert!(matches!(other, SharedError::Algorithm { found: Algorithm::TokenBucket }));
         assert_eq!(bytes(path), before);
+    });
+}
+
+/// What a process drew of the key is gone for the other, whatever type names it.
+#[test]
+fn text_and_bytes_of_a_user_have_one_bucket() {
+    fn next<K: Hash + ?Sized>(path: &Path, key: &K, left: &mut i64) {
+        let limiter = KeyedLimiter::<K>::open_shared(path, QUOTA.burst(20), 1_000).unwrap();
+        let mut answers = Vec::new();
+        limiter.check_many(&[key], &mut answers);
+        *left -= 1;
+        assert_eq!(answers[0].unwrap().remaining() as i64, *left, "{}", type_name::<K>());
+        assert_eq!(limiter.available(key), *left);
+    }
+    in_folder(|path| {
+        // With a null and a byte that no text has, the longest that is hashed at once, and none at all.
+        for key in ["alice", "a", "\0\u{ff}", "a longer name of a user", ""] {
+            let (bytes, left) = (key.as_bytes(), &mut 20);
+            next::<str>(path, key, left);
+            next::<[u8]>(path, bytes, left);
+            next::<String>(path, &key.into(), left);
+            next::<Vec<u8>>(path, &bytes.into(), left);
+            next::<&str>(path, &key, left);
+            next::<&[u8]>(path, &bytes, left);
+            next::<Box<str>>(path, &Box::from(key), left);
+            next::<Arc<[u8]>>(path, &bytes.into(), left);
+            next::<Rc<Vec<u8>>>(path, &Rc::new(bytes.into()), left);
+            next::<Cow<'_, str>>(path, &key.into(), left);
+            next::<Cow<'_, [u8]>>(path, &bytes.into(), left);
+            next::<&Cow<'_, [u8]>>(path, &&bytes.into(), left);
+        }
+        let mut left = 20;
+        next::<[u8; 4]>(path, b"four", &mut left);
+        next::<&[u8; 4]>(path, &b"four", &mut left);
+        next::<str>(path, "four", &mut left);
+        let other = KeyedLimiter::<[u8]>::open_shared(path, QUOTA.burst(20), 1_000).unwrap();
+        assert_eq!(other.available(b"four\xff"), 20, "another name, although text ends so");
+    });
+}
+
+#[test]
+fn keys_of_another_type_are_refused_untouched() {
+    fn refused<K: Hash + ?Sized>(path: &Path, expected: &str) {
+        let before = bytes(path);
+        let opened = KeyedLimiter::<K>::open_shared(path, QUOTA, 1_000);
+        let error = opened.map(|_| ()).unwrap_err();
+        assert!(matches!(error, SharedError::KeyType { .. }));
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(bytes(path), before);
+    }
+    in_folder(|path| {
+        used(path);
+        refused::<u64>(path, "the table's keys are text or bytes, the limiter's are u64");
+        refused::<&&&str>(path, "the table's keys are text or bytes, the limiter's are &str");
+    });
+    in_folder(|path| {
+        drop(KeyedLimiter::<(u32, String)>::open_shared(path, QUOTA, 1_000).unwrap());
+        let name = "(u32, alloc::string::String)";
+        refused::<str>(
+            path,
+            &format!("the table's keys are {name}, the limiter's are text or bytes"),
+        );
+        refused::<[u16]>(path, &format!("the table's keys are {name}, the limiter's are [u16]"));
+        assert!(KeyedLimiter::<&(u32, String)>::open_shared(path, QUOTA, 1_000).is_ok());
+    });
+    // A name that does not fit is cut, and still is told apart.
+    type Long = (Text4, Text4, Text4, Text4);
+    type Text4 = (String, String, String, String);
+    in_folder(|path| {
+        drop(KeyedLimiter::<Long>::open_shared(path, QUOTA, 1_000).unwrap());
+        assert!(KeyedLimiter::<Long>::open_shared(path, QUOTA, 1_000).is_ok());
+        let found = &type_name::<Long>()[..256];
+        refused::<u64>(path, &format!("the table's keys are {found}, the limiter's are u64"));
     });
 }
 
@@ -247,14 +325,17 @@ fn after_a_reboot_the_table_starts_afresh() {
         used(path);
         let seed = bytes(path)[64..80].to_vec();
         let file = OpenOptions::new().write(true).open(path).unwrap();
-        // The boot's number, and the checksum over words 1 to 14 with it.
-        let mut words: Vec<u64> = bytes(path)[..128]
+        // The boot's number, and with it the checksum of all words but the first and itself.
+        let mut words: Vec<u64> = bytes(path)[..8 * 48]
             .chunks(8)
             .map(|word| u64::from_ne_bytes(word.try_into().unwrap()))
             .collect();
         words[10] ^= 1;
         let mut hasher = siphasher::sip::SipHasher13::new();
-        words[1..15].iter().for_each(|word| std::hash::Hasher::write_u64(&mut hasher, *word));
+        words[1..15]
+            .iter()
+            .chain(&words[16..])
+            .for_each(|word| std::hash::Hasher::write_u64(&mut hasher, *word));
         words[15] = std::hash::Hasher::finish(&hasher);
         for (i, word) in words.iter().enumerate() {
             file.write_all_at(&word.to_ne_bytes(), 8 * i as u64).unwrap();

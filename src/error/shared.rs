@@ -3,6 +3,7 @@
 use super::{QuotaError, fmt};
 use crate::algorithm::Algorithm;
 use crate::quota::Quota;
+use alloc::string::String;
 use std::io;
 
 /// A shared table that cannot be opened: why. The file is left as it is.
@@ -32,6 +33,13 @@ pub enum SharedError {
         found: u64,
         /// This version's.
         known: u64,
+    },
+    /// A table for keys of another type. All text and bytes are one type, "text or bytes".
+    KeyType {
+        /// The file's, as its compiler named it, cut to 256 bytes.
+        found: String,
+        /// The limiter's.
+        wanted: String,
     },
     /// A table of another algorithm.
     Algorithm {
@@ -79,6 +87,9 @@ impl fmt::Display for SharedError {
             Self::NotATable => f.write_str("the file is not a table of sluicegate"),
             Self::Layout { found, known } => {
                 write!(f, "the table has layout {found}, this version knows layout {known}")
+            }
+            Self::KeyType { found, wanted } => {
+                write!(f, "the table's keys are {found}, the limiter's are {wanted}")
             }
             Self::Algorithm { found } => write!(f, "the table is of a {found}"),
             Self::Periods => {

@@ -5,7 +5,10 @@
 //! pseudo-random function against an adversary who chooses the keys and sees the timing; ahash and foldhash
 //! are faster and promise less (resistance to flooding without a proof; none against one who sees hashes).
 //! A collision here would not slow a map down, it would let a user spend another's tokens.
+//!
+//! Bytes are hashed as the text that they may be, so that a shared table has one bucket for `"alice"` and `b"alice"`.
 
+use core::any::type_name;
 use core::hash::{Hash, Hasher};
 use siphasher::sip::SipHasher13;
 
@@ -25,6 +28,12 @@ impl Seed {
     #[inline(always)]
     pub(super) fn fingerprint<K: Hash + ?Sized>(self, key: &K) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.0[0], self.0[1]);
+        // The compiler knows the answer.
+        if is_bytes(contents::<K>()) {
+            let mut text = AsText(hasher);
+            key.hash(&mut text);
+            return text.finish();
+        }
         key.hash(&mut hasher);
         hasher.finish()
     }
@@ -35,4 +44,65 @@ impl core::fmt::Debug for Seed {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Seed(..)")
     }
+}
+
+/// Hashes bytes as `str` is hashed: ended by a byte that no text has, and not begun with their number.
+struct AsText(SipHasher13);
+
+impl Hasher for AsText {
+    #[inline(always)]
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    /// Bytes write no such number but their length.
+    #[inline(always)]
+    fn write_usize(&mut self, _: usize) {}
+
+    #[inline(always)]
+    fn finish(&self) -> u64 {
+        let mut hasher = self.0;
+        hasher.write_u8(0xff);
+        hasher.finish()
+    }
+}
+
+/// What a shared table calls the type of text and of bytes.
+#[cfg(all(unix, feature = "shared"))]
+pub(super) const TEXT: &str = "text or bytes";
+
+/// The name of a type of keys: the same for types whose equal keys have one fingerprint.
+#[cfg(all(unix, feature = "shared"))]
+pub(super) fn key_type<K: ?Sized>() -> &'static str {
+    match contents::<K>() {
+        "str" | "alloc::string::String" => TEXT,
+        name if is_bytes(name) => TEXT,
+        name => name,
+    }
+}
+
+#[inline(always)]
+fn is_bytes(name: &str) -> bool {
+    name == "[u8]" || name == "alloc::vec::Vec<u8>" || name.starts_with("[u8; ")
+}
+
+/// The name of the type whose hash `K` has: what is behind two references or pointers at most.
+#[inline(always)]
+fn contents<K: ?Sized>() -> &'static str {
+    behind(behind(type_name::<K>()))
+}
+
+/// The type behind a reference or a pointer. No loop, so that the compiler follows it.
+#[inline(always)]
+fn behind(name: &'static str) -> &'static str {
+    let inside = |pointer| name.strip_prefix(pointer)?.strip_suffix(">");
+    name.strip_prefix("&mut ")
+        .or_else(|| name.strip_prefix("&"))
+        .or_else(|| inside("alloc::boxed::Box<"))
+        .or_else(|| inside("alloc::sync::Arc<"))
+        .or_else(|| inside("alloc::rc::Rc<"))
+        // Compilers differ in whether they name the lifetime.
+        .or_else(|| inside("alloc::borrow::Cow<'_, "))
+        .or_else(|| inside("alloc::borrow::Cow<"))
+        .unwrap_or(name)
 }

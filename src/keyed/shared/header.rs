@@ -4,7 +4,8 @@
 //!   word  0  magic            1  layout     2  lines      3  capacity
 //!         4  algorithm        5  count      6  period     7  burst
 //!         8  hash seed (2)   10  boot (2)  12  epoch     13  time of day
-//!        14  schedule        15  checksum of 1 to 14
+//!        14  schedule        15  checksum of all others but the magic
+//!        16  the name of the keys' type, as text, cut to its 32 words
 //! ```
 
 use super::super::hash::Seed;
@@ -14,6 +15,7 @@ use crate::clock::{Clock, MonotonicClock};
 use crate::error::SharedError;
 use crate::live::Schedule;
 use crate::quota::Quota;
+use alloc::string::String;
 use core::hash::Hasher;
 use siphasher::sip::SipHasher13;
 use std::fs::File;
@@ -22,7 +24,10 @@ use std::os::unix::fs::FileExt;
 
 /// Words set aside for the header.
 pub(super) const HEADER_WORDS: usize = 64;
-const FIELDS: usize = 16;
+const FIELDS: usize = NAME + 32;
+/// Where the name of the keys' type begins.
+const NAME: usize = 16;
+const CHECKSUM: usize = 15;
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"SLUICEGT");
 /// A table whose maker has not got to its end.
@@ -38,6 +43,29 @@ pub(super) struct Kind {
     pub(super) capacity: usize,
     pub(super) lines: usize,
     pub(super) schedule: Schedule,
+    /// The name of the keys' type.
+    pub(super) keys: Name,
+}
+
+/// The name of a type, as far as it fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name([u64; FIELDS - NAME]);
+
+impl Name {
+    pub(super) fn of(name: &str) -> Self {
+        let mut words = [0; FIELDS - NAME];
+        for (word, bytes) in words.iter_mut().zip(name.as_bytes().chunks(8)) {
+            let mut whole = [0; 8];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_ne_bytes(whole);
+        }
+        Self(words)
+    }
+
+    fn text(&self) -> String {
+        let bytes = self.0.map(u64::to_ne_bytes);
+        String::from_utf8_lossy(bytes.as_flattened()).trim_end_matches('\0').into()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -68,7 +96,7 @@ impl Header {
         if words[1] != LAYOUT {
             return Err(SharedError::Layout { found: words[1], known: LAYOUT });
         }
-        if words[15] != checksum(&words[1..15]) {
+        if words[CHECKSUM] != checksum(&words) {
             return Err(SharedError::Corrupt);
         }
         let quota = Quota::from_words(words[5], words[6], words[7]);
@@ -81,7 +109,8 @@ impl Header {
             return Err(SharedError::Corrupt);
         };
         let schedule = Schedule::from_code(words[14]);
-        let kind = Kind { quota, algorithm, capacity, lines, schedule };
+        let keys = Name(core::array::from_fn(|i| words[NAME + i]));
+        let kind = Kind { quota, algorithm, capacity, lines, schedule, keys };
         let (seed, boot) = ([words[8], words[9]], [words[10], words[11]]);
         Ok(Some(Self { kind, seed, boot, epoch: words[12], unix: words[13] }))
     }
@@ -90,6 +119,10 @@ impl Header {
     /// lines say.
     pub(super) fn expect(&self, wanted: &Kind, file: &File) -> Result<(), SharedError> {
         let found = &self.kind;
+        if found.keys != wanted.keys {
+            let (found, wanted) = (found.keys.text(), wanted.keys.text());
+            return Err(SharedError::KeyType { found, wanted });
+        }
         if found.algorithm != wanted.algorithm {
             return Err(SharedError::Algorithm { found: found.algorithm });
         }
@@ -127,7 +160,8 @@ impl Header {
         file.set_len(0)?;
         file.write_all_at(&UNFINISHED.to_ne_bytes(), 0)?;
         allocate(file, bytes(kind.lines))?;
-        let mut words = [
+        let mut words = [0; FIELDS];
+        let before_checksum = [
             UNFINISHED,
             LAYOUT,
             kind.lines as u64,
@@ -143,9 +177,10 @@ impl Header {
             *epoch,
             *unix,
             kind.schedule.code(),
-            0,
         ];
-        words[15] = checksum(&words[1..15]);
+        words[..CHECKSUM].copy_from_slice(&before_checksum);
+        words[NAME..].copy_from_slice(&kind.keys.0);
+        words[CHECKSUM] = checksum(&words);
         file.write_all_at(words.map(u64::to_ne_bytes).as_flattened(), 0)?;
         file.write_all_at(&MAGIC.to_ne_bytes(), 0)
     }
@@ -189,9 +224,11 @@ fn io_error(action: &'static str, error: io::Error) -> SharedError {
     SharedError::Io { action, error }
 }
 
-fn checksum(words: &[u64]) -> u64 {
+/// Of all words but the magic number and the checksum itself.
+fn checksum(words: &[u64; FIELDS]) -> u64 {
     let mut hasher = SipHasher13::new();
-    words.iter().for_each(|word| hasher.write_u64(*word));
+    let fields = words[1..CHECKSUM].iter().chain(&words[NAME..]);
+    fields.for_each(|word| hasher.write_u64(*word));
     hasher.finish()
 }
 

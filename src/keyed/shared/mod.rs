@@ -23,7 +23,7 @@ mod origin;
 pub(super) use mapping::Mapping;
 
 use super::builder::KeyedBuilder;
-use super::hash::Seed;
+use super::hash::{Seed, key_type};
 use super::ledger::Ledger;
 use super::lines::Lines;
 use super::slot::Fields;
@@ -36,7 +36,7 @@ use crate::line::Queues;
 use crate::live::Live;
 use crate::quota::Quota;
 use core::hash::Hash;
-use header::{Header, Kind};
+use header::{Header, Kind, Name};
 use mapping::Handle;
 use origin::Origin;
 use rustix::fs::{FlockOperation, OFlags};
@@ -125,6 +125,12 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     /// one wins, and all use it. The hash key is made with the file, so the same key has the same bucket in
     /// every process. After a reboot the table starts afresh.
     ///
+    /// **Keys** of text and of bytes (`str`, `String`, `[u8]`, `Vec<u8>`, `[u8; N]`, and what is behind a reference, `Box`,
+    /// `Rc`, `Arc` or `Cow`) are the same keys: `"alice"` of one process and `b"alice"` of another have one bucket. Any
+    /// other type is a table of its own: the file says what its keys are, and does not open for others. That is
+    /// told by the compiler's name of the type, so that processes which different compilers built may
+    /// refuse each other's tables of a type that the newer compiler names otherwise.
+    ///
     /// **Processes** may be killed at any instruction: no other ever waits for them. What a thread was killed
     /// over is at most one slot, which is free again when the table is next opened with nobody
     /// else in it ([`reclaimed`](KeyedLimiter::reclaimed) counts). A process may fork with
@@ -142,8 +148,8 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     ///
     /// # Errors
     ///
-    /// [`SharedError`] says which: the file is somebody else's, a symbolic link, no table, a table of another layout, quota,
-    /// algorithm or capacity, shortened or corrupt: such a file is left as it is. Or the system's reason;
+    /// [`SharedError`] says which: the file is somebody else's, a symbolic link, no table, a table of another layout, of other
+    /// keys, quota, algorithm or capacity, shortened or corrupt: such a file is left as it is. Or the system's reason;
     /// or another process has been making the table for five seconds, or files were removed from
     /// the path as fast as this one made them.
     pub fn open_shared(self, path: impl AsRef<Path>) -> Result<KeyedLimiter<K>, SharedError> {
@@ -160,7 +166,8 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let terms = |quota| schedule.terms(Terms::new(quota, algorithm, bits(&quota))?);
         terms(quota).map_err(SharedError::Quota)?;
         let lines = Lines::count(slots);
-        let wanted = Kind { quota, algorithm, capacity, lines, schedule };
+        let key_type = Name::of(key_type::<K>());
+        let wanted = Kind { quota, algorithm, capacity, lines, schedule, keys: key_type };
         let (mapping, header) = open(path.as_ref(), &wanted)?;
         let fields = Fields::with_value_bits(bits(&header.kind.quota));
         let table = Table { lines: Lines::Mapped(mapping), fields };
