@@ -183,7 +183,7 @@ pub(crate) struct Live {
     initial: Slope,
     smooth: Option<TokenBucket>,
     slots: [CachePadded<Slot>; 2],
-    /// Whether a thread of this process is changing the quota.
+    /// Taken by a thread of this process that is changing the quota.
     changing: AtomicU64,
 }
 

@@ -23,7 +23,12 @@ pub(crate) mod plain {
     pub(crate) use portable_atomic::AtomicU64;
 }
 
+mod process;
+
 pub(crate) use lock::{Guard, Mutex};
+#[cfg(feature = "std")]
+pub(crate) use process::process;
+pub(crate) use process::{Locked, ProcessLock, Turn};
 
 /// The lock of what waits; no check takes it.
 mod lock {
@@ -59,6 +64,16 @@ mod lock {
             return self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             #[cfg(not(any(feature = "std", sluicegate_loom, sluicegate_shuttle)))]
             return self.0.lock();
+        }
+
+        /// `None` if somebody has it.
+        #[cfg(all(unix, feature = "std", not(any(sluicegate_loom, sluicegate_shuttle))))]
+        pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+            match self.0.try_lock() {
+                Ok(guard) => Some(guard),
+                Err(base::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+                Err(base::TryLockError::WouldBlock) => None,
+            }
         }
     }
 }

@@ -41,6 +41,11 @@ mod alarms {
         pub(crate) fn current() -> Self {
             Self(Handle::current().id())
         }
+
+        /// The caller's, if it is in one.
+        pub(crate) fn try_current() -> Option<Self> {
+            Handle::try_current().ok().map(|handle| Self(handle.id()))
+        }
     }
 
     /// Longer than any test or service runs: an alarm that is not meant to ring.

@@ -1,6 +1,7 @@
 //! The system's clocks.
 
 use super::{Arc, AtomicU64, Clock, Duration, Reading, Relaxed, Source, time_of_day};
+use crate::sync::process;
 use std::io;
 use std::sync::Weak;
 use std::thread;
@@ -50,13 +51,33 @@ impl Clock for MonotonicClock {
 /// however late the system wakes the thread (under a millisecond on an idle machine, unbounded on
 /// one without a free core), and never ahead of it: a limiter on it may deny that much too long,
 /// and never admits more than the limit. Clones share the time and the thread.
+///
+/// A forked child has no such thread, so there the time stands still, and nothing flows, until
+/// [`resume`](Self::resume) is called or a limiter is built on a clone of the clock.
 #[derive(Clone, Debug)]
 pub struct CoarseClock(Arc<Ticker>);
 
 #[derive(Debug)]
 struct Ticker {
     now: AtomicU64,
+    resolution: Duration,
     thread: thread::Thread,
+    /// The process that has the thread.
+    process: AtomicU64,
+}
+
+/// Keeps a clock up to date until nobody has it any more.
+fn tick(ticker: &Weak<Ticker>, resolution: Duration) {
+    while let Some(ticker) = ticker.upgrade() {
+        ticker.now.store(MonotonicClock::new().nanos(), Relaxed);
+        drop(ticker);
+        thread::park_timeout(resolution);
+    }
+}
+
+fn in_thread(run: impl FnOnce() + Send + 'static) -> io::Result<thread::Thread> {
+    let thread = thread::Builder::new().name("sluicegate-clock".into()).spawn(run)?;
+    Ok(thread.thread().clone())
 }
 
 impl Drop for Ticker {
@@ -77,19 +98,43 @@ impl CoarseClock {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         let (send, receive) = std::sync::mpsc::sync_channel::<Weak<Ticker>>(1);
-        let thread = thread::Builder::new().name("sluicegate-clock".into()).spawn(move || {
-            let Ok(ticker) = receive.recv() else { return };
-            while let Some(ticker) = ticker.upgrade() {
-                ticker.now.store(MonotonicClock::new().nanos(), Relaxed);
-                drop(ticker);
-                thread::park_timeout(resolution);
+        let thread = in_thread(move || {
+            if let Ok(ticker) = receive.recv() {
+                tick(&ticker, resolution);
             }
         })?;
         let now = AtomicU64::new(MonotonicClock::new().nanos());
-        let ticker = Arc::new(Ticker { now, thread: thread.thread().clone() });
+        let process = AtomicU64::new(process());
+        let ticker = Arc::new(Ticker { now, resolution, thread, process });
         // The thread waits for this one message, so the channel is open and empty.
         let _ = send.send(Arc::downgrade(&ticker));
         Ok(Self(ticker))
+    }
+
+    /// Goes on in a forked child, for all clones: starts the thread that the child lacks. Does nothing in
+    /// a process that has it.
+    ///
+    /// Call it in the child of a server that forks its workers, as where the worker begins.
+    ///
+    /// # Errors
+    ///
+    /// The system's reason for not starting a thread.
+    pub fn resume(&self) -> io::Result<()> {
+        let (ticker, process) = (&self.0, process());
+        let seen = ticker.process.load(Relaxed);
+        // Of two threads that find it standing still, one starts it.
+        if seen == process
+            || ticker.process.compare_exchange(seen, process, Relaxed, Relaxed).is_err()
+        {
+            return Ok(());
+        }
+        ticker.now.store(MonotonicClock::new().nanos(), Relaxed);
+        let (weak, resolution) = (Arc::downgrade(ticker), ticker.resolution);
+        let started = in_thread(move || tick(&weak, resolution));
+        if started.is_err() {
+            ticker.process.store(seen, Relaxed);
+        }
+        started.map(|_| ())
     }
 }
 
@@ -104,6 +149,8 @@ impl Clock for CoarseClock {
     }
 
     fn into_source(self) -> Source {
+        // Without a thread it stands still, as it did.
+        let _ = self.resume();
         Source(Reading::Coarse(self))
     }
 }

@@ -29,7 +29,7 @@ pub(crate) use waiters::{Together, claim_as_task};
 use crate::line::{Line, Place, Since, Whose};
 use crate::live::Moment;
 use crate::sync::Ordering::Relaxed;
-use crate::sync::{AtomicU64, Guard, Mutex};
+use crate::sync::{AtomicU64, ProcessLock};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
@@ -64,10 +64,13 @@ pub(crate) struct Queues {
 
 #[derive(Debug)]
 struct Shard {
-    /// Lines that are not empty. A hint: whoever changes a line holds its lock.
+    /// Lines that are not empty. A hint: whoever changes a line holds its lock. A forked child counts on from what
+    /// its parent had.
     busy: AtomicU64,
-    lines: Mutex<BTreeMap<Key, Queue>>,
+    lines: ProcessLock<BTreeMap<Key, Queue>>,
 }
+
+type Locked<'a> = crate::sync::Locked<'a, BTreeMap<Key, Queue>>;
 
 /// One bucket's line.
 #[derive(Debug)]
@@ -119,7 +122,7 @@ impl Queues {
     }
 
     fn with(shards: usize, paid_after: Option<u64>) -> Arc<Self> {
-        let shard = |_| Shard { busy: AtomicU64::new(0), lines: Mutex::new(BTreeMap::new()) };
+        let shard = |_| Shard { busy: AtomicU64::new(0), lines: ProcessLock::new() };
         Arc::new(Self { shards: (0..shards).map(shard).collect(), paid_after })
     }
 
@@ -146,7 +149,39 @@ impl Queues {
         step: impl FnOnce(&mut Queue, &mut Told) -> R,
     ) -> R {
         let shard = self.shard(key.0);
-        let mut lines = shard.lines.lock();
+        self.with_line((shard, shard.lines.lock()), key, otherwise, step)
+    }
+
+    /// [`line`](Self::line) of somebody who has come to it in this process.
+    #[cfg(feature = "std")]
+    fn line_again<R>(&self, key: Key, step: impl FnOnce(&mut Queue, &mut Told) -> R) -> Option<R> {
+        let shard = self.shard(key.0);
+        let lines = shard.lines.lock_again();
+        self.with_line((shard, lines), key, || Some(None), |queue, told| Some(step(queue, told)))
+    }
+
+    /// [`line_or`](Self::line_or) of a caller for whom a line that `is_of_ours` is one of this process's, so that it need
+    /// not ask the system. It makes a line if there is none.
+    #[cfg(feature = "std")]
+    fn line_known<R>(
+        &self,
+        key: Key,
+        is_of_ours: impl FnOnce(&Queue) -> bool,
+        step: impl FnOnce(&mut Queue, &mut Told) -> R,
+    ) -> R {
+        let shard = self.shard(key.0);
+        let is_of_ours = |lines: &BTreeMap<Key, Queue>| lines.get(&key).is_some_and(is_of_ours);
+        let lines = shard.lines.lock_known(is_of_ours);
+        self.with_line((shard, lines), key, || None, step)
+    }
+
+    fn with_line<R>(
+        &self,
+        (shard, mut lines): (&Shard, Locked<'_>),
+        key: Key,
+        otherwise: impl FnOnce() -> Option<R>,
+        step: impl FnOnce(&mut Queue, &mut Told) -> R,
+    ) -> R {
         let queue = match lines.entry(key) {
             Entry::Occupied(queue) => queue.into_mut(),
             Entry::Vacant(none) => {
@@ -164,7 +199,7 @@ impl Queues {
             lines.remove(&key);
         }
         self.count(shard, was_empty, is_empty);
-        drop::<Guard<'_, _>>(lines);
+        drop(lines);
         told.tell();
         result
     }

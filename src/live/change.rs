@@ -1,12 +1,13 @@
 //! Another line from now on.
 //!
-//! ORDERING: who changes the quota has the place to himself: it is taken with Acquire and left with Release.
+//! Whoever changes the quota is alone in its process by a [`Turn`].
 
 use super::{Announced, Line, Live, Moment};
 use crate::algorithm::Terms;
 use crate::error::QuotaError;
 use crate::quota::Quota;
-use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::Ordering::Acquire;
+use crate::sync::Turn;
 
 /// How often a change of the quota tries while another one is under way.
 const TRIES: u32 = 10_000;
@@ -53,10 +54,8 @@ impl Live {
     ) -> Result<(), QuotaError> {
         self.first.admits(&quota)?;
         for _ in 0..TRIES {
-            if self.changing.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {
-                let done = self.change_alone(announced, quota, begin);
-                self.changing.store(0, Release);
-                return done;
+            if let Some(_alone) = Turn::take(&self.changing) {
+                return self.change_alone(announced, quota, begin);
             }
             #[cfg(feature = "std")]
             std::thread::yield_now();

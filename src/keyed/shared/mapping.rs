@@ -9,13 +9,12 @@ use super::header::HEADER_WORDS;
 use super::origin::Origin;
 use crate::cell::Cell;
 use crate::error::{QuotaError, SharedError};
-use crate::sync::AtomicU64;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
+use crate::sync::{AtomicU64, Turn};
 use core::ops::Deref;
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use std::fs::File;
-use std::sync::{Mutex, TryLockError};
 use std::time::Duration;
 
 /// The file's first page.
@@ -26,8 +25,9 @@ struct Page {
     common: Common,
 }
 
-/// Held by the thread of this process that has a record lock, and by whoever closes a file: that would lift the lock.
-static CHANGING: Mutex<()> = Mutex::new(());
+/// Taken by the thread of this process that has a record lock, and by whoever closes a file: that would lift the lock.
+/// A child that was forked meanwhile has neither the thread nor the lock.
+static CHANGING: AtomicU64 = AtomicU64::new(0);
 
 /// A file that is closed when nobody of this process has a record lock of it.
 #[derive(Debug)]
@@ -41,7 +41,12 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        let _alone = CHANGING.lock();
+        let _alone = loop {
+            match Turn::take(&CHANGING) {
+                Some(alone) => break alone,
+                None => std::thread::yield_now(),
+            }
+        };
         self.0 = None;
     }
 }
@@ -137,9 +142,8 @@ impl Mapping {
             return change();
         };
         for _ in 0..TRIES {
-            let alone = CHANGING.try_lock();
-            if matches!(alone, Ok(_) | Err(TryLockError::Poisoned(_)))
-                && fcntl_lock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+            let alone = Turn::take(&CHANGING);
+            if alone.is_some() && fcntl_lock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
             {
                 let done = change();
                 // It cannot fail: the lock is there.

@@ -133,8 +133,11 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     ///
     /// **Processes** may be killed at any instruction: no other ever waits for them. What a thread was killed
     /// over is at most one slot, which is free again when the table is next opened with nobody
-    /// else in it ([`reclaimed`](KeyedLimiter::reclaimed) counts). A process may fork with
-    /// the limiter open.
+    /// else in it ([`reclaimed`](KeyedLimiter::reclaimed) counts).
+    ///
+    /// **Forks**: a process may fork with the limiter open, whatever its other threads are doing in it, and the child goes on
+    /// with it. Callers that wait, and reservations, are of the process in which they began: a child that has inherited
+    /// a reservation must [forget](core::mem::forget) it, or its tokens come back twice.
     ///
     /// **The clock** is the machine's monotonic clock, the same for all processes of one time namespace.
     ///

@@ -118,9 +118,9 @@ pub(crate) fn enter(
             Err(_) => {}
         }
     }
-    queues.line_or(
+    queues.line_known(
         key,
-        || None,
+        |queue| queue.watch.has_callers_here(),
         |queue, told| {
             let now = line.moment();
             let notify = notify();
@@ -163,7 +163,7 @@ pub(crate) fn claim_as_task(
     waker: &core::task::Waker,
 ) -> Result<(), Stand> {
     let key = key(whose);
-    let stand = line.queues().line(key, |queue, told| {
+    let stand = line.queues().line_again(key, |queue, told| {
         if queue.order.is_granted(number) {
             return queue.claim(line, number, place);
         }
@@ -187,7 +187,7 @@ pub(crate) fn claim_as_task(
 
 /// How a thread stands, before it sleeps.
 pub(crate) fn stand_as_thread(line: &dyn Line, whose: Whose, number: usize) -> Stand {
-    let stand = line.queues().line(key(whose), |queue, told| {
+    let stand = line.queues().line_again(key(whose), |queue, told| {
         let now = line.moment();
         queue.serve(&now, told);
         queue.stand(number, &now, told)
@@ -197,7 +197,7 @@ pub(crate) fn stand_as_thread(line: &dyn Line, whose: Whose, number: usize) -> S
 
 /// Acts on a place that was granted, and was taken as this one: the answer.
 pub(crate) fn act(line: &dyn Line, whose: Whose, number: usize, place: &Place) -> Grant {
-    let waiter = line.queues().line(key(whose), |queue, _| queue.remove(number));
+    let waiter = line.queues().line_again(key(whose), |queue, _| queue.remove(number));
     match waiter.flatten() {
         Some(waiter) => waiter.place(place).grant(),
         // Nobody has that number.
@@ -207,7 +207,7 @@ pub(crate) fn act(line: &dyn Line, whose: Whose, number: usize, place: &Place) -
 
 /// Leaves the line, from wherever: hands on what the caller had, and says what that was; it was taken as `place`.
 pub(crate) fn leave(line: &dyn Line, whose: Whose, number: usize, place: &Place) -> Option<Place> {
-    let left = line.queues().line(key(whose), |queue, told| {
+    let left = line.queues().line_again(key(whose), |queue, told| {
         let now = line.moment();
         let place = queue.order.who(number)?.place(place);
         let waiter = if line.span_of(&place, place.n).is_some() {

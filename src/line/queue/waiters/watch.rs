@@ -37,7 +37,7 @@ impl Wake for Bell {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if let Some(queues) = self.queues.upgrade() {
-            queues.line(self.key, |queue, told| queue.ring(self.runtime, told));
+            queues.line_again(self.key, |queue, told| queue.ring(self.runtime, told));
         }
     }
 }
@@ -74,6 +74,14 @@ impl Watch {
     /// Places are due at other moments now.
     pub(in super::super) fn disarm(&mut self) {
         self.armed = None;
+    }
+
+    /// Whether tasks wait already on the caller's runtime, if it has one: then the line is of its process, since no
+    /// runtime outlives a fork.
+    pub(super) fn has_callers_here(&self) -> bool {
+        let here = Runtime::try_current();
+        let at = |(alarm, waiting): &(Alarm, usize)| *waiting > 0 && Some(alarm.runtime()) == here;
+        here.is_some() && self.alarms.iter().any(at)
     }
 
     /// A task waits on the caller's runtime.
