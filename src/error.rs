@@ -162,8 +162,14 @@ impl QuotaError {
     );
     pub(crate) const INITIAL: Self =
         Self::range("initial", "initial must be at most the limiter's burst");
-    pub(crate) const CAPACITY: Self =
-        Self::range("capacity", "capacity must be from 1 to 2^40 keys");
+    pub(crate) const CAPACITY: Self = Self::range(
+        "capacity",
+        if cfg!(target_pointer_width = "64") {
+            "capacity must be from 1 to 2^40 keys"
+        } else {
+            "capacity must be from 1 to 2^25 - 1 (33,554,431) keys on a machine of 32 bits"
+        },
+    );
     #[cfg(not(feature = "std"))]
     pub(crate) const CLOCK: Self =
         Self::range("clock", "clock must be given in a build without the standard library");

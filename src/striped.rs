@@ -150,13 +150,20 @@ impl Striped {
         if share < 2 {
             return None;
         }
-        let most = (share as usize + 1).next_power_of_two() / 2;
-        let stripes = stripes.clamp(1, 256).next_power_of_two().min(most);
+        let stripes = Self::number(share, stripes);
         let stripe = || {
             let (leases, neighbour) = (AtomicU64::new(0), AtomicU64::new(0));
             CachePadded::new(Stripe { cell: Cell::new(0), leases, neighbour })
         };
         Some(Self { stripes: (0..stripes).map(|_| stripe()).collect() })
+    }
+
+    /// How many stripes share so many tokens, of those that are wanted: a power of two.
+    fn number(share: u64, wanted: usize) -> usize {
+        // The largest number that leaves a token for each, which may exceed a word of 32 bits.
+        let most = 1_u64 << share.max(1).ilog2();
+        let wanted = wanted.clamp(1, 256).next_power_of_two();
+        usize::try_from(most).map_or(wanted, |most| wanted.min(most))
     }
 
     /// How the stripes share this bucket. Of one that has become too small they get nothing.

@@ -14,6 +14,14 @@ pub(crate) use core::sync::atomic::{Ordering, fence};
 #[cfg(not(any(sluicegate_loom, sluicegate_shuttle)))]
 pub(crate) use plain::AtomicU64;
 
+// Where the target has 64-bit atomics, portable-atomic's are those. Elsewhere they are locks of one process, and two
+// processes that map a table would both swap the same word.
+#[cfg(all(unix, feature = "shared", feature = "portable-atomic", not(target_has_atomic = "64")))]
+compile_error!(
+    "the features `shared` and `portable-atomic` exclude each other on a target without 64-bit atomics: processes would \
+     not see each other's swaps; build without default features, and with those of them that are needed"
+);
+
 /// Atomics that no model checker watches.
 pub(crate) mod plain {
     #[cfg(not(feature = "portable-atomic"))]

@@ -56,7 +56,7 @@ pub enum SharedError {
     /// A table of another capacity.
     Capacity {
         /// The file's.
-        found: usize,
+        found: u64,
     },
     /// Shorter than its header says.
     Truncated {

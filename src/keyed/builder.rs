@@ -1,9 +1,10 @@
 //! Choices for a keyed limiter.
 
+use super::KeyedLimiter;
 use super::hash::Seed;
 use super::ledger::Ledger;
+use super::lines::slots;
 use super::table::{Room, Table};
-use super::{KeyedLimiter, slots};
 use crate::algorithm::{Algorithm, Terms};
 use crate::clock::{Clock, Source};
 use crate::error::QuotaError;

@@ -23,7 +23,24 @@ pub(super) const CANDIDATES: usize = 2 * WAYS;
 /// With as many active keys as the capacity, each asking for half of what flows, 0.04 % of requests are denied
 /// that a larger table would grant; 0.3 % and 4.3 % with 1.1 and 1.2 times as many keys. With a floor for 64
 /// lines, 0.1, 1.6 and 8.6 %; for 16, and so for twice the memory, 0.03, 0.2 and 1.4 %.
-const FLOOR: usize = if cfg!(sluicegate_loom) { 1 } else { 32 };
+pub(super) const FLOOR: usize = if cfg!(sluicegate_loom) { 1 } else { 32 };
+
+/// The most keys that a table can be made for: of a machine of 32 bits, a sixty-fourth of what it can address, so
+/// that no figure of a table exceeds its words.
+const MOST_KEYS: u64 = most_keys(isize::MAX as u64);
+
+const fn most_keys(addresses: u64) -> u64 {
+    let most = addresses / 64;
+    if most < 1 << 40 { most } else { 1 << 40 }
+}
+
+/// Three slots for two keys: 24 bytes a key.
+pub(super) fn slots(capacity: usize) -> Result<usize, QuotaError> {
+    if capacity == 0 || capacity as u64 > MOST_KEYS {
+        return Err(QuotaError::CAPACITY);
+    }
+    Ok(capacity + capacity.div_ceil(2))
+}
 
 /// One cache line of slots.
 #[derive(Debug)]
@@ -283,4 +300,20 @@ fn prefetch(line: &Line) {
     core::hint::black_box(line.tags[0].load(Acquire));
     #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
     let _ = line;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST_KEYS, QuotaError, most_keys, slots};
+
+    #[test]
+    fn no_table_exceeds_what_can_be_addressed() {
+        assert_eq!(most_keys(i64::MAX as u64), 1 << 40);
+        // Three slots of 16 bytes for two keys, and their floors.
+        let most = most_keys(i32::MAX as u64);
+        assert_eq!(most, 33_554_431);
+        assert!(most * 24 + most / 8 < i32::MAX as u64);
+        assert_eq!(slots(MOST_KEYS as usize + 1), Err(QuotaError::CAPACITY));
+        assert!(slots(MOST_KEYS as usize).is_ok());
+    }
 }

@@ -22,7 +22,7 @@ pub use builder::{KeyedBuilder, WhenFull};
 
 use crate::algorithm::{Algorithm, Mark};
 use crate::cell::Step;
-use crate::error::{Denied, QuotaError};
+use crate::error::Denied;
 use crate::figures::Grant;
 use crate::line::{Queues, Waiting};
 use crate::live::{InForce, Live, Moment, Reading};
@@ -90,16 +90,6 @@ pub struct KeyedLimiter<K: ?Sized> {
     keys: PhantomData<fn(&K)>,
 }
 
-/// Three slots for two keys: 24 bytes a key.
-fn slots(capacity: usize) -> Result<usize, QuotaError> {
-    // Of a machine of 32 bits, what its memory can hold.
-    let most = (isize::MAX as u64 / 64).min(1 << 40);
-    if capacity == 0 || capacity as u64 > most {
-        return Err(QuotaError::CAPACITY);
-    }
-    Ok(capacity + capacity.div_ceil(2))
-}
-
 impl<K: ?Sized> Buckets for KeyedLimiter<K> {
     type Now = Moment;
 
@@ -131,7 +121,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     ///
     /// # Panics
     ///
-    /// If the capacity is 0 or over 2^40; [`builder`](Self::builder) returns an error instead.
+    /// If the capacity is 0 or over 2^40 (2^25 - 1 on a machine of 32 bits); [`builder`](Self::builder) returns an error instead.
     #[cfg(feature = "std")]
     #[must_use]
     pub fn new(quota: Quota, capacity: usize) -> Self {

@@ -206,3 +206,17 @@ fn open_stripe_is_opened_once() {
     assert!(bench.take(0, 2), "by the centre alone");
     assert_eq!((bench.centre(), stripe.held()), (centre - 2 * bench.token, 1));
 }
+
+/// A share of a multiple of 2^32, whose lower word is 0 where words have 32 bits, is as good as any.
+#[test]
+fn there_are_as_many_stripes_as_are_wanted_and_have_a_token() {
+    for (share, wanted, number) in
+        [(2, 8, 2), (3, 8, 2), (4, 8, 4), (255, 256, 128), (256, 300, 256), (7, 0, 1), (9, 3, 4)]
+    {
+        assert_eq!(Striped::number(share, wanted), number, "{share} tokens, {wanted} wanted");
+    }
+    for bits in 32..64 {
+        assert_eq!(Striped::number(1 << bits, 16), 16);
+        assert_eq!(Striped::number((1 << bits) - 1, 256), 256);
+    }
+}

@@ -40,8 +40,8 @@ const LAYOUT: u64 = 4;
 pub(super) struct Kind {
     pub(super) quota: Quota,
     pub(super) algorithm: Algorithm,
-    pub(super) capacity: usize,
-    pub(super) lines: usize,
+    pub(super) capacity: u64,
+    pub(super) lines: u64,
     pub(super) schedule: Schedule,
     /// The name of the keys' type.
     pub(super) keys: Name,
@@ -104,10 +104,8 @@ impl Header {
         let Some(quota) = quota.filter(|quota| quota.burst_size() > 0) else {
             return Err(SharedError::Corrupt);
         };
-        let (Ok(lines), Ok(capacity)) = (usize::try_from(words[2]), usize::try_from(words[3]))
-        else {
-            return Err(SharedError::Corrupt);
-        };
+        // As large as a process of more bits may have made them.
+        let (lines, capacity) = (words[2], words[3]);
         let schedule = Schedule::from_code(words[14]);
         let keys = Name(core::array::from_fn(|i| words[NAME + i]));
         let kind = Kind { quota, algorithm, capacity, lines, schedule, keys };
@@ -164,8 +162,8 @@ impl Header {
         let before_checksum = [
             UNFINISHED,
             LAYOUT,
-            kind.lines as u64,
-            kind.capacity as u64,
+            kind.lines,
+            kind.capacity,
             code(kind.algorithm),
             kind.quota.count(),
             kind.quota.period_ns(),

@@ -3,7 +3,7 @@
 //! ORDERING: words are loaded and swapped as in `table.rs`, although whoever frees them is alone: what the
 //! killed had stored is ordered by the system's lock.
 
-use super::super::lines::{Common, Line, Lines};
+use super::super::lines::{Common, FLOOR, Line, Lines};
 use super::super::slot::{self, FREE, PENDING, RESERVED};
 use super::header::HEADER_WORDS;
 use super::origin::Origin;
@@ -67,9 +67,16 @@ const TRIES: u32 = 100;
 const PAGE: usize = size_of::<Page>();
 
 /// Bytes of a file of so many lines: the page, the lines, their floors.
-pub(super) fn bytes(lines: usize) -> u64 {
-    let of = |size: usize, count: usize| size as u64 * count as u64;
-    of(PAGE, 1) + of(size_of::<Line>(), lines) + of(size_of::<Cell>(), Lines::floors_for(lines))
+pub(super) fn bytes(lines: u64) -> u64 {
+    let of = |size: usize, count: u64| count.saturating_mul(size as u64);
+    let floors = of(size_of::<Cell>(), lines.div_ceil(FLOOR as u64));
+    of(PAGE, 1).saturating_add(of(size_of::<Line>(), lines)).saturating_add(floors)
+}
+
+/// The bytes of a mapping of so many lines, of which no more than `most` can be mapped, and its lines.
+fn mappable(lines: u64, most: usize) -> Option<(usize, usize)> {
+    let bytes = usize::try_from(bytes(lines)).ok().filter(|bytes| *bytes <= most)?;
+    Some((bytes, usize::try_from(lines).ok()?))
 }
 
 /// A mapped table. Keeps the file open, and with it the lock that says that somebody is in.
@@ -85,10 +92,9 @@ pub(in super::super) struct Mapping {
 
 impl Mapping {
     /// Maps the file, which has at least the bytes of so many lines.
-    pub(super) fn new(file: &File, lines: usize) -> Result<Self, SharedError> {
-        let length =
-            usize::try_from(bytes(lines)).ok().filter(|bytes| *bytes <= isize::MAX as usize);
-        let length = length.ok_or(SharedError::Quota(QuotaError::CAPACITY))?;
+    pub(super) fn new(file: &File, lines: u64) -> Result<Self, SharedError> {
+        let (length, lines) =
+            mappable(lines, isize::MAX as usize).ok_or(SharedError::Quota(QuotaError::CAPACITY))?;
         let map = MmapOptions::new().len(length).map_raw(file);
         let map = map.map_err(|error| SharedError::Io { action: "map", error })?;
         Ok(Self { map, lines, file: None, origin: None })
@@ -170,5 +176,24 @@ impl Mapping {
             }
         }
         self.common().reclaimed.fetch_add(reclaimed, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of 32 bits, 2^31 - 1 bytes can be mapped. A length that wrapped would be a mapping too short for its lines.
+    #[test]
+    fn a_mapping_is_as_long_as_its_lines_or_is_none() {
+        let most = i32::MAX as usize;
+        assert_eq!(mappable(32, most), Some((PAGE + 32 * 64 + 8, 32)));
+        let last = (0..1 << 26).rev().find(|lines| bytes(*lines) <= most as u64).unwrap_or(0);
+        assert!(mappable(last, most).is_some() && mappable(last + 1, most).is_none());
+        // Those of 178,956,970 keys, whose bytes are 2^32 and a little; of 2^40; and of a file of any words.
+        for lines in [66_847_741, 1 << 38, 1 << 58, u64::MAX] {
+            assert_eq!(mappable(lines, most), None);
+            assert!(bytes(lines) >= lines);
+        }
     }
 }

@@ -22,13 +22,13 @@ mod origin;
 
 pub(super) use mapping::Mapping;
 
+use super::KeyedLimiter;
 use super::builder::KeyedBuilder;
 use super::hash::{Seed, key_type};
 use super::ledger::Ledger;
-use super::lines::Lines;
+use super::lines::{Lines, slots};
 use super::slot::Fields;
 use super::table::Table;
-use super::{KeyedLimiter, slots};
 use crate::algorithm::Terms;
 use crate::clock::{Clock, MonotonicClock, Timer};
 use crate::error::SharedError;
@@ -168,9 +168,14 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let bits = |quota: &Quota| Terms::keyed_bits(quota, algorithm);
         let terms = |quota| schedule.terms(Terms::new(quota, algorithm, bits(&quota))?);
         terms(quota).map_err(SharedError::Quota)?;
-        let lines = Lines::count(slots);
-        let key_type = Name::of(key_type::<K>());
-        let wanted = Kind { quota, algorithm, capacity, lines, schedule, keys: key_type };
+        let wanted = Kind {
+            quota,
+            algorithm,
+            capacity: capacity as u64,
+            lines: Lines::count(slots) as u64,
+            schedule,
+            keys: Name::of(key_type::<K>()),
+        };
         let (mapping, header) = open(path.as_ref(), &wanted)?;
         let fields = Fields::with_value_bits(bits(&header.kind.quota));
         let table = Table { lines: Lines::Mapped(mapping), fields };
