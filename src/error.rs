@@ -66,7 +66,7 @@ impl Denied {
     }
 
     /// How long until the same request would be granted if nobody else takes; `None` if it never can
-    /// be, because it exceeds [`limit`](Self::limit).
+    /// be, because it exceeds [`limit`](Self::limit), and, of a reservation that is paid in instalments, what can be waited for.
     ///
     /// Exact to the nanosecond of the limiter's clock, rounded up: waiting that long is enough, a
     /// nanosecond less is not. Of a reservation, until a place can be had that is due in time.
@@ -75,7 +75,8 @@ impl Denied {
         self.at.retry_after(self.asked)
     }
 
-    /// Whether the request exceeds the limit itself, so that waiting is of no use.
+    /// Whether the request exceeds the limit itself, so that waiting is of no use: there is no
+    /// [`retry_after`](Self::retry_after).
     #[must_use]
     pub fn is_never(&self) -> bool {
         self.at.is_never(self.asked)

@@ -92,14 +92,24 @@ impl Figures {
         }
     }
 
-    /// The figures of a place that cannot be had: until it can, for whoever may pay `n` in instalments.
+    /// The figures of a place that cannot be had: until it can, for whoever may pay `n` in instalments. Never, if even
+    /// behind a full bucket it would be due too late: of more than the burst the rest has to flow.
     pub(crate) fn without_place(self, n: u64, patience: Patience) -> Self {
         // Who does not wait is denied as by a check, and the figures can be computed when asked for.
         if patience.is_none() && n <= self.limit() {
             return self;
         }
-        let paid = self.terms.rule().until_paid(self.state, self.now, n);
-        self.told(Some(self.impatient(paid, patience)))
+        let rule = self.terms.rule();
+        let (paid, full) =
+            (rule.until_paid(self.state, self.now, n), rule.until_full(self.state, self.now));
+        let retry_after = self.impatient(paid, patience);
+        let is_never = n > self.limit()
+            && match patience {
+                // A unit may be less than a nanosecond.
+                Patience::Units(longest) => paid.saturating_sub(longest) > full,
+                Patience::Nanos(_) => retry_after > self.wait(full),
+            };
+        self.told((!is_never).then_some(retry_after))
     }
 
     /// The same figures, computed now, with another time until a retry.
@@ -158,6 +168,17 @@ impl Figures {
             }
         }
         (most, Patience::Units(most))
+    }
+
+    /// The same of a place in a bucket's line or a window, which must not lie further ahead than a state can say.
+    pub(crate) fn longest_of_place(
+        &self,
+        tokens: u64,
+        within: Option<Duration>,
+    ) -> (u64, Patience) {
+        let (longest, patience) = self.longest(tokens, within);
+        let most = self.terms.rule().furthest_place();
+        if most < longest { (most, Patience::Units(most)) } else { (longest, patience) }
     }
 
     /// The same state when `units` more have flowed; of what was told, when so many nanoseconds have passed. No division,

@@ -7,8 +7,12 @@ mod support;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
-use sluicegate::{Algorithm, ManualClock, Quota, RateLimiter};
+use sluicegate::{Algorithm, Combined, KeyedLimiter, ManualClock, Quota, RateLimiter};
+use std::thread;
 use std::time::Duration;
+
+/// A token of 10 a second.
+const STEP: Duration = Duration::from_millis(100);
 
 const ALGORITHMS: [Algorithm; 4] = [
     Algorithm::TokenBucket,
@@ -221,5 +225,132 @@ fn retry_after_is_not_a_nanosecond_short_where_the_slope_was_rounded_up() {
         let wait = limiter.peek(n).unwrap_err().retry_after().unwrap();
         clock.advance(wait);
         assert!(limiter.peek(n).is_ok(), "{n} denied after {wait:?}, {quota:?}, {algorithm}");
+    }
+}
+/// Where a limiter with instalments counts to: the debt of 56 bits at 10/s is some 2^54 units, and a place ends before it.
+#[test]
+fn what_no_line_can_ever_hold_is_denied_for_good() {
+    let quota = Quota::per_second(10).burst(5);
+    let clock = ManualClock::new();
+    let direct = RateLimiter::builder(quota).instalments().clock(clock.clone()).build().unwrap();
+    let keyed = KeyedLimiter::<str>::builder(quota, 9).instalments().clock(clock).seed([1, 2]);
+    let keyed = keyed.build().unwrap();
+    for n in [1 << 40, 1 << 62, u64::MAX] {
+        let both = Combined::new([direct.limit(), keyed.limit("a")]);
+        for denied in [
+            direct.reserve(n).unwrap_err(),
+            direct.reserve_within(n, Duration::MAX).unwrap_err(),
+            direct.acquire_blocking(n).unwrap_err(),
+            direct.acquire_blocking_timeout(n, Duration::MAX).unwrap_err(),
+            keyed.reserve("a", n).unwrap_err(),
+            keyed.acquire_blocking("a", n).unwrap_err(),
+            both.reserve(n).unwrap_err(),
+            both.acquire_blocking(n).unwrap_err(),
+        ] {
+            assert_eq!((denied.is_never(), denied.retry_after()), (true, None), "{n}");
+        }
+    }
+    assert_eq!((direct.available(), keyed.available("a")), (5, 5));
+}
+
+/// Behind so many that the line has no room, a place is there when it has, and not a nanosecond earlier.
+#[test]
+fn room_in_a_line_that_is_full_is_told_to_the_nanosecond() {
+    let quota = Quota::per_second(10).burst(5);
+    let clock = ManualClock::new();
+    let limiter = RateLimiter::builder(quota).instalments().clock(clock.clone()).build().unwrap();
+    let mut places = Vec::new();
+    let mut size = 1 << 34;
+    while size > 0 {
+        match limiter.reserve(size) {
+            Ok(place) => places.push(place),
+            Err(_) => size /= 2,
+        }
+    }
+    let denied = limiter.reserve(1_000).unwrap_err();
+    let wait = denied.retry_after().unwrap();
+    assert!(wait > STEP * 998 && wait < STEP * 1_001, "{wait:?}");
+    clock.advance(wait - Duration::from_nanos(1));
+    let denied = limiter.reserve(1_000).unwrap_err();
+    assert_eq!(denied.retry_after(), Some(Duration::from_nanos(1)));
+    clock.advance(Duration::from_nanos(1));
+    places.push(limiter.reserve(1_000).unwrap());
+}
+
+/// Of more than the burst the rest takes its time behind nobody, too.
+#[test]
+fn a_cost_over_the_burst_that_no_wait_allows_is_never_granted() {
+    let quota = Quota::per_second(10).burst(5);
+    let clock = ManualClock::new();
+    let limiter = RateLimiter::builder(quota).instalments().clock(clock.clone()).build().unwrap();
+    let within = |n, steps| limiter.reserve_within(n, STEP * steps).map(|place| drop(place));
+    assert!(within(12, 6).unwrap_err().is_never() && within(12, 0).unwrap_err().is_never());
+    assert!(within(12, 7).is_ok(), "what has to flow");
+    assert!(limiter.check_n(4).is_ok());
+    assert_eq!(within(12, 7).unwrap_err().retry_after(), Some(STEP * 4));
+    assert!(within(12, 6).unwrap_err().is_never());
+    clock.advance(STEP * 4 - Duration::from_nanos(1));
+    assert_eq!(within(12, 7).unwrap_err().retry_after(), Some(Duration::from_nanos(1)));
+    clock.advance(Duration::from_nanos(1));
+    assert!(within(12, 7).is_ok());
+    // It waits, all the same, for whoever has the time.
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| limiter.acquire_blocking(7));
+        while limiter.available() > -2 && !waits.is_finished() {
+            thread::yield_now();
+        }
+        clock.advance(STEP * 2);
+        assert_eq!(waits.join().unwrap().unwrap().granted(), 7);
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Law 5 of places: after the time that a denial names there is one, a nanosecond earlier there is none, and
+    /// without such a time there is none when all is back.
+    #[test]
+    fn law_5_a_place_is_there_when_a_denial_said(
+        (per, count, burst) in (prop_oneof![Just(1_000_u64), Just(60_000), Just(86_400_000)], 1..2_000_u64, 1..50_u64),
+        which in 0..5_usize,
+        most in prop_oneof![Just(u64::MAX), 0..100_u64],
+        before in prop::collection::vec((0..120_u64, 0..3_000_u64), 0..6),
+        n in prop_oneof![1..120_u64, 1..1_u64 << 62],
+        within in prop::option::of(prop_oneof![Just(0), 0..20_000_u64, any::<u64>()]),
+    ) {
+        let quota = Quota::new(count, Duration::from_millis(per)).unwrap();
+        let quota = if which < 3 { quota.burst(burst) } else { quota };
+        let clock = ManualClock::new();
+        let builder = RateLimiter::builder(quota).max_waiting(most).clock(clock.clone());
+        let limiter = match which {
+            0 => builder,
+            1 => builder.instalments(),
+            2 => builder.leaky_bucket().queue(burst),
+            3 => builder.fixed_window(),
+            _ => builder.sliding_window(),
+        }
+        .build()
+        .unwrap();
+        let mut places = Vec::new();
+        for (n, millis) in before {
+            places.extend(limiter.reserve(n));
+            clock.advance(Duration::from_millis(millis));
+        }
+        let reserve = || match within {
+            Some(millis) => limiter.reserve_within(n, Duration::from_millis(millis)),
+            None => limiter.reserve(n),
+        };
+        let Err(denied) = reserve() else { return Ok(()) };
+        prop_assert_eq!(denied.is_never(), denied.retry_after().is_none());
+        let Some(wait) = denied.retry_after() else {
+            clock.advance(denied.reset_after() + Duration::from_secs(100));
+            prop_assert!(reserve().is_err_and(|denied| denied.is_never()));
+            return Ok(());
+        };
+        prop_assert!(!wait.is_zero());
+        clock.advance(wait - Duration::from_nanos(1));
+        prop_assert_eq!(reserve().err().map(|denied| denied.retry_after()), Some(Some(Duration::from_nanos(1))));
+        clock.advance(Duration::from_nanos(1));
+        prop_assert!(reserve().is_ok(), "{:?} after {:?}", denied, wait);
     }
 }

@@ -126,6 +126,11 @@ impl Rule {
         if let Self::Bucket(rule) = self { rule.whole(units) } else { 0 }
     }
 
+    /// The longest wait for a place that a state has room for. Of a window it is the end of its line.
+    pub(crate) fn furthest_place(&self) -> u64 {
+        if let Self::Bucket(rule) = self { rule.furthest_place() } else { u64::MAX }
+    }
+
     /// Units until a place is due.
     #[inline]
     pub(crate) fn until_place(&self, place: u64, now: u64) -> u64 {

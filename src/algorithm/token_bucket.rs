@@ -128,6 +128,11 @@ impl TokenBucket {
         (units <= room && wait <= longest).then(|| (now.wrapping_add(missing + units), wait))
     }
 
+    /// See [`Rule::furthest_place`](super::Rule::furthest_place).
+    pub(super) fn furthest_place(&self) -> u64 {
+        self.debt_max.saturating_sub(self.burst)
+    }
+
     /// See [`Rule::worth`](super::Rule::worth). Rounded up, as when they were taken.
     pub(super) fn worth(&self, n: u64) -> u64 {
         self.scale.units_at_most(n, self.debt_max)

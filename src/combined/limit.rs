@@ -112,9 +112,14 @@ impl<'a> Limit<'a> {
     pub(super) fn foresee(&self, n: u64, within: Option<Duration>) -> Result<(), Denied> {
         match self.line.foresee(self.whose(), self.tokens(n), within) {
             // Somebody may have given up a place that fits: only taking it tells.
-            Err(denied) if !denied.is_never() && self.line.queues().is_busy(self.whose()) => Ok(()),
+            Err(_) if self.line.queues().is_busy(self.whose()) && self.has_places(n) => Ok(()),
             answer => answer.map_err(|denied| denied.of(self.which)),
         }
+    }
+
+    /// Whether there can be a place for `n`.
+    fn has_places(&self, n: u64) -> bool {
+        self.tokens(n) <= self.line.waiting().largest_place(&self.line.moment())
     }
 
     pub(super) fn debit(&self, n: u64) -> Result<Place, Denied> {

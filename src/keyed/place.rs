@@ -217,7 +217,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
         if n == 0 {
             return stand(state, 0);
         }
-        let (longest, patience) = at.longest(self.waiting.most, within);
+        let (longest, patience) = at.longest_of_place(self.waiting.most, within);
         if n > self.waiting.largest_place(&now) {
             return Err(Denied::new(n, at));
         }

@@ -161,7 +161,7 @@ impl RateLimiter {
         if n > self.waiting.largest_place(now) {
             return Err(self.denied(n, self.cell.load(), *now));
         }
-        let (longest, patience) = now.figures(0).longest(self.waiting.most, within);
+        let (longest, patience) = now.figures(0).longest_of_place(self.waiting.most, within);
         let take = |leased| {
             self.cell.update(|seen| {
                 let (drawn, state, rest) = self.gathered_for(seen, now, n, leased);

@@ -76,9 +76,10 @@ impl Units {
         (after <= reach).then_some(after)
     }
 
-    /// Microseconds until there is a place for `n`.
-    pub(super) fn until_place(&self, debt: u128, n: u64, reach: u128) -> u64 {
-        self.until_full((debt + self.cost(n)).saturating_sub(reach))
+    /// Microseconds until there is a place for `n`; `None` if it is too far off even where nothing is missing.
+    pub(super) fn until_place(&self, debt: u128, n: u64, reach: u128) -> Option<u64> {
+        let room = reach.checked_sub(self.cost(n))?;
+        Some(self.until_full(debt.saturating_sub(room)))
     }
 
     /// Microseconds until a place is due which left so much missing.

@@ -250,7 +250,7 @@ impl Path {
         self.learn(key, State::Bucket(after.unwrap_or(debt)));
         let Some(after) = after else {
             let (balance, until_full) = (units.balance(debt), units.until_full(debt));
-            let retry_after = nanos(units.until_place(debt, n, reach));
+            let retry_after = units.until_place(debt, n, reach).map_or(u64::MAX, nanos);
             let figures = self.figures(Source::Redis, balance, until_full, retry_after);
             return Err(Denied::new(n, figures).into());
         };

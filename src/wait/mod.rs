@@ -65,7 +65,8 @@ impl RateLimiter {
     /// # Errors
     ///
     /// As [`reserve`](Self::reserve), and if the wait would be longer: then
-    /// [`Denied::retry_after`] says by how much.
+    /// [`Denied::retry_after`] says by how much. Over the burst, what has to flow may take longer by itself: then it
+    /// is `None`.
     pub fn reserve_within(&self, n: u64, max_wait: Duration) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, Whose::default(), n, Some(max_wait))
     }

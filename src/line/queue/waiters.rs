@@ -112,7 +112,11 @@ pub(crate) fn enter(
     if !queues.is_busy(whose) {
         match line.place(whose, n, Some(Duration::ZERO)) {
             Ok(place) => return Ok(Entered::AtOnce(place)),
-            Err(denied) if denied.is_never() || within == Some(Duration::ZERO) => {
+            Err(denied) if within == Some(Duration::ZERO) => return Err(denied),
+            // What is never there at once may be paid in instalments.
+            Err(denied)
+                if denied.is_never() && n > line.waiting().largest_place(&line.moment()) =>
+            {
                 return Err(denied);
             }
             Err(_) => {}
