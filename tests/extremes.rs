@@ -283,7 +283,7 @@ fn a_cost_over_the_burst_that_no_wait_allows_is_never_granted() {
     let quota = Quota::per_second(10).burst(5);
     let clock = ManualClock::new();
     let limiter = RateLimiter::builder(quota).instalments().clock(clock.clone()).build().unwrap();
-    let within = |n, steps| limiter.reserve_within(n, STEP * steps).map(|place| drop(place));
+    let within = |n, steps| limiter.reserve_within(n, STEP * steps).map(drop);
     assert!(within(12, 6).unwrap_err().is_never() && within(12, 0).unwrap_err().is_never());
     assert!(within(12, 7).is_ok(), "what has to flow");
     assert!(limiter.check_n(4).is_ok());

@@ -139,7 +139,7 @@ fn no_child_hangs_with_a_limiter_without_keys() {
         let _ = limiter.acquire_blocking_timeout(30, SHORT);
         let both = Combined::new([limiter.limit(), keyed.limit("a")]);
         if let Ok(place) = both.reserve(20) {
-            let _ = place.cancel();
+            place.cancel();
         }
     };
     let change = || _ = limiter.set_quota(QUOTAS[1]);
