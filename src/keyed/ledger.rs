@@ -18,7 +18,7 @@
 use crate::line::{Returns, Since, Whose};
 use crate::live::Moment;
 use crate::sync::Ordering::Relaxed;
-use crate::sync::{AtomicU64, Guard, Mutex};
+use crate::sync::{AtomicU64, Locked, ProcessLock};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::ops::Bound::{Excluded, Unbounded};
@@ -44,7 +44,7 @@ pub(super) struct Ledger {
 struct Shard {
     /// Accounts that are open.
     open: AtomicU64,
-    book: Mutex<Book>,
+    book: ProcessLock<Book>,
 }
 
 /// The accounts of some groups, all of whose keys are in here.
@@ -71,7 +71,7 @@ struct Account {
 
 impl Ledger {
     pub(super) fn new(is_shared: bool) -> Self {
-        let shard = |_| Shard { open: AtomicU64::new(0), book: Mutex::new(Book::default()) };
+        let shard = |_| Shard { open: AtomicU64::new(0), book: ProcessLock::new() };
         Self { shards: (0..SHARDS).map(shard).collect(), is_shared }
     }
 
@@ -118,8 +118,9 @@ impl<'a> Entries<'a> {
         &self.ledger.shards[self.group % SHARDS]
     }
 
-    fn book(&self) -> Guard<'a, Book> {
-        self.shard().book.lock()
+    /// The book of this process: what it inherited from its parent, unless a thread there was writing in it.
+    fn book(&self) -> Locked<'a, Book> {
+        self.shard().book.lock_again()
     }
 
     /// What other processes have given back to the group.

@@ -191,7 +191,6 @@ mod lock {
             self.0.lock()
         }
 
-        #[cfg_attr(not(feature = "std"), expect(dead_code, reason = "nobody waits there"))]
         pub(crate) fn lock_again(&self) -> Locked<'_, T> {
             self.0.lock()
         }
