@@ -23,13 +23,16 @@
 //! read a word of a line that is being overwritten then sees a later generation, which the writer had seen.
 
 mod announced;
+mod begin;
 mod cached;
 mod change;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use announced::Announced;
+pub(crate) use begin::Begin;
 pub(crate) use cached::Slope;
-pub(crate) use change::Begin;
 pub(crate) use schedule::Schedule;
 
 use crate::algorithm::{Rule, Terms, TokenBucket};
@@ -40,6 +43,7 @@ use crate::quota::Quota;
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sync::{AtomicU64, fence};
 use crate::time::Ratio;
+use announced::Change;
 use cached::Slot;
 use crossbeam_utils::CachePadded;
 
@@ -399,20 +403,5 @@ impl Live {
             }
             core::hint::spin_loop();
         }
-    }
-
-    /// The slope of a generation.
-    fn slope(&self, announced: &Announced, generation: u64) -> Option<Slope> {
-        if generation == 0 {
-            return Some(self.initial);
-        }
-        let line = announced.read(generation)?;
-        self.first.admits(&line.quota).ok()?;
-        Some(self.slope_of(Line { units: line.units.min(self.end), ..line }))
-    }
-
-    fn slope_of(&self, line: Line) -> Slope {
-        let terms = self.first.with(line.quota);
-        Slope { ratio: terms.ratio(self.tick), line }
     }
 }

@@ -1,19 +1,19 @@
 //! What the models in `loom-tests/` see of the keyed table: its real code, with each caller's time
 //! given by hand, so that clocks may lag. Compiled for model checkers only.
 
+mod changing;
 mod keyed_places;
 mod leased;
 
+pub use changing::{Changing, Clocks};
 pub use keyed_places::KeyedPlaces;
 pub use leased::{Leased, Spent};
 
 use crate::algorithm::{Algorithm, Rule, Terms};
 use crate::cell::Cell;
-use crate::clock::Timer;
 use crate::keyed::table::{Buckets, Change, Room, Table};
 use crate::limiter::RateLimiter;
 use crate::line::{Line, Place, Whose, queue};
-use crate::live::{Announced, Begin, Live};
 use crate::quota::Quota;
 use crate::striped::{Centre, Striped, Timed};
 
@@ -248,14 +248,6 @@ impl Leases {
     }
 }
 
-/// A quota that changes, on a clock by hand.
-#[derive(Debug)]
-pub struct Changing {
-    live: Live,
-    announced: Announced,
-    clock: Ticks,
-}
-
 /// A clock that a model's threads may be interrupted at, and may see late.
 #[derive(Clone, Debug)]
 struct Ticks(alloc::sync::Arc<crate::sync::AtomicU64>);
@@ -265,44 +257,6 @@ impl crate::clock::Clock for Ticks {
         // ORDERING: Acquire, with the Release of `pass`: who reads a later time sees what was stored before it, as
         // between cores it is, to within the nanoseconds that a store takes.
         self.0.load(crate::sync::Ordering::Acquire)
-    }
-}
-
-impl Changing {
-    /// So many tokens a second, and at once.
-    ///
-    /// # Panics
-    ///
-    /// Never: a clock is given.
-    #[must_use]
-    pub fn new(quota: Quota) -> Self {
-        let clock = Ticks(alloc::sync::Arc::new(crate::sync::AtomicU64::new(0)));
-        let terms = Terms::bucket(quota, Algorithm::TokenBucket, 56);
-        let timer = Timer::new(crate::clock::Source::bare(clock.clone()));
-        Self { live: Live::new(terms, timer), announced: Announced::new(), clock }
-    }
-
-    /// Lets so many nanoseconds pass.
-    pub fn pass(&self, nanos: u64) {
-        // ORDERING: Release, see above.
-        self.clock.0.fetch_add(nanos, crate::sync::Ordering::AcqRel);
-    }
-
-    /// Another quota; whether it is in force.
-    #[must_use]
-    pub fn change(&self, quota: Quota) -> bool {
-        self.live.change(&self.announced, quota, Begin::as_is).is_ok()
-    }
-
-    /// The quota that a call sees, and the token time that it reads, in units.
-    #[must_use]
-    pub fn now(&self) -> (Quota, u64) {
-        // As a check does: the way of a quota that has never changed first.
-        if let Some(reading) = self.live.read_unchanged(&self.announced) {
-            return (self.live.unchanged_moment(reading).quota(), reading.units);
-        }
-        let now = self.live.now(&self.announced);
-        (now.quota(), now.units)
     }
 }
 

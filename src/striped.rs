@@ -267,13 +267,16 @@ impl Striped {
             }
         });
         if room.is_some() {
-            let leased = found + drawn.map_or(0, |(_, lease)| lease);
+            let (made, lease) = drawn.unwrap_or((full, 0));
+            let leased = found + lease;
             let void = stripe.cell.update(|word| match word & VOID {
                 0 => Step::Put((word & TOKENS) + leased, false),
                 _ => Step::Put(word & TOKENS, true),
             });
             if void {
-                self.give_back(centre, full, time, leased);
+                // Until what the lease made, the centre is not full: it is a debit that is undone.
+                self.give_back(centre, made, time, lease);
+                self.give_back(centre, full, time, found);
             }
         }
         drawn.map(|(taken, _)| taken)

@@ -3,13 +3,14 @@
 
 use loom::sync::Arc;
 use loom::thread;
-use sluicegate::model::{Changing, Direct};
+use sluicegate::model::{Changing, Clocks, Direct};
 use sluicegate::{Carry, Quota};
 
 const SECOND: u64 = 1_000_000_000;
 const OLD: Quota = Quota::per_second(8);
 const NEW: Quota = Quota::per_second(4).burst(8);
 const THIRD: Quota = Quota::per_second(2).burst(8);
+const FOURTH: Quota = Quota::per_second(1).burst(8);
 
 fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -18,8 +19,8 @@ fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
 }
 
 /// Three seconds after its construction: the units of one second by each quota, and of that moment.
-fn changing() -> (Arc<Changing>, u64) {
-    let changing = Changing::new(OLD);
+fn changing(clock: Clocks) -> (Arc<Changing>, u64) {
+    let changing = Changing::new(OLD, clock);
     let (_, start) = changing.now();
     changing.pass(1 * SECOND);
     let second = changing.now().1 - start;
@@ -27,32 +28,95 @@ fn changing() -> (Arc<Changing>, u64) {
     (Arc::new(changing), second)
 }
 
+fn spawn<R: 'static>(
+    changing: &Arc<Changing>,
+    f: impl FnOnce(&Changing) -> R + 'static,
+) -> thread::JoinHandle<R> {
+    let changing = changing.clone();
+    thread::spawn(move || f(&changing))
+}
+
+/// The law: between two readings flows what the clock shows, by the rates that were in force, and no more. Guards that
+/// nobody reads a time of the old line that the new one counts too, and so that a line begins after it is seen.
+fn time_is_counted_once(old: Quota, new: Quota) {
+    model(3, move || {
+        let changing = Arc::new(Changing::new(old, Clocks::Counter));
+        let (_, start) = changing.now();
+        changing.pass(SECOND);
+        let token = (changing.now().1 - start) / old.count();
+        let changer = spawn(&changing, move |changing| assert!(changing.change(new)));
+        let passing = spawn(&changing, |changing| changing.pass(SECOND));
+        let began = changing.nanos();
+        let first = changing.now();
+        let between = [changing.nanos(), changing.nanos()];
+        let last = changing.now();
+        let ended = changing.nanos();
+        let (slow, fast) = (old.count().min(new.count()), old.count().max(new.count()));
+        assert!(last.1 >= first.1, "time goes back from {first:?} to {last:?}");
+        let (flowed, most) = (last.1 - first.1, (ended - began) / SECOND * fast * token);
+        assert!(flowed <= most, "{flowed} units in a time of {most}");
+        assert!(flowed >= (between[1] - between[0]) / SECOND * slow * token, "{flowed} units");
+        changer.join().unwrap();
+        passing.join().unwrap();
+        let (quota, end) = changing.now();
+        assert_eq!(quota, new);
+        let flowed = end - start;
+        let (least, most) = (old.count() + slow, old.count() + fast);
+        assert!((least * token..=most * token).contains(&flowed), "{flowed} units");
+    });
+}
+
+#[test]
+fn time_is_counted_once_when_the_rate_goes_up() {
+    time_is_counted_once(FOURTH, OLD);
+}
+
+#[test]
+fn time_is_counted_once_when_the_rate_goes_down() {
+    time_is_counted_once(OLD, FOURTH);
+}
+
+/// The same of two processes, one of which changes the quota again: guards that all compute with the beginning that
+/// was put there, and read it with the line that it belongs to.
+#[test]
+fn two_processes_begin_one_line() {
+    model(2, || {
+        let (changing, second) = changing(Clocks::Counter);
+        let (_, then) = changing.now();
+        let changer = spawn(&changing, |changing| assert!(changing.change(NEW)));
+        let passing = spawn(&changing, |changing| changing.pass(2 * SECOND));
+        let seen = changing.now_elsewhere();
+        changer.join().unwrap();
+        passing.join().unwrap();
+        let (here, there) = (changing.now(), changing.now_elsewhere());
+        assert_eq!(here, there);
+        assert!(seen.1 <= here.1, "time goes back from {seen:?} to {here:?}");
+        let since = here.1 - then;
+        assert!(since == second || since == 2 * second, "{since}");
+    });
+}
+
 /// Guards that the generation is looked at again after the clock, and that a line is written before it is meant:
 /// else time would be read by one line and decided by another, or by half of one.
 #[test]
 fn reading_against_two_changes() {
     model(3, || {
-        let (changing, second) = changing();
+        let (changing, second) = changing(Clocks::Counter);
         let (_, then) = changing.now();
-        let changer = {
-            let changing = changing.clone();
-            thread::spawn(move || {
-                assert!(changing.change(NEW));
-                changing.pass(2 * SECOND);
-                assert!(changing.change(THIRD));
-                changing.pass(4 * SECOND);
-            })
-        };
-        let reader = {
-            let changing = changing.clone();
-            thread::spawn(move || [changing.now(), changing.now()])
-        };
+        let changer = spawn(&changing, |changing| {
+            assert!(changing.change(NEW));
+            changing.pass(2 * SECOND);
+            assert!(changing.change(THIRD));
+            changing.pass(4 * SECOND);
+        });
+        let reader = spawn(&changing, |changing| [changing.now(), changing.now()]);
         changer.join().unwrap();
         for (quota, units) in reader.join().unwrap() {
             let since = units - then;
             // A second of the old line, half of one and a quarter: each only as long as it was in force.
             match quota {
                 OLD => assert_eq!(since, 0, "the old line goes on after its end"),
+                // The first line ends where the second one is first seen.
                 NEW => assert!(since == 0 || since == second, "{since} by the second line"),
                 THIRD => {
                     assert!(since == second || since == 2 * second, "{since} by the third line");
@@ -69,14 +133,10 @@ fn reading_against_two_changes() {
 #[test]
 fn two_readings_against_a_change() {
     model(2, || {
-        let (changing, second) = changing();
+        let (changing, second) = changing(Clocks::Word);
         let (_, then) = changing.now();
         assert!(changing.change(NEW));
-        let spawn = |f: fn(&Changing) -> (Quota, u64)| {
-            let changing = changing.clone();
-            thread::spawn(move || f(&changing))
-        };
-        let readers = [spawn(Changing::now), spawn(Changing::now)];
+        let readers = [0, 1].map(|_| spawn(&changing, Changing::now_elsewhere));
         assert!(changing.change(THIRD));
         for reader in readers {
             let (quota, units) = reader.join().unwrap();
@@ -85,6 +145,119 @@ fn two_readings_against_a_change() {
         }
         changing.pass(4 * SECOND);
         assert_eq!(changing.now(), (THIRD, then + second));
+    });
+}
+
+/// A line two changes on takes the place of the one that is being read. A moment of the time before them, by that line:
+/// whatever is seen of the other one's words, all of them are read anew.
+fn one_of(changing: &Changing, seen: (Quota, u64), then: u64) {
+    assert!([NEW, THIRD, FOURTH].contains(&seen.0), "by {}", seen.0);
+    assert_eq!(seen.1, then, "no time has passed");
+    assert_eq!(changing.changes(), 3);
+}
+
+/// Guards the fence before a line is written: one thread reads it for the first time, and another one, which has not raised
+/// the generation before, writes the next but one in its place.
+#[test]
+fn first_reading_against_the_next_line_but_one() {
+    model(2, || {
+        let (changing, second) = changing(Clocks::Word);
+        assert!(changing.change(NEW));
+        changing.pass(2 * SECOND);
+        let (_, then) = changing.now();
+        let reader = spawn(&changing, Changing::now_elsewhere);
+        assert!(changing.change(THIRD));
+        let changer = spawn(&changing, |changing| assert!(changing.change(FOURTH)));
+        changer.join().unwrap();
+        one_of(&changing, reader.join().unwrap(), then);
+        let _ = second;
+    });
+}
+
+/// Guards the fence before a line is cached: one thread reads it, and another one, which has not changed anything, caches the
+/// next but one in its place.
+#[test]
+fn reading_against_the_next_cached_line_but_one() {
+    model(2, || {
+        let (changing, _) = changing(Clocks::Word);
+        assert!(changing.change(NEW));
+        changing.pass(2 * SECOND);
+        let (_, then) = changing.now_elsewhere();
+        let readers = [0, 1].map(|_| spawn(&changing, Changing::now_elsewhere));
+        assert!(changing.change(THIRD) && changing.change(FOURTH));
+        for reader in readers {
+            one_of(&changing, reader.join().unwrap(), then);
+        }
+    });
+}
+
+/// Guards that a thread that changes the quota after another one sees its change: both are in force, one after the other.
+#[test]
+fn two_threads_change_the_quota() {
+    model(3, || {
+        let (changing, _) = changing(Clocks::Word);
+        let then = changing.now().1;
+        let changers = [NEW, THIRD].map(|quota| {
+            spawn(&changing, move |changing| {
+                // The other one may be at it for longer than this one tries.
+                while !changing.change(quota) {
+                    thread::yield_now();
+                }
+            })
+        });
+        for changer in changers {
+            changer.join().unwrap();
+        }
+        assert_eq!((changing.changes(), changing.now().1), (2, then));
+    });
+}
+
+/// Guards the checksum: whichever word of a change is not the one that was announced, there is no line, and the first quota
+/// is in force.
+#[test]
+fn harmed_line_is_no_line() {
+    for word in 0..11 {
+        model(0, move || {
+            let (changing, _) = changing(Clocks::Counter);
+            let (_, then) = changing.now();
+            assert!(changing.change(NEW));
+            assert!(changing.harm(word) && !changing.harm(11));
+            assert_eq!(changing.now_elsewhere(), (OLD, then), "word {word}");
+        });
+    }
+}
+
+/// No clock shows a beginning far ahead; one before the last line's is taken for that one's.
+#[test]
+fn absurd_beginning() {
+    model(0, || {
+        let (changing, second) = changing(Clocks::Counter);
+        assert!(changing.change(NEW));
+        let (_, then) = changing.now();
+        changing.pass(2 * SECOND);
+        assert!(changing.change(THIRD));
+        for ahead in [1 << 51, 1 << 62] {
+            changing.begin_at(ahead);
+            assert_eq!(changing.now_elsewhere(), (OLD, then + 2 * second), "at {ahead}");
+        }
+        changing.begin_at(0);
+        assert_eq!(changing.now_elsewhere(), (THIRD, then + second / 2));
+    });
+}
+
+/// Guards that the clock of another core, which is a little behind the one that a line began by, does not read a huge time.
+#[test]
+fn clock_behind_a_beginning() {
+    model(0, || {
+        let (changing, _) = changing(Clocks::Counter);
+        let (_, then) = changing.now();
+        assert!(changing.change(NEW));
+        changing.step_back(5);
+        for seen in [changing.now(), changing.now_elsewhere()] {
+            assert_eq!(seen, (NEW, then));
+        }
+        assert!(changing.change(THIRD));
+        assert_eq!(changing.now(), (THIRD, then));
     });
 }
 
@@ -156,7 +329,7 @@ fn lease_against_set_quota() {
             assert!(there <= 8, "more than the new burst");
         }
         // The check itself may have been by the new quota.
-        assert!(there + 1 >= 6, "all but what is withheld");
+        assert!(there + 1 >= 6, "all but what is withheld: {there}");
     });
 }
 

@@ -74,13 +74,11 @@ impl RateLimiter {
             let now = now.under(|terms| self.path.lowered(terms));
             let next = self.path.lowered(*next);
             let state = self.gathered(&now);
-            let (terms, units) = (now.terms(), now.units);
+            let units = now.units;
             let begin = match carry {
                 Carry::AsIs => Begin::as_is(&now, &next),
-                Carry::Full => Ok(Begin::at(terms.full_again(state, units))),
-                Carry::Proportional => {
-                    terms.proportional(&next, state, units, now.rest()).map(Begin::at)
-                }
+                Carry::Full => Ok(Begin::at(now.terms().full_again(state, units))),
+                Carry::Proportional => Begin::proportional(&now, &next, state),
             }?;
             shifted_back = begin.before(units);
             Ok(begin)

@@ -2,7 +2,7 @@
 //!
 //! Whoever changes the quota is alone in its process by a [`Turn`].
 
-use super::{Announced, Line, Live, Moment};
+use super::{Announced, Begin, Live, Moment};
 use crate::algorithm::Terms;
 use crate::error::QuotaError;
 use crate::quota::Quota;
@@ -11,36 +11,6 @@ use crate::sync::Turn;
 
 /// How often a change of the quota tries while another one is under way.
 const TRIES: u32 = 10_000;
-
-/// Where a line begins.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Begin {
-    pub(crate) units: u64,
-    /// Whether it goes on in the middle of a unit, as the last one ended.
-    pub(crate) flows_on: bool,
-}
-
-impl Begin {
-    /// Where every bucket has what it had.
-    pub(crate) fn as_is(now: &Moment, next: &Terms) -> Result<Self, QuotaError> {
-        let units = now.terms().as_is(next, now.units)?;
-        Ok(Self { units, flows_on: true })
-    }
-
-    /// Where the last one ends.
-    pub(crate) fn flowing_on(now: &Moment) -> Self {
-        Self { units: now.units, flows_on: true }
-    }
-
-    pub(crate) fn at(units: u64) -> Self {
-        Self { units, flows_on: false }
-    }
-
-    /// How far that is before the moment at which the last line ends.
-    pub(crate) fn before(&self, units: u64) -> u64 {
-        (units.wrapping_sub(self.units) as i64).max(0) as u64
-    }
-}
 
 impl Live {
     /// Puts another quota in force, from that token time on which `begin` makes of the moment and of the next
@@ -64,26 +34,6 @@ impl Live {
         Err(QuotaError::CHANGING)
     }
 
-    /// Where a line begins, so that periods end when they should: of an aligned limiter by its calendar, at intervals a
-    /// period after the last one, unless that is over by then.
-    fn in_period(&self, now: &Moment, next: &Terms, begin: Begin, ticks: u64) -> (u64, u64) {
-        let Begin { units, flows_on } = begin;
-        let period = next.quota.period_ns();
-        let by_calendar = self.timer.since_boundary(ticks, period);
-        if next.is_stepped() {
-            let last = self.tick.of(now.since) % now.quota().period_ns();
-            let gone = by_calendar.unwrap_or(last);
-            let gone = if gone < period { gone } else { 0 };
-            return (units, ticks.wrapping_sub(self.tick.ticks_of(gone)));
-        }
-        if next.is_window() {
-            return (by_calendar.map_or(units, |gone| next.within_window(units, gone)), ticks);
-        }
-        // What has flowed of the next unit is not lost: often enough, it would be all.
-        let rest = if flows_on { now.rest() } else { 0 };
-        (units, ticks.wrapping_sub(next.ratio(self.tick).ticks_of_rest(rest)))
-    }
-
     fn change_alone(
         &self,
         announced: &Announced,
@@ -93,14 +43,15 @@ impl Live {
         let generation = announced.generation.load(Acquire);
         let now = self.now(announced);
         let next = self.first.with(quota);
+        let change = begin(&now, &next)?.change(&now, quota);
         let ticks = now.line.ticks.wrapping_add(now.since);
-        let begin = begin(&now, &next)?;
-        let (units, ticks) = self.in_period(&now, &next, begin, ticks);
-        if !next.lasts_a_year_from(units) {
+        if !next.lasts_a_year_from(self.line_of(&change, ticks).units) {
             return Err(QuotaError::HORIZON);
         }
-        if quota != now.quota() || units != now.units {
-            announced.publish(generation, Line { quota, units, ticks });
+        if quota != now.quota() || change.shift != 0 {
+            announced.publish(generation, change);
+            // The line begins, and is cached.
+            self.now(announced);
         }
         Ok(())
     }

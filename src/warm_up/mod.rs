@@ -307,7 +307,7 @@ impl WarmUpLimiter {
         self.layout.rule(&quota)?;
         self.live.change(&self.announced, quota.with_burst(1), |moment, _| {
             let lasts = self.layout.lasts_a_year_from(&quota, moment.units >> self.shift);
-            lasts.then(|| Begin::flowing_on(moment)).ok_or(QuotaError::HORIZON)
+            lasts.then(|| Begin::at(moment.units)).ok_or(QuotaError::HORIZON)
         })?;
         // Those who wait are due at other moments now.
         if self.queues.is_busy(Whose::default()) {
