@@ -27,14 +27,16 @@
 //! Nobody waits: a stripe that another thread has opened is drawn past. That thread, stopped at this very
 //! point, keeps at most its lease from the others until it goes on.
 //!
-//! ORDERING: as in `cell.rs`, all Relaxed, but for two fences: a lease opens its stripe and then looks at the quota, a change
-//! announces the quota and then looks at the stripes, and of two that do so at the same moment one must see the other. Tokens are conserved by the modification order of each
+//! ORDERING: as in `cell.rs`, all Relaxed, but for fences: a lease opens its stripe and then looks at the quota, a change
+//! announces the quota and then looks at the stripes, and of two that do so at the same moment one must see the other. A lease
+//! reaches its stripe after a Release fence, and a change that has seen it there looks at the centre after an Acquire
+//! fence, so that it sees the centre without the lease. Tokens are conserved by the modification order of each
 //! word: what a swap adds to one, a swap that came before in program order, and on whose success it
 //! depends, took from another. A look at several words is only a look: what it finds is taken by swaps.
 
 use crate::algorithm::TokenBucket;
 use crate::cell::{Cell, Step};
-use crate::sync::Ordering::SeqCst;
+use crate::sync::Ordering::{Acquire, Release, SeqCst};
 use crate::sync::fence;
 use crate::sync::plain::{AtomicU64, Ordering::Relaxed};
 use alloc::boxed::Box;
@@ -113,13 +115,23 @@ impl Stripe {
         self.cell.load() & TOKENS
     }
 
-    /// Takes all that there is, and makes what is on its way void.
-    fn empty(&self) -> u64 {
-        self.cell.update(|word| match word {
-            0 => Step::Keep(0),
-            word if word & OPEN == 0 => Step::Put(0, word & TOKENS),
-            word => Step::Put(OPEN | VOID, word & TOKENS),
-        })
+    /// Takes all that there is, and makes what is on its way void. With it the centre's word from before they were
+    /// taken, and after they were leased.
+    fn empty(&self, centre: &Cell) -> (u64, u64) {
+        loop {
+            let seen = self.cell.load();
+            fence(Acquire);
+            let before = centre.load();
+            let taken = self.cell.update(|word| match word {
+                _ if word != seen => Step::Keep(None),
+                0 => Step::Keep(Some(0)),
+                word if word & OPEN == 0 => Step::Put(0, Some(word & TOKENS)),
+                word => Step::Put(OPEN | VOID, Some(word & TOKENS)),
+            });
+            if let Some(taken) = taken {
+                return (before, taken);
+            }
+        }
     }
 }
 
@@ -269,6 +281,8 @@ impl Striped {
         if room.is_some() {
             let (made, lease) = drawn.unwrap_or((full, 0));
             let leased = found + lease;
+            // Whoever finds the lease in the stripe finds the centre without it.
+            fence(Release);
             let void = stripe.cell.update(|word| match word & VOID {
                 0 => Step::Put((word & TOKENS) + leased, false),
                 _ => Step::Put(word & TOKENS, true),
@@ -364,11 +378,16 @@ impl Striped {
         })
     }
 
-    /// After the quota has changed: takes all that was leased by the old one, and lets no more of it come.
-    pub(crate) fn empty(&self) -> u64 {
+    /// After the quota has changed: gives back all that was leased by the old one, and lets no more of it come.
+    pub(crate) fn empty<T: Timed>(&self, centre: &Cell, time: &T) {
         // Announced before the look: who opens a stripe after it sees the new quota.
         fence(SeqCst);
-        self.stripes.iter().map(|stripe| stripe.empty()).sum()
+        for stripe in &self.stripes {
+            let (before, taken) = stripe.empty(centre);
+            if taken > 0 {
+                self.give_back(centre, before, time, taken);
+            }
+        }
     }
 
     /// Tokens in one's own stripe. One load.

@@ -85,9 +85,7 @@ impl RateLimiter {
         });
         // What was leased by the old quota since it was gathered.
         if let Path::Striped(striped) = &self.path {
-            let before = self.cell.load();
-            let leased = striped.empty();
-            striped.give_back(&self.cell, before, &Stripes(self, striped), leased);
+            striped.empty(&self.cell, &Stripes(self, striped));
         }
         // Those who wait are due at other moments now.
         if self.queues.is_busy(Whose::default()) {
