@@ -7,20 +7,21 @@
 //! back should lead to before the line's beginning, the first line does not begin at zero, unless it wraps.
 //!
 //! ```text
-//!   announced, in the table's memory:   generation g      lines g and g - 1 (or g + 1, half written)
+//!   announced, in the table's memory:   generation g      changes g and g - 1 (or g + 1, half written)
 //!   cached, in this process's:          lines g and g - 1, with their multipliers
 //! ```
 //!
-//! Which of two lines is meant, the generation's lowest bit says. A change writes the line that is not
-//! meant, then raises the generation: a process killed in between has changed nothing. A reader takes the
-//! generation, the line, the clock's reading, and the generation again: if that is the same, the
-//! clock was read while the line was in force, and the decision is wholly by one quota. That costs a
-//! check two loads; by the first quota, which needs no line to be loaded, only the second. Nobody waits for anybody: who cannot cache a line, because another thread is just at it,
-//! computes it for itself.
+//! The generation's lowest bit says which of two changes is meant. A change is written where none is
+//! meant, then the generation is raised: a process killed in between has changed nothing. Its line begins when
+//! somebody first sees it, see `begin.rs`. A reader takes the generation, the line, the clock's reading, and the generation
+//! again: if that is the same, the clock was read while the line was in force, and the decision is wholly by one quota. That
+//! costs a check two loads; by the first quota, which needs no line to be loaded, only the second. Nobody waits for
+//! anybody: a thread that cannot cache a line, because another one is just at it, computes it for itself.
 //!
-//! ORDERING: a generation is stored with Release after its line, and loaded with Acquire before it. A line is
-//! written after a Release fence, and the second look at the generation comes after an Acquire fence: who has
-//! read a word of a line that is being overwritten then sees a later generation, which the writer had seen.
+//! ORDERING: a generation is stored with Release after its change, and loaded with Acquire before it. Changes and lines are
+//! written after a Release fence, and the second look at the generation comes after an Acquire fence: a reader of
+//! a word that is being overwritten then sees a later generation, which the writer had seen. The same fence comes
+//! between the clock and the generation, so that a reading after a line's beginning is not taken by the line before.
 
 mod announced;
 mod begin;

@@ -136,3 +136,17 @@ impl Live {
         Slope { ratio: self.first.with(line.quota).ratio(self.tick), line }
     }
 }
+
+#[cfg(any(sluicegate_loom, sluicegate_shuttle))]
+impl Live {
+    /// As a thread computes a line before it is stopped.
+    pub(crate) fn line(&self, announced: &Announced) -> Option<(u64, Slope)> {
+        let generation = announced.generation.load(crate::sync::Ordering::Acquire);
+        Some((generation, self.slope(announced, generation)?))
+    }
+
+    /// As that thread caches it when it goes on.
+    pub(crate) fn cache(&self, (generation, slope): (u64, Slope)) {
+        self.slots[(generation & 1) as usize].store(generation, slope);
+    }
+}

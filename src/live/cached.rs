@@ -40,11 +40,13 @@ impl Slot {
         Slope { ratio: Ratio::from_parts(word(0), word(1)), line }
     }
 
-    /// Caches the slope, unless somebody else is at it.
+    /// Caches the slope, unless somebody else is at it, or has cached a later one: whoever reads that would see no later
+    /// generation than its own.
     pub(super) fn store(&self, generation: u64, slope: Slope) {
         let seen = self.generation.load(Relaxed);
         let busy = generation | 1 << 63;
-        if seen == generation || seen >> 63 == 1 && seen != NONE {
+        // Busy ones are higher, too.
+        if seen >= generation && seen != NONE {
             return;
         }
         if self.generation.compare_exchange(seen, busy, Acquire, Relaxed).is_err() {
