@@ -24,7 +24,7 @@ LINE, PLACE, BUCKET = "src/line.rs", "src/limiter/place.rs", "src/algorithm/toke
 COMBINED, LIMIT, PARTS = "src/combined/mod.rs", "src/combined/limit.rs", "src/combined/reservation.rs"
 LEASE, LEASES = "src/algorithm/lease.rs", "src/keyed/leases.rs"
 LEDGER = "src/keyed/ledger.rs"
-ANNOUNCED, CACHED = "src/live/announced.rs", "src/live/cached.rs"
+ANNOUNCED, CACHED, BEGIN = "src/live/announced.rs", "src/live/cached.rs", "src/live/begin.rs"
 
 # Name, file, the line as it is, the line broken, the model that must fail.
 MUTANTS = [
@@ -200,9 +200,65 @@ MUTANTS = [
      """            fence(Acquire);
             if announced.generation.load(Relaxed) == generation {""", "            if true {",
      "reading_against_two_changes"),
+    ("a line begins where its change was computed", LIVE_CHANGE,
+     "            announced.publish(generation, change);\n",
+     """            announced.publish(generation, change);
+            announced.read(generation.wrapping_add(1)).map(|(_, beginning)| beginning.put(ticks));
+""",
+     "time_is_counted_once"),
+    ("a line begins before others see its generation", BEGIN,
+     "        fence(SeqCst);\n        beginning", "        beginning",
+     "time_is_counted_once"),
+    ("a line begins for each user when that one sees it", ANNOUNCED,
+     "Err(begun) => begun,", "Err(_) => ticks,",
+     "two_processes_begin_one_line"),
+    ("a beginning far ahead is one", BEGIN,
+     "            Some(began) if self.is_absurd(began) => return None,\n", "",
+     "absurd_beginning"),
+    ("a reading by the first quota without its fence", LIVE_QUOTA,
+     "        fence(Acquire);\n        if announced.generation", "        if announced.generation",
+     "time_is_counted_once"),
+    ("a reading by a later quota without its fence", LIVE_QUOTA,
+     "        fence(Acquire);\n        let still", "        let still",
+     "reading_against_two_changes"),
+    ("a reading after a change without its fence", LIVE_QUOTA,
+     """            fence(Acquire);
+            if announced.generation.load(Relaxed) == generation {""",
+     "            if announced.generation.load(Relaxed) == generation {",
+     "reading_against_two_changes"),
+    ("a line is written without its fence", ANNOUNCED,
+     "        fence(Release);\n        let place", "        let place",
+     "first_reading_against_the_next_line_but_one"),
+    ("a cached line is written without its fence", CACHED,
+     "        fence(Release);\n        let Slope", "        let Slope",
+     "reading_against_the_next_cached_line_but_one"),
+    ("a line is cached in the place of a later one", CACHED,
+     "if seen >= generation && seen != NONE {", "if seen == generation || seen >> 63 == 1 && seen != NONE {",
+     "late_reading_against_a_cached_line"),
+    ("two threads change the quota at once", LIVE_CHANGE,
+     "if self.changing.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {",
+     "if self.changing.load(Relaxed) < 2 {",
+     "two_threads_change_the_quota"),
+    ("a line's checksum is not looked at", ANNOUNCED,
+     "if place.check.load(Relaxed) != not_yet {", "if false {",
+     "harmed_line_is_no_line"),
+    ("a clock just behind a beginning reads a huge time", LIVE_QUOTA,
+     "if since >> 60 == 15 { 0 } else { since }", "since",
+     "clock_behind_a_beginning"),
+    ("what a void lease brings is as old as the look before it", STRIPED,
+     "self.give_back(centre, made, time, lease);", "self.give_back(centre, full.min(made), time, lease);",
+     "lease_against_set_quota"),
+    ("a stripe is emptied by a look from before it was filled", STRIPED,
+     """            let seen = self.cell.load();
+            fence(Acquire);
+            let before = centre.load();
+""", """            let before = centre.load();
+            let seen = self.cell.load();
+""",
+     "lease_against_set_quota"),
     ("a line is meant before it is written", ANNOUNCED,
      """        fence(Release);
-        let places""", "        self.generation.store(next, Release);\n        let places",
+        let place""", "        self.generation.store(next, Release);\n        let place",
      "reading_against_two_changes"),
     ("a cached line is said to be whole before it is", CACHED,
      """        fence(Release);
@@ -221,7 +277,8 @@ MUTANTS = [
         Some(Reading { units: self.initial""",
      "set_quota_against_check"),
     ("a lease that is on its way is not made void", STRIPED,
-     "word => Step::Put(OPEN | VOID, word & TOKENS),", "word => Step::Put(OPEN, word & TOKENS),",
+     "word => Step::Put(OPEN | VOID, Some(word & TOKENS)),",
+     "word => Step::Put(OPEN, Some(word & TOKENS)),",
      "lease_against_set_quota"),
     ("a lease does not look whether its quota stands", STRIPED,
      "if room.is_some() && !time.stands(now) {", "if room.is_some() && time.stands(now) && false {",
@@ -232,7 +289,7 @@ MUTANTS = [
     ("what is void is lost", STRIPED,
      "            if void {\n", "            if void && leased == u64::MAX {\n",
      "void_lease_against_set_quota"),
-    ("the time of a change is not settled at the old rate", LIVE_CHANGE,
+    ("the time of a change is not settled at the old rate", BEGIN,
      "let ticks = now.line.ticks.wrapping_add(now.since);", "let ticks = now.line.ticks;",
      "reading_against_two_changes"),
     ("a combined denial keeps what was debited", COMBINED,

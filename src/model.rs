@@ -5,7 +5,7 @@ mod changing;
 mod keyed_places;
 mod leased;
 
-pub use changing::{Changing, Clocks};
+pub use changing::{Changing, Clocks, Late};
 pub use keyed_places::KeyedPlaces;
 pub use leased::{Leased, Spent};
 

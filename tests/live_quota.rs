@@ -10,7 +10,9 @@ mod windows_law;
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use proptest::prelude::*;
-use sluicegate::{Algorithm, KeyedLimiter, ManualClock, Quota, QuotaError, RateLimiter};
+use sluicegate::{
+    Algorithm, Denied, Grant, KeyedLimiter, ManualClock, Quota, QuotaError, RateLimiter,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -249,83 +251,77 @@ fn law_1(
     assert!(admitted > 100, "{admitted} admitted");
 }
 
-/// Keys that are drained as soon as they are there, while the rate goes up and down by a factor of a thousand: each is
-/// touched first by one line, and drained by the next. `SLUICEGATE_FAULT_ROUNDS` times as long.
+/// Each key is drained by its first touch, and asked a few times more, while the rate goes up and down by a factor of a
+/// thousand. `SLUICEGATE_FAULT_ROUNDS` times as long.
 #[test]
 fn law_1_of_fresh_keys_while_the_rate_goes_up_and_down() {
-    let (fast, slow) =
-        (Quota::per_second(1_000_000).burst(100), Quota::per_second(1_000).burst(100));
-    let keyed = KeyedLimiter::<u64>::new(fast, 200_000);
-    law_1_of_fresh_keys([fast, slow], &|key| keyed.check(&key).is_ok(), &|quota| {
-        keyed.set_quota(quota)
-    });
+    let keyed = KeyedLimiter::<u64>::new(FAST, 1_000_000);
+    law_1_of_fresh_keys(&|key, n| keyed.check_up_to(&key, n), &|quota| keyed.set_quota(quota));
     #[cfg(all(unix, feature = "shared"))]
     {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("table");
-        let open = || KeyedLimiter::<u64>::open_shared(&path, fast, 200_000).unwrap();
+        let open = || KeyedLimiter::<u64>::open_shared(&path, FAST, 1_000_000).unwrap();
         // Each with its own cached lines, as two processes have them.
         let (one, other) = (open(), open());
-        let check = |key: u64| if key % 2 == 0 { one.check(&key) } else { other.check(&key) };
-        law_1_of_fresh_keys([fast, slow], &|key| check(key).is_ok(), &|quota| one.set_quota(quota));
+        let of = |key: u64| if key.is_multiple_of(2) { &one } else { &other };
+        let check = |key: u64, n: u64| of(key).check_up_to(&key, n);
+        law_1_of_fresh_keys(&check, &|quota| one.set_quota(quota));
     }
 }
 
+const FAST: Quota = Quota::per_second(1_000_000).burst(100);
+const SLOW: Quota = Quota::per_second(1_000).burst(100);
+
 fn law_1_of_fresh_keys(
-    quotas: [Quota; 2],
-    check: &(dyn Fn(u64) -> bool + Sync),
+    check: &(dyn Fn(u64, u64) -> Result<Grant, Denied> + Sync),
     set_quota: &(dyn Fn(Quota) -> Result<(), QuotaError> + Sync),
 ) {
-    let rounds = std::env::var("SLUICEGATE_FAULT_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
+    let rounds: u32 =
+        std::env::var("SLUICEGATE_FAULT_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
     let (start, done) = (Instant::now(), AtomicBool::new(false));
     let time = Duration::from_millis(300) * rounds;
     let nanos = || start.elapsed().as_nanos() as u64;
-    // Until a key is denied for a while: what a line counts twice is there at once.
+    let rate = 1_000_000.0 / 1e9;
     let drain = |key| {
         let mut log = Vec::new();
-        let mut denials = 0;
-        while denials < 20 {
+        for _ in 0..20 {
             let before = nanos();
-            if check(key) {
-                log.push(Admission { before, after: nanos(), granted: 1 });
-            } else {
-                denials += 1;
+            if let Ok(grant) = check(key, 100) {
+                log.push(Admission { before, after: nanos(), granted: grant.granted() });
             }
         }
-        log
+        // Two clocks, which agree to a thousandth.
+        let span = log[log.len() - 1].after - log[0].before;
+        worst_window(&log, rate) - rate * span as f64 / 1_000.0
     };
-    let rate = 1_000_000.0 / 1e9;
     let take = |first: u64| {
         let (mut worst, mut key) = (0.0_f64, first);
         while start.elapsed() < time {
-            let log = drain(key);
-            let span = log[log.len() - 1].after - log[0].before;
-            // Two clocks, which agree to a thousandth.
-            let drift = rate * span as f64 / 1_000.0;
-            worst = worst.max(worst_window(&log, rate) - drift);
-            key += 3;
+            worst = worst.max(drain(key));
+            key += 2;
         }
-        (worst, (key - first) / 3)
+        (worst, (key - first) / 2)
     };
     let (seen, changes) = thread::scope(|scope| {
         let changer = scope.spawn(|| {
             let mut changes = 0;
             while !done.load(Ordering::Relaxed) {
-                set_quota(quotas[changes % 2]).unwrap();
+                set_quota([SLOW, FAST][changes % 2]).unwrap();
                 changes += 1;
             }
             changes
         });
         let take = &take;
-        let racers: Vec<_> = (0..3).map(|i| scope.spawn(move || take(i))).collect();
+        let racers: Vec<_> = (0..2).map(|i| scope.spawn(move || take(i))).collect();
         let seen: Vec<_> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
         done.store(true, Ordering::Relaxed);
         (seen, changer.join().unwrap())
     });
-    assert!(changes > 100, "{changes} changes");
+    assert!(changes > 10, "{changes} changes");
     for (worst, keys) in seen {
         assert!(worst <= 100.0 + 1.0, "{worst} in a window, {keys} keys, {changes} changes");
-        assert!(keys > 10, "{keys} keys");
+        assert!(keys > 10 && worst > 50.0, "{worst} in a window, {keys} keys");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::algorithm::{Algorithm, Terms};
 use crate::clock::{Clock, Source, Timer};
-use crate::live::{Announced, Begin, Live};
+use crate::live::{Announced, Begin, Live, Slope};
 use crate::quota::Quota;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
@@ -16,6 +16,10 @@ pub struct Changing {
     announced: Announced,
     clock: Hand,
 }
+
+/// A line that has been computed.
+#[derive(Clone, Copy, Debug)]
+pub struct Late(Option<(u64, Slope)>);
 
 /// How a clock is read.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +107,19 @@ impl Changing {
         }
         let now = live.now(&self.announced);
         (now.quota(), now.units)
+    }
+
+    /// The line in force, as a thread has it that has not cached it yet.
+    #[must_use]
+    pub fn line(&self) -> Late {
+        Late(self.live.line(&self.announced))
+    }
+
+    /// Caches it late.
+    pub fn cache(&self, late: Late) {
+        if let Some(line) = late.0 {
+            self.live.cache(line);
+        }
     }
 
     /// Makes another word of one of those of the change in force; `false` if it has no such word.
