@@ -57,9 +57,11 @@ impl Keyed {
     #[must_use]
     pub fn new(slots: usize, burst: u64, algorithm: Algorithm) -> Self {
         let quota = Quota::per_second(burst);
-        let terms = Terms::new(quota, algorithm, 56).unwrap_or(Terms::bucket(quota, algorithm, 56));
+        let bits = Terms::keyed_bits(&quota, algorithm);
+        let bucket = Terms::bucket(quota, algorithm, bits);
+        let terms = Terms::new(quota, algorithm, bits).unwrap_or(bucket);
         let unit = 1 << terms.scale().fraction;
-        Self { table: Table::new(slots, 56), rule: terms.rule(), unit }
+        Self { table: Table::new(slots, bits), rule: terms.rule(), unit }
     }
 
     /// A caller for the key of this fingerprint, at this time.
@@ -82,10 +84,13 @@ impl Keyed {
 }
 
 impl Caller<'_> {
-    /// Takes `n`, the short way if the key is there, as a limiter does; a first touch may take a free
-    /// slot, or a live one if `evict`.
+    /// Takes `n`, the short way if the key is there and its bucket no window, as a limiter does; a first
+    /// touch may take a free slot, or a live one if `evict`.
     #[must_use]
     pub fn take(&self, n: u64, evict: bool) -> Answer {
+        if !matches!(self.keyed.rule, Rule::Bucket(_)) {
+            return self.take_by_search(n, evict);
+        }
         let short = self.keyed.table.update_live(
             || Some(self.now()),
             self.hash,
@@ -368,6 +373,16 @@ impl Places {
     #[must_use]
     pub fn cancel(&self, place: Standing) -> u64 {
         queue::cancel(&self.0, &place.0, place.0.n)
+    }
+
+    /// Makes it never to have been taken, as far as that can be told.
+    pub fn undo(&self, place: Standing) {
+        queue::undo(&self.0, &place.0, place.0.n);
+    }
+
+    /// Gives `n` tokens back.
+    pub fn refund(&self, n: u64) {
+        self.0.refund(n);
     }
 
     /// Makes the bucket full.

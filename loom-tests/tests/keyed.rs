@@ -138,6 +138,25 @@ fn denial_against_the_reuse_of_its_slot() {
     });
 }
 
+/// X is about to be denied when its bucket is reset and its slot goes to Y, whose tokens X must not take: guards the tag
+/// after a word that has changed under a denial.
+#[test]
+fn denial_against_a_reset_and_the_reuse_of_its_slot() {
+    model(3, || {
+        let keyed = table(2, 4);
+        assert_eq!(keyed.at(Z, &[1]).take(4, false), Granted);
+        assert_eq!(keyed.at(X, &[1]).take(4, false), Granted);
+        let reuse: Turn = Box::new(|keyed| {
+            keyed.at(X, &[1]).reset();
+            keyed.at(Y, &[1]).take(2, false)
+        });
+        let answers = race(&keyed, vec![take(X, &[1], 1, false), reuse]);
+        if answers[1] == Granted {
+            assert_eq!(keyed.at(Y, &[1]).balance(), Some(2), "X's take was charged to Y");
+        }
+    });
+}
+
 /// The bucket nearest to full gives way while its key takes: the take counts in the old bucket, which the newcomer
 /// begins with, or not at all.
 #[test]
@@ -195,7 +214,8 @@ fn eviction_against_a_first_touch_of_the_victim() {
 }
 
 /// X is touched first, evicted, and touched first again, by a thread that had looked for it before all that: guards that
-/// the floor is looked at after the other candidates.
+/// the floor is looked at after the other candidates, and that a first touch which is denied for it takes its announcement
+/// back.
 #[test]
 fn a_life_between_the_search_and_the_first_touch() {
     model(3, || {
@@ -210,6 +230,9 @@ fn a_life_between_the_search_and_the_first_touch() {
         });
         let answers = race(&keyed, vec![life, first(X, &[1], 2)]);
         assert_ne!(answers, [Granted, Granted], "X has two tokens");
+        if answers[1] == Denied {
+            assert_eq!(keyed.at(Z, &[1]).take(1, false), Granted, "X has left nothing in this slot");
+        }
     });
 }
 
@@ -267,6 +290,50 @@ fn reset_against_a_hit() {
             assert_eq!(keyed.at(Y, &[2]).balance(), Some(2), "X's take was charged to Y");
         }
     });
+}
+
+/// X's value shrinks, and the slot's next one shrinks as well, before both come to the same figure: guards that two epochs
+/// are not one again.
+#[test]
+fn two_epochs_against_a_hit() {
+    model(3, || {
+        let keyed = table(2, 4);
+        assert_eq!(keyed.at(Z, &[1]).take(4, false), Granted);
+        assert_eq!(keyed.at(X, &[1]).take(3, false), Granted);
+        let reuse: Turn = Box::new(|keyed| {
+            keyed.at(X, &[1]).refund(3);
+            let y = keyed.at(Y, &[2]);
+            if y.take(2, false) == Granted {
+                y.refund(2);
+            }
+            y.take(2, false)
+        });
+        let answers = race(&keyed, vec![reuse, take(X, &[1], 1, false)]);
+        if answers[0] == Granted {
+            assert_eq!(keyed.at(Y, &[2]).balance(), Some(2), "X's take was charged to Y");
+        }
+    });
+}
+
+/// The same of windows, whose values are counts: a refund and a claim are two epochs, and the count is the same again.
+#[test]
+fn two_epochs_of_a_window_against_a_hit() {
+    for algorithm in [Algorithm::FixedWindow, Algorithm::SlidingWindow] {
+        model(3, move || {
+            let keyed = Arc::new(Keyed::new(2, 4, algorithm));
+            assert_eq!(keyed.at(Z, &[1]).take(4, false), Granted);
+            assert_eq!(keyed.at(X, &[1]).take(1, false), Granted);
+            let reuse: Turn = Box::new(|keyed| {
+                keyed.at(X, &[1]).refund(1);
+                keyed.at(Y, &[1]).take(1, false)
+            });
+            let answers = race(&keyed, vec![reuse, take(X, &[1], 1, false)]);
+            if answers[0] == Granted {
+                let y = keyed.at(Y, &[1]).balance();
+                assert_eq!(y, Some(3), "X's take was charged to Y");
+            }
+        });
+    }
 }
 
 /// Y promotes by a clock that lags behind the one that it claimed by: guards that a bucket is never

@@ -144,6 +144,37 @@ fn reset_elsewhere_against_cancel() {
     });
 }
 
+/// The same, and somebody else takes what the reset brings, in whose swap there is no fence: guards the fence between the
+/// count of a reset and its swap.
+#[test]
+fn reset_elsewhere_against_a_check_and_cancel() {
+    for cancel_last in [false, true] {
+        model(3, move || {
+            let places = Arc::new(Places::new(2));
+            let place = places.reserve(1);
+            let (a, b, c) = (places.clone(), places.clone(), places.clone());
+            let cancel = move || {
+                let _ = a.cancel(place);
+            };
+            let check = move || if c.check(2) { 2 } else { 0 };
+            let reset = thread::spawn(move || b.reset_elsewhere());
+            let taken = if cancel_last {
+                let check = thread::spawn(check);
+                cancel();
+                check.join().unwrap()
+            } else {
+                let cancel = thread::spawn(cancel);
+                let taken = check();
+                cancel.join().unwrap();
+                taken
+            };
+            reset.join().unwrap();
+            let left = places.available();
+            assert!(taken + left <= 2, "{taken} and {left} of a bucket of two");
+        });
+    }
+}
+
 /// A place that is taken while somebody resets is of one word or of the other.
 #[test]
 fn reset_against_a_place() {
@@ -162,6 +193,47 @@ fn reset_against_a_place() {
     });
 }
 
+/// A place is taken while another process resets the bucket, and given up when that is over: guards that it is void, since
+/// the word that it was taken of may be gone.
+#[test]
+fn place_against_a_reset_elsewhere() {
+    both_orders(|| {
+        let places = Arc::new(Places::new(2));
+        let (a, b) = (places.clone(), places.clone());
+        let reset = move || {
+            b.reset_elsewhere();
+            if b.check(2) { 2 } else { 0 }
+        };
+        let then = move |place, taken: i64| {
+            let _ = places.cancel(place);
+            let left = places.available();
+            assert!(taken + left <= 2, "{taken} and {left} of a bucket of two");
+        };
+        (Box::new(move || a.reserve(1)), Box::new(reset), Box::new(then))
+    });
+}
+
+/// A debit is undone while somebody gives back and takes all: guards that what is given back is counted before the word
+/// says it.
+#[test]
+fn undo_against_a_refund_and_a_check() {
+    both_orders(|| {
+        let places = Arc::new(Places::new(2));
+        places.reset();
+        let place = places.reserve(1);
+        let (a, b) = (places.clone(), places.clone());
+        let refund = move || {
+            b.refund(1);
+            b.check(2)
+        };
+        let then = move |(), taken: bool| {
+            assert!(taken, "the bucket was full");
+            assert_eq!(places.available(), 0, "had it never been debited, nothing would be left");
+        };
+        (Box::new(move || a.undo(place)), Box::new(refund), Box::new(then))
+    });
+}
+
 /// A place of a key against a give-back to it: guards that an account is open before the place is debited, and that a
 /// give-back looks for it after the word.
 #[test]
@@ -177,6 +249,25 @@ fn keyed_place_against_a_refund() {
         assert!(users.check(2));
         users.undo(place);
         assert!(!users.check(1), "it was full since the place was taken");
+    });
+}
+
+/// A key's first touch is a place, to which somebody gives back and takes all: guards that whoever sees the bucket sees its
+/// account, or the promotion would have to be no more than a swap.
+#[test]
+fn first_touch_by_a_place_against_a_refund() {
+    model(3, || {
+        let users = Arc::new(KeyedPlaces::untouched(Quota::per_second(1).burst(2)));
+        let other = users.clone();
+        let refund = thread::spawn(move || {
+            other.refund(1);
+            if other.check(2) { 2 } else { 0 }
+        });
+        let place = users.reserve(1);
+        let taken = refund.join().unwrap();
+        users.undo(place);
+        let left = (0..3).filter(|_| users.check(1)).count();
+        assert!(taken + left <= 2, "{taken} and {left} of a bucket of two");
     });
 }
 

@@ -16,18 +16,25 @@ const KEY: u64 = 7;
 
 impl KeyedPlaces {
     /// A bucket of this quota, empty.
+    #[must_use]
+    pub fn new(quota: Quota) -> Self {
+        let places = Self::untouched(quota);
+        places.limiter.charge(&KEY, quota.burst_size());
+        places
+    }
+
+    /// No bucket yet.
     ///
     /// # Panics
     ///
     /// Never: the figures are permitted.
     #[must_use]
     #[expect(clippy::expect_used, reason = "a model's figures are its own")]
-    pub fn new(quota: Quota) -> Self {
+    pub fn untouched(quota: Quota) -> Self {
         let clock = Ticks(alloc::sync::Arc::new(crate::sync::AtomicU64::new(0)));
         let builder = KeyedLimiter::builder(quota, 1).seed([1, 2]);
         let builder = builder.source(crate::clock::Source::bare(clock.clone()));
         let limiter = builder.build().expect("a limiter that can be");
-        limiter.charge(&KEY, quota.burst_size());
         Self { limiter, clock }
     }
 
