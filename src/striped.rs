@@ -308,13 +308,12 @@ impl Striped {
         let look = (leases / LOOK_EVERY) as usize;
         let neighbour = self.stripe(mine.wrapping_add(1 + look / 2 % others));
         // Neither spent from nor leased for: both are in one figure.
-        let word = neighbour.cell.load();
-        let seen = word & TOKENS | neighbour.leases.load(Relaxed) << 32;
+        let seen = neighbour.held() | neighbour.leases.load(Relaxed) << 32;
         if look.is_multiple_of(2) {
             stripe.neighbour.store(seen, Relaxed);
             return 0;
         }
-        let idle = seen == stripe.neighbour.load(Relaxed) && word & OPEN == 0;
+        let idle = seen == stripe.neighbour.load(Relaxed);
         if idle { neighbour.take_up_to(room) } else { 0 }
     }
 
