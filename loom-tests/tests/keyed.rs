@@ -138,8 +138,8 @@ fn denial_against_the_reuse_of_its_slot() {
     });
 }
 
-/// X is about to be denied when its bucket is reset and its slot goes to Y, whose tokens X must not take: guards the tag
-/// after a word that has changed under a denial.
+/// X is about to be denied when its bucket is reset and its slot goes to Y, whose tokens X must not
+/// take: guards the tag after a word that has changed under a denial.
 #[test]
 fn denial_against_a_reset_and_the_reuse_of_its_slot() {
     model(3, || {
@@ -213,9 +213,9 @@ fn eviction_against_a_first_touch_of_the_victim() {
     });
 }
 
-/// X is touched first, evicted, and touched first again, by a thread that had looked for it before all that: guards that
-/// the floor is looked at after the other candidates, and that a first touch which is denied for it takes its announcement
-/// back.
+/// X is touched first, evicted, and touched first again, by a thread that had looked for it before
+/// all that: guards that the floor is looked at after the other candidates, and that a first touch
+/// which is denied for it takes its announcement back.
 #[test]
 fn a_life_between_the_search_and_the_first_touch() {
     model(3, || {
@@ -231,7 +231,11 @@ fn a_life_between_the_search_and_the_first_touch() {
         let answers = race(&keyed, vec![life, first(X, &[1], 2)]);
         assert_ne!(answers, [Granted, Granted], "X has two tokens");
         if answers[1] == Denied {
-            assert_eq!(keyed.at(Z, &[1]).take(1, false), Granted, "X has left nothing in this slot");
+            assert_eq!(
+                keyed.at(Z, &[1]).take(1, false),
+                Granted,
+                "X has left nothing in this slot"
+            );
         }
     });
 }
@@ -292,8 +296,8 @@ fn reset_against_a_hit() {
     });
 }
 
-/// X's value shrinks, and the slot's next one shrinks as well, before both come to the same figure: guards that two epochs
-/// are not one again.
+/// X's value shrinks, and the slot's next one shrinks as well, before both come to the same figure:
+/// guards that two epochs are not one again.
 #[test]
 fn two_epochs_against_a_hit() {
     model(3, || {
@@ -315,7 +319,8 @@ fn two_epochs_against_a_hit() {
     });
 }
 
-/// The same of windows, whose values are counts: a refund and a claim are two epochs, and the count is the same again.
+/// The same of windows, whose values are counts: a refund and a claim are two epochs, and the count
+/// is the same again.
 #[test]
 fn two_epochs_of_a_window_against_a_hit() {
     for algorithm in [Algorithm::FixedWindow, Algorithm::SlidingWindow] {

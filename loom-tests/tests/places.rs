@@ -144,8 +144,8 @@ fn reset_elsewhere_against_cancel() {
     });
 }
 
-/// The same, and somebody else takes what the reset brings, in whose swap there is no fence: guards the fence between the
-/// count of a reset and its swap.
+/// The same, and somebody else takes what the reset brings, in whose swap there is no fence: guards
+/// the fence between the count of a reset and its swap.
 #[test]
 fn reset_elsewhere_against_a_check_and_cancel() {
     for cancel_last in [false, true] {
@@ -193,8 +193,8 @@ fn reset_against_a_place() {
     });
 }
 
-/// A place is taken while another process resets the bucket, and given up when that is over: guards that it is void, since
-/// the word that it was taken of may be gone.
+/// A place is taken while another process resets the bucket, and given up when that is over: guards
+/// that it is void, since the word that it was taken of may be gone.
 #[test]
 fn place_against_a_reset_elsewhere() {
     both_orders(|| {
@@ -213,8 +213,8 @@ fn place_against_a_reset_elsewhere() {
     });
 }
 
-/// A debit is undone while somebody gives back and takes all: guards that what is given back is counted before the word
-/// says it.
+/// A debit is undone while somebody gives back and takes all: guards that what is given back is
+/// counted before the word says it.
 #[test]
 fn undo_against_a_refund_and_a_check() {
     both_orders(|| {
@@ -252,8 +252,8 @@ fn keyed_place_against_a_refund() {
     });
 }
 
-/// A key's first touch is a place, to which somebody gives back and takes all: guards that whoever sees the bucket sees its
-/// account, or the promotion would have to be no more than a swap.
+/// A key's first touch is a place, to which somebody gives back and takes all: guards that whoever
+/// sees the bucket sees its account, or the promotion would have to be no more than a swap.
 #[test]
 fn first_touch_by_a_place_against_a_refund() {
     model(3, || {
