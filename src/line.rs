@@ -6,6 +6,11 @@
 //! ORDERING: what is given back is counted before the word is swapped for it, with a Release fence between
 //! them; undoing a debit looks at the word, and after an Acquire fence at the count. So whoever sees the word that
 //! something was given back to sees that it was counted.
+//!
+//! Two more fences, after what a place remembers and before a reset ends its count, forbid that a
+//! place counts as one of after the reset whose debit the reset's swap has overwritten. For that
+//! the load would have to be served after the debit that follows it, which processors other than
+//! x86 may do, and loom, which runs each thread in order, does not: no model sees these two.
 
 pub(crate) mod queue;
 
