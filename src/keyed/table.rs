@@ -29,6 +29,7 @@
 //! RESERVED that came before that. Tag loads are Acquire and tag stores Release for the latter. The
 //! fences are SeqCst: they order an announcement before the look at the other slots, which no
 //! acquire or release does. Weakening each is caught by a model in `loom-tests/`, where it is named.
+//! A promotion releases the account of the place that it may be (`ledger.rs`).
 
 pub(crate) use super::buckets::{Buckets, Change, Full, Room};
 
@@ -341,9 +342,13 @@ impl Table {
             others &= others - 1;
             let (tags, theirs) = pair.slot(j);
             let other = theirs.load(Acquire);
+            // No other key's announcement is killed: what that one displaced would be forgotten
+            // with it. One key's bucket does not hang on this look; at worst its thread would
+            // search again.
             if slot::state(other) < PENDING || tags.load(Acquire) != tag {
                 continue;
             }
+            // Which of two announcements wins is arbitrary, as long as all threads agree.
             if slot::state(other) == LIVE || j < i {
                 kill(words, pending);
                 return None;
