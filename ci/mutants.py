@@ -340,7 +340,7 @@ MUTANTS = [
      "n, now, Rule::undo);", "n, now, Rule::give_up);",
      "place_in_two_lines_against_a_check"),
     ("a combined debit is not undone if somebody took behind it", BUCKET,
-     "if self.until_place(full, now) > 0 {\n            return None;", "if full != given.made {\n            return None;",
+     "let waits = self.until_place(end, now) > 0;", "let waits = true;",
      "denial_after_a_debit_against_admits"),
     ("combined limits are debited as they were given", LIMIT,
      "(self.draws_ahead, core::ptr::from_ref(self.line).cast::<()>().addr(), self.hash)",
