@@ -1,5 +1,7 @@
 //! Whoever changes the quota is stopped after the moment that it computes with.
 
+#![allow(clippy::panic, reason = "a test that cannot go on has failed")]
+
 use super::{Announced, Begin, Live, Moment};
 use crate::algorithm::{Algorithm, Terms};
 use crate::clock::{Clock, ManualClock, Timer};
