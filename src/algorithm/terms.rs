@@ -68,7 +68,7 @@ impl Terms {
 
     /// The bits that a keyed limiter gives to its states: for a bucket all that its slots have; for a
     /// window as many as hold it with 16 times the count, and 1,023 (of a sliding one 8 times, and
-    /// 511), but not less than 40. What is left are more epochs of the slot.
+    /// 511), but not less than 40. The slot counts epochs with the rest.
     pub(crate) fn keyed_bits(quota: &Quota, algorithm: Algorithm) -> u32 {
         let count = u64::BITS - quota.count().leading_zeros();
         let bits = match algorithm {

@@ -1,6 +1,8 @@
 //! Another line from now on.
 //!
-//! Whoever changes the quota is alone in its process by a [`Turn`].
+//! A thread that changes the quota is the only one of its process that does, by a [`Turn`].
+//!
+//! ORDERING: the generation is loaded with Acquire, so that the change that is in force is seen whole; see `live.rs`.
 
 use super::{Announced, Begin, Live, Moment};
 use crate::algorithm::Terms;

@@ -9,9 +9,10 @@
 //!   parent's: those who wait there wait in the parent.
 //!
 //! The number costs a system call (237 ns on a virtual machine, where a free lock costs 6), on paths that no check
-//! takes, and not where a task waits on: that cost a third more. Handlers of `pthread_atfork` would cost nothing there, and unsafe code. A process with the number of an
-//! ancestor that has ended is taken for that: then both are as before a fork, which takes as many processes as there are
-//! numbers.
+//! takes, and not where a task goes on waiting: that made a wait a third dearer. Handlers of `pthread_atfork` would
+//! cost nothing there, but cannot be registered without a call that the compiler does not check. A process with the
+//! number of an ancestor that has ended is taken for that: then both are as before a fork, which takes as many
+//! processes as there are numbers.
 
 pub(crate) use lock::{Locked, ProcessLock};
 
