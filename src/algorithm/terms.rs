@@ -67,17 +67,17 @@ impl Terms {
     }
 
     /// The bits that a keyed limiter gives to its states: for a bucket all that its slots have; for a
-    /// window as many as hold it with 16 times the count, and 1,023 (of a sliding one 8 times, and
-    /// 511), but not less than 40. The slot counts epochs with the rest.
+    /// window as many as hold it with 16 times the count (of a sliding one 8 times), and 4,095 in any
+    /// case, for later counts and for debt, but not less than 40. The slot counts epochs with the rest.
     pub(crate) fn keyed_bits(quota: &Quota, algorithm: Algorithm) -> u32 {
         let count = u64::BITS - quota.count().leading_zeros();
         let bits = match algorithm {
             Algorithm::TokenBucket | Algorithm::LeakyBucket => word::VALUE_BITS,
-            Algorithm::FixedWindow => window_bits(quota) + (count + 4).max(10),
+            Algorithm::FixedWindow => window_bits(quota) + (count + 4).max(12),
             // A moment is as fine as there are bits for.
             Algorithm::SlidingWindow if quota.count() == 1 => word::VALUE_BITS,
             // One bit more notes that the limit was reached.
-            Algorithm::SlidingWindow => window_bits(quota) + 2 * (count + 3).max(9),
+            Algorithm::SlidingWindow => window_bits(quota) + 2 * (count + 3).max(12),
         };
         bits.clamp(40, word::VALUE_BITS)
     }

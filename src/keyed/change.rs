@@ -39,7 +39,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
     /// - at the new rate token time would end within a year. It is laid out for 30 years at the
     ///   rate that the limiter was built with, so a rate may be about 30 times that;
     /// - the burst, or a window's count, does not fit the word that was laid out for the first one: of a fixed
-    ///   window it may be 16 times the first count, and 1,023, of a sliding one 8 times, and 511;
+    ///   window it may be 16 times the first count, of a sliding one 8 times, and 4,095 in any case;
     /// - a window's quota has a burst of its own;
     /// - another change has been under way for some milliseconds.
     pub fn set_quota(&self, quota: Quota) -> Result<(), QuotaError> {
