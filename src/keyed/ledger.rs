@@ -47,14 +47,21 @@ struct Shard {
     book: ProcessLock<Book>,
 }
 
+/// Accounts by their keys. As many as are usual need no memory but this.
+#[derive(Debug, Default)]
+struct Accounts {
+    few: [Option<(Key, Account)>; 4],
+    more: BTreeMap<Key, Account>,
+}
+
 /// The accounts of some groups, all of whose keys are in here.
 #[derive(Debug, Default)]
 struct Book {
-    accounts: BTreeMap<Key, Account>,
+    accounts: Accounts,
     /// The next account's number, or an account's after a reset.
     next: u32,
-    /// Where the search for accounts to close has come to.
-    swept: Key,
+    /// Where the search for accounts to close has come to: among the few, and among the others.
+    swept: (usize, Key),
     /// What this process has given back to each group, and how often it has reset a key of it.
     own: [Since; GROUPS / SHARDS],
 }
@@ -94,21 +101,47 @@ pub(super) struct Entries<'a> {
     returns: &'a Returns,
 }
 
+impl Accounts {
+    fn len(&self) -> usize {
+        self.few.iter().flatten().count() + self.more.len()
+    }
+
+    fn get(&mut self, key: Key) -> Option<&mut Account> {
+        let few = self.few.iter_mut().flatten().find(|(of, _)| *of == key);
+        few.map(|(_, account)| account).or_else(|| self.more.get_mut(&key))
+    }
+
+    fn open(&mut self, key: Key, account: Account) {
+        match self.few.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some((key, account)),
+            None => {
+                self.more.insert(key, account);
+            }
+        }
+    }
+}
+
 impl Book {
     fn number(&mut self) -> u32 {
         self.next = self.next.wrapping_add(1).max(NONE + 1);
         self.next
     }
 
-    /// Closes one account, if it is the next one's turn.
+    /// Closes what there is to close of two accounts, one of the few and one of the others.
     fn sweep(&mut self, now: &Moment) {
-        let from = (Excluded(self.swept), Unbounded);
-        let next = self.accounts.range(from).next().or_else(|| self.accounts.iter().next());
-        let Some((&key, account)) = next else { return };
-        let is_over = now.rule().is_full(account.until, now.units);
-        self.swept = key;
-        if is_over {
-            self.accounts.remove(&key);
+        let is_over = |account: &Account| now.rule().is_full(account.until, now.units);
+        let Accounts { few, more } = &mut self.accounts;
+        let (at, key) = &mut self.swept;
+        *at = (*at + 1) % few.len();
+        if few[*at].is_some_and(|(_, account)| is_over(&account)) {
+            few[*at] = None;
+        }
+        let next = more.range((Excluded(*key), Unbounded)).next().or_else(|| more.iter().next());
+        if let Some((&next, account)) = next {
+            *key = next;
+            if is_over(account) {
+                more.remove(&next);
+            }
         }
     }
 }
@@ -137,14 +170,18 @@ impl<'a> Entries<'a> {
     pub(super) fn open(&self, made: u64, now: &Moment) -> Since {
         let mut book = self.book();
         book.sweep(now);
-        book.sweep(now);
         let others = self.others(&book);
-        let account = match book.accounts.get(&self.key) {
-            Some(account) => *account,
-            None => Account { number: book.number(), returned: 0, until: 0 },
+        let account = match book.accounts.get(self.key) {
+            Some(account) => {
+                account.until = now.rule().emptier(account.until, made, now.units);
+                *account
+            }
+            None => {
+                let account = Account { number: book.number(), returned: 0, until: made };
+                book.accounts.open(self.key, account);
+                account
+            }
         };
-        let until = now.rule().emptier(account.until, made, now.units);
-        book.accounts.insert(self.key, Account { until, ..account });
         self.shard().open.store(book.accounts.len() as u64, Relaxed);
         let returned = others.returned.wrapping_add(account.returned);
         Since { account: account.number, returned, ..others }
@@ -162,8 +199,8 @@ impl<'a> Entries<'a> {
         if since.account == NONE {
             return self.returns.since_then(since);
         }
-        let book = self.book();
-        let account = book.accounts.get(&self.key)?;
+        let mut book = self.book();
+        let account = *book.accounts.get(self.key)?;
         let others = self.others(&book);
         let stands = account.number == since.account && others.has_same_resets(since);
         stands.then(|| others.returned.wrapping_add(account.returned).wrapping_sub(since.returned))
@@ -178,7 +215,7 @@ impl<'a> Entries<'a> {
         let own = &mut book.own[self.group / SHARDS];
         own.returned = own.returned.wrapping_add(units);
         self.returns.count(units);
-        if let Some(account) = book.accounts.get_mut(&self.key) {
+        if let Some(account) = book.accounts.get(self.key) {
             account.returned = account.returned.wrapping_add(units);
         }
     }
@@ -189,7 +226,7 @@ impl<'a> Entries<'a> {
         let own = &mut book.own[self.group / SHARDS];
         own.resets = own.resets.wrapping_add(1);
         let number = book.number();
-        if let Some(account) = book.accounts.get_mut(&self.key) {
+        if let Some(account) = book.accounts.get(self.key) {
             account.number = number;
         }
         self.returns.reset(swap)
