@@ -11,6 +11,7 @@ mod hash;
 pub(crate) mod leases;
 mod ledger;
 mod lines;
+mod look;
 mod many;
 mod place;
 #[cfg(all(unix, feature = "shared"))]
@@ -267,52 +268,6 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
             Err(full) => self.without_slot(full, 1, take).unwrap_or_else(Err),
         }
     }
-
-    /// What [`check_n`](Self::check_n) would answer now. Takes nothing, and makes no bucket.
-    ///
-    /// # Errors
-    ///
-    /// As [`check_n`](Self::check_n).
-    pub fn peek(&self, key: &K, n: u64) -> Result<Grant, Denied> {
-        self.look(self.seed.fingerprint(key), n)
-    }
-
-    fn look(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
-        self.look_at(hash, n, |state, now: Moment| {
-            if n == 0 {
-                return Ok(now.grant(0, state));
-            }
-            let rule = now.rule();
-            match if n <= rule.limit() { rule.take(state, now.units, n) } else { None } {
-                Some(taken) => Ok(now.grant(n, taken)),
-                None => Err(now.denied(n, state)),
-            }
-        })
-    }
-
-    /// Applies `op` to the key's bucket, if it has one.
-    fn update_existing<R>(&self, hash: u64, op: impl Fn(u64, Moment) -> Change<R>) -> Option<R> {
-        self.table.update(self, hash, None, &op).ok().flatten()
-    }
-
-    /// What `look` says of the key's bucket; of a key without one, of what it would begin with.
-    fn look_into<R>(&self, hash: u64, look: impl Fn(u64, Moment) -> R) -> R {
-        if let Some(answer) =
-            self.update_existing(hash, |state, now| Change::Keep(look(state, now)))
-        {
-            return answer;
-        }
-        match self.table.outlook(self, hash, self.when_full.room()) {
-            Ok((start, now)) => look(start, now),
-            Err(_) if self.when_full == WhenFull::Share => {
-                self.on_overflow(|state, now| Change::Keep(look(state, now)))
-            }
-            Err(_) => {
-                let now = self.now();
-                look(now.rule().fresh(now.units), now)
-            }
-        }
-    }
 }
 
 impl<K: ?Sized> KeyedLimiter<K> {
@@ -364,7 +319,10 @@ impl<K: ?Sized> KeyedLimiter<K> {
         self.capacity
     }
 
-    /// Bytes that the limiter takes, all of them since its construction: 24 a key, and at most 3,072.
+    /// Bytes of the table and its limiter, all of them since its construction: 24 a key, and at most 3,072.
+    ///
+    /// What reservations and callers that wait need is not counted: some 6 KiB, and, where there are many of
+    /// them, some 100 bytes for each key that has any.
     #[must_use]
     pub fn memory(&self) -> usize {
         size_of::<Self>() + self.table.bytes()

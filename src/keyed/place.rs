@@ -171,30 +171,6 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     pub(crate) fn whose(&self, key: &K) -> Whose {
         Whose { hash: self.seed.fingerprint(key), shared: false }
     }
-
-    /// What a request of `n` would be answered, as `answer` says of the key's bucket. Changes
-    /// nothing.
-    pub(super) fn look_at<R>(
-        &self,
-        hash: u64,
-        n: u64,
-        answer: impl Fn(u64, Moment) -> Result<R, Denied>,
-    ) -> Result<R, Denied> {
-        let look = |state, now| Change::Keep(answer(state, now));
-        if let Ok(Some(answer)) = self.table.update(self, hash, None, look) {
-            return answer;
-        }
-        match self.table.outlook(self, hash, self.when_full.room()) {
-            Ok((start, now)) => answer(start, now),
-            Err(full) => {
-                let now = self.now();
-                if n == 0 || n > now.rule().limit() {
-                    return answer(now.rule().fresh(now.units), now);
-                }
-                self.without_slot(full, n, look).unwrap_or_else(Err)
-            }
-        }
-    }
 }
 
 impl<K: ?Sized> KeyedLimiter<K> {
