@@ -126,7 +126,7 @@ impl Rule {
         if let Self::Bucket(rule) = self { rule.whole(units) } else { 0 }
     }
 
-    /// The longest wait for a place that a state has room for. Of a window it is the end of its line.
+    /// The longest wait for a place that a state has room for. A window's ends where its line does.
     pub(crate) fn furthest_place(&self) -> u64 {
         if let Self::Bucket(rule) = self { rule.furthest_place() } else { u64::MAX }
     }

@@ -122,7 +122,7 @@ impl CoarseClock {
     pub fn resume(&self) -> io::Result<()> {
         let (ticker, process) = (&self.0, process());
         let seen = ticker.process.load(Relaxed);
-        // Of two threads that find it standing still, one starts it.
+        // If two threads find it standing still, one of them starts it.
         if seen == process
             || ticker.process.compare_exchange(seen, process, Relaxed, Relaxed).is_err()
         {

@@ -31,6 +31,8 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
 
     /// Gives `n` tokens back, never above the burst. Of an untouched key, nothing is missing. While somebody waits for the
     /// key they go to the first in line.
+    ///
+    /// While places of the key, or of some others, are held, it takes their lock for a few steps.
     pub fn refund(&self, key: &K, n: u64) {
         self.put_back_to(self.whose(key), n);
     }

@@ -50,7 +50,7 @@ pub(super) fn choose<B: Buckets>(
             first[i / WAYS] = first[i / WAYS].or(Some((i, word)));
             continue;
         }
-        // Of windows that are full at the same moment, the one that lacks less.
+        // Some windows are full at the same moment: prefer the one that lacks less.
         let lacks = (missing, fields.value(word));
         if nearest.is_none_or(|(least, ..)| lacks < least) {
             nearest = Some((lacks, i, word));

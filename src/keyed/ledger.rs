@@ -1,7 +1,7 @@
 //! What has been given back to each key that has places, and whether it was reset.
 //!
-//! Whoever gives a place back must know what others have given back since it was taken (`algorithm/undo.rs`), which
-//! the bucket's word does not say. So the first place of a key opens an *account* of it, and each give-back to that key is
+//! A caller that gives a place back must know what others have given back since it was taken (`algorithm/undo.rs`),
+//! which the bucket's word does not say. So the first place of a key opens an *account* of it, and each give-back to that key is
 //! entered there. Once all that places of it took has flowed by they bring nothing back, and the account is
 //! closed: each place that is taken looks at two others for that, so there are never many more than needed.
 //!
@@ -10,6 +10,9 @@
 //!
 //! A debit that is undone within the call that made it (of several limits, the next one denied) opens no
 //! account: it goes by its group.
+//!
+//! The lock of some keys' accounts is held for a few steps. Checks and charges do not take it. A reservation does, and so
+//! does a give-back, unless no account of those keys is open in a table of this process alone.
 //!
 //! ORDERING: an account is opened under a lock before the place's debit is swapped in, and a give-back looks for
 //! accounts after it has loaded the word, with Acquire: if it saw the debit it sees the account, and if it did

@@ -75,8 +75,11 @@ impl RateLimiter {
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// A place in the key's line: see [`RateLimiter::reserve`].
     ///
-    /// With [`WhenFull::Evict`](crate::WhenFull::Evict), a key's line may be forgotten when the table is full; places keep
-    /// their times then, but newcomers do not stand behind them.
+    /// With [`WhenFull::Evict`](crate::WhenFull::Evict), a key's line may be forgotten when the table is full. Its places
+    /// keep their times then, and whoever reserves of the key later still stands behind them.
+    ///
+    /// Besides what [`RateLimiter::reserve`] costs, it takes a lock of some keys' places for a few steps, and allocates if
+    /// many keys have places.
     ///
     /// # Errors
     ///
