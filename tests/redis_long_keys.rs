@@ -140,8 +140,9 @@ async fn all_limiters_of_a_limit_count_a_long_key_together() {
     let leased = LeasedLimiter::builder(SLOW.burst(100)).deadline(PATIENT);
     let leased = leased.connect(&server.url()).await.unwrap();
     leased.check_or_lease(&key, 10).await.unwrap();
+    // How many tokens are leased beside those spent depends on the pace; the rest comes back.
     let left = one.available(&key).await.unwrap();
-    assert!((40..=70).contains(&left), "{left}");
+    assert!(left <= 70, "{left}");
     leased.shutdown().await;
     assert_eq!(one.available(&key).await.unwrap(), 70);
     let names: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query(&mut server.client()).unwrap();
