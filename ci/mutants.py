@@ -164,8 +164,8 @@ MUTANTS = [
      "{ let now = buckets.now(); match op(self.fields.value(word), now) { Change::Grow(v, r) | Change::Shrink(v, r) => pair.slot(i).1.compare_exchange(word, slot::with_state(self.fields.with_value(word, v), LIVE), AcqRel, Relaxed).is_ok().then_some(r), Change::Keep(r) => Some(r) } }\n                };",
      "first_touch_by_three_threads"),
     ("no look again after a kill", TABLE,
-     """            fence(SeqCst);
-            others = pair""", "            fence(SeqCst);\n let _ = pair",
+     """            // It may have been promoted instead, or announced anew: look again.
+            others = pair""", "            let _ = pair",
      "first_touch_by_t"),
     ("a live candidate does not win", TABLE,
      "if slot::state(other) == LIVE || j < i {", "if j < i {",
@@ -339,9 +339,6 @@ MUTANTS = [
     ("a combined debit is undone only before it is due", PLACE,
      "n, now, Rule::undo);", "n, now, Rule::give_up);",
      "place_in_two_lines_against_a_check"),
-    ("a combined debit is not undone if somebody took behind it", BUCKET,
-     "let waits = self.until_place(end, now) > 0;", "let waits = true;",
-     "denial_after_a_debit_against_admits"),
     ("combined limits are debited as they were given", LIMIT,
      "(self.draws_ahead, core::ptr::from_ref(self.line).cast::<()>().addr(), self.hash)",
      "(self.draws_ahead, usize::from(self.which), self.hash)",
