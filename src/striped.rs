@@ -227,7 +227,7 @@ impl Striped {
             let taken = if at.spare(full, n).is_some() {
                 self.lease(centre, full, (time, now), mine, n)
             } else if self.reaches(full, at, n) {
-                self.gather(centre, full, time, mine, n)
+                self.gather(centre, full, (time, at), mine, n)
             } else {
                 return (Err(self.undrawn(full, at)), now);
             };
@@ -318,16 +318,18 @@ impl Striped {
     }
 
     /// `n` from the stripes, one's own first, and the rest from the centre. `None`: others were faster.
+    ///
+    /// The centre decides by the time before anything was collected. Full times only grow, so an
+    /// earlier time finds fewer tokens, never more; the caller then looks again.
     fn gather<T: Timed>(
         &self,
         centre: &Cell,
         before: u64,
-        time: &T,
+        (time, at): (&T, Centre),
         mine: usize,
         n: u64,
     ) -> Option<u64> {
         let got = self.collect(mine, n);
-        let at = time.centre(time.read());
         let taken = centre.update(|full| match n - got {
             0 => Step::Keep(Some(full)),
             rest => {

@@ -170,7 +170,8 @@ fn late_gather_gives_back() {
     while bench.take(0, 1) {}
     bench.striped.stripes[1].cell.update(|_| Step::Put(3, ()));
     let before = bench.centre.load();
-    assert_eq!(bench.striped.gather(&bench.centre, before, &bench.time, 0, 5), None);
+    let at = bench.time.centre(bench.time.read());
+    assert_eq!(bench.striped.gather(&bench.centre, before, (&bench.time, at), 0, 5), None);
     assert_eq!((bench.striped.held(), bench.centre()), (0, 3 * bench.token));
     assert!(bench.take(0, 3) && !bench.take(0, 1));
 }
