@@ -23,7 +23,7 @@ QUEUE, ORDER = "src/line/queue.rs", "src/line/queue/order.rs"
 LINE, PLACE, BUCKET = "src/line.rs", "src/limiter/place.rs", "src/algorithm/token_bucket.rs"
 COMBINED, LIMIT, PARTS = "src/combined/mod.rs", "src/combined/limit.rs", "src/combined/reservation.rs"
 LEASE, LEASES = "src/algorithm/lease.rs", "src/keyed/leases.rs"
-LEDGER = "src/keyed/ledger.rs"
+LEDGER, PROCESS = "src/keyed/ledger.rs", "src/sync/process.rs"
 ANNOUNCED, CACHED, BEGIN = "src/live/announced.rs", "src/live/cached.rs", "src/live/begin.rs"
 
 # Name, file, the line as it is, the line broken, the model that must fail.
@@ -273,9 +273,8 @@ MUTANTS = [
     ("a line is cached in the place of a later one", CACHED,
      "if seen >= generation && seen != NONE {", "if seen == generation || seen >> 63 == 1 && seen != NONE {",
      "late_reading_against_a_cached_line"),
-    ("two threads change the quota at once", LIVE_CHANGE,
-     "if self.changing.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {",
-     "if self.changing.load(Relaxed) < 2 {",
+    ("two threads change the quota at once", PROCESS,
+     "taken.is_ok().then(|| Self(word))", "{ let _ = taken; Some(Self(word)) }",
      "two_threads_change_the_quota"),
     ("a line's checksum is not looked at", ANNOUNCED,
      "if place.check.load(Relaxed) != not_yet {", "if false {",
