@@ -7,28 +7,25 @@ cd "$(dirname "$0")/.."
 
 may_import() {
     case $1 in
-        sync | word) echo "" ;;
+        sync | word | error) echo "" ;;
         quota) echo "error" ;;
         time) echo "quota" ;;
         clock) echo "error sync time" ;;
         algorithm) echo "error quota time word" ;;
         cell) echo "sync" ;;
-        figures) echo "algorithm" ;;
-        # Denials compute their figures; a quota names its error, which is a plain value.
-        error) echo "algorithm figures quota" ;;
-        striped) echo "algorithm cell quota sync" ;;
-        live) echo "algorithm clock error figures quota sync time" ;;
-        line) echo "algorithm cell clock error figures live quota sync" ;;
-        limiter) echo "algorithm cell clock error figures line live quota striped word" ;;
-        keyed) echo "algorithm cell clock error figures line live quota sync time word" ;;
-        combined) echo "error figures keyed limiter line live wait" ;;
-        wait) echo "clock error figures keyed limiter line" ;;
-        warm_up) echo "algorithm cell clock error figures line live quota wait word" ;;
-        redis) echo "algorithm clock combined error figures keyed line quota sync" ;;
-        any) echo "algorithm error figures keyed quota redis wait" ;;
-        tiers) echo "error keyed quota" ;;
-        model) echo "algorithm cell clock keyed limiter line live quota striped sync" ;;
-        lib) echo "algorithm any clock combined error figures keyed limiter quota redis tiers wait warm_up" ;;
+        answer) echo "algorithm" ;;
+        timeline) echo "algorithm answer clock error quota sync time" ;;
+        bucket) echo "algorithm answer cell clock error quota sync timeline" ;;
+        limiter) echo "algorithm answer bucket cell clock error quota sync timeline word" ;;
+        keyed) echo "algorithm answer bucket cell clock error quota sync time timeline word" ;;
+        combined) echo "answer bucket error keyed limiter timeline wait" ;;
+        wait) echo "answer bucket clock error keyed limiter" ;;
+        warm_up) echo "algorithm answer bucket cell clock error quota timeline wait word" ;;
+        redis) echo "algorithm answer bucket clock combined error keyed quota sync" ;;
+        any) echo "algorithm answer error keyed quota redis wait" ;;
+        tiers) echo "answer error keyed quota" ;;
+        model) echo "algorithm bucket cell clock keyed limiter quota sync timeline" ;;
+        lib) echo "algorithm answer any clock combined error keyed limiter quota redis tiers wait warm_up" ;;
         *) return 1 ;;
     esac
 }

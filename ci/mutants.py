@@ -17,14 +17,14 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CELL, TABLE, SLOT = "src/cell.rs", "src/keyed/table.rs", "src/keyed/slot.rs"
 BATCH = "src/algorithm/batch.rs"
-STRIPED, LIVE_QUOTA = "src/striped.rs", "src/live.rs"
-BALANCE, CHANGE, LIVE_CHANGE = "src/limiter/balance.rs", "src/limiter/change.rs", "src/live/change.rs"
-QUEUE, ORDER = "src/line/queue.rs", "src/line/queue/order.rs"
-LINE, PLACE, BUCKET = "src/line.rs", "src/limiter/place.rs", "src/algorithm/token_bucket.rs"
+STRIPED, LIVE_QUOTA = "src/limiter/striped.rs", "src/timeline.rs"
+BALANCE, CHANGE, LIVE_CHANGE = "src/limiter/account.rs", "src/limiter/set_quota.rs", "src/timeline/change.rs"
+QUEUE, ORDER = "src/bucket/queue.rs", "src/bucket/queue/order.rs"
+LINE, PLACE, BUCKET = "src/bucket.rs", "src/limiter/reserve.rs", "src/algorithm/token_bucket.rs"
 COMBINED, LIMIT, PARTS = "src/combined/mod.rs", "src/combined/limit.rs", "src/combined/reservation.rs"
 LEASE, LEASES = "src/algorithm/lease.rs", "src/keyed/leases.rs"
 LEDGER, PROCESS = "src/keyed/ledger.rs", "src/sync/process.rs"
-ANNOUNCED, CACHED, BEGIN = "src/live/announced.rs", "src/live/cached.rs", "src/live/begin.rs"
+ANNOUNCED, CACHED, BEGIN = "src/timeline/announced.rs", "src/timeline/cached.rs", "src/timeline/begin.rs"
 
 # Name, file, the line as it is, the line broken, the model that must fail.
 MUTANTS = [
@@ -61,11 +61,11 @@ MUTANTS = [
      "full.wrapping_sub(end) as i64 <= 0;", "full.wrapping_sub(end) as i64 <= 1 << 62;",
      "two_cancels_in_front_of_a_place"),
     ("of two that leave at once, one does not see what the other left", QUEUE,
-     "line.queues().line_or(key(whose), take_back, |queue, told| {",
+     "bucket.queues().with_queue_or(key(whose), take_back, |queue, told| {",
      """if take_back().is_some() {
         return;
     }
-    line.queues().line_or(key(whose), || None, |queue, told| {""",
+    bucket.queues().with_queue_or(key(whose), || None, |queue, told| {""",
      "the_last_two_leave_at_once"),
     ("those behind stay where they are", ORDER,
      "            run.start = span.start;\n", "",
@@ -307,7 +307,7 @@ MUTANTS = [
     ("tokens drawn ahead are forgotten when the quota changes", CHANGE,
      "rule.refund(state, now.units, drawn).unwrap_or(state);", "state; let _ = drawn;",
      "larger_burst_against_check"),
-    ("a check by the first quota reads any time", "src/live.rs",
+    ("a check by the first quota reads any time", "src/timeline.rs",
      """        let since = self.ticks_unchanged(announced)?;
         Some(Reading { units: self.initial""", """        let since = self.timer.ticks();
         let _ = announced;
@@ -339,7 +339,7 @@ MUTANTS = [
      "n, now, Rule::undo);", "n, now, Rule::give_up);",
      "place_in_two_lines_against_a_check"),
     ("combined limits are debited as they were given", LIMIT,
-     "(self.draws_ahead, core::ptr::from_ref(self.line).cast::<()>().addr(), self.hash)",
+     "(self.draws_ahead, core::ptr::from_ref(self.bucket).cast::<()>().addr(), self.hash)",
      "(self.draws_ahead, usize::from(self.which), self.hash)",
      "two_calls_in_opposite_orders"),
     ("the last of combined limits is only looked at", COMBINED,

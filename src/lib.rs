@@ -41,31 +41,31 @@ extern crate std;
 extern crate self as sluicegate;
 
 mod algorithm;
+mod answer;
 mod any;
+mod bucket;
 mod cell;
 mod clock;
 mod combined;
 mod error;
-mod figures;
 mod keyed;
 mod limiter;
-mod line;
-mod live;
 #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
 #[doc(hidden)]
 pub mod model;
 mod quota;
 #[cfg(feature = "redis")]
 mod redis;
-mod striped;
 mod sync;
 mod tiers;
 mod time;
+mod timeline;
 mod wait;
 mod warm_up;
 mod word;
 
-pub use algorithm::{Algorithm, Carry, Source};
+pub use algorithm::{Algorithm, Carry};
+pub use answer::{Denied, Grant, Source};
 #[cfg(feature = "url")]
 pub use any::AnyBuilder;
 pub use any::{AnyError, AnyLimiter, AnyReservation};
@@ -79,10 +79,9 @@ pub use clock::{CoarseClock, MonotonicClock};
 #[cfg(feature = "tokio")]
 pub use combined::CombinedAcquire;
 pub use combined::{Combined, CombinedReservation, Limit};
+pub use error::{CombinedError, QuotaError, TiersError, UnknownTier};
 #[cfg(all(unix, feature = "shared"))]
-pub use error::SharedError;
-pub use error::{CombinedError, Denied, QuotaError, TiersError, UnknownTier};
-pub use figures::Grant;
+pub use keyed::SharedError;
 pub use keyed::{KeyedBuilder, KeyedLimiter, WhenFull};
 pub use limiter::{Builder, RateLimiter};
 pub use quota::Quota;

@@ -1,29 +1,28 @@
 //! `RateLimiter`: the public verbs over one cell.
 
-mod balance;
+mod account;
 mod builder;
-mod change;
-mod path;
-mod place;
+mod mode;
+mod reserve;
 #[cfg(all(test, feature = "quanta"))]
 mod restarts;
+mod set_quota;
 
 pub use builder::Builder;
 
-use crate::algorithm::{Algorithm, Batch, Mark, Rule, Terms, TokenBucket};
+use crate::algorithm::{Algorithm, Batch, Rule, Terms, TokenBucket};
+use crate::answer::{AnswerKind, Denied, Figures, Grant};
+use crate::bucket::{Queues, Returns, Waiting};
 use crate::cell::{Cell, Step};
 use crate::clock::Timer;
-use crate::error::Denied;
-use crate::figures::{Figures, Grant};
-use crate::line::{Queues, Returns, Waiting};
-use crate::live::{Announced, Live, Moment, Reading};
 use crate::quota::Quota;
-use crate::striped;
+use crate::timeline::{Announced, Moment, Reading, Timeline};
+pub(crate) mod striped;
 use crate::word;
 use alloc::sync::Arc;
 use core::fmt;
 use crossbeam_utils::CachePadded;
-use path::{Path, Stripes};
+use mode::{Mode, Stripes};
 
 /// One limit, shared by any number of threads.
 ///
@@ -63,9 +62,9 @@ use path::{Path, Stripes};
 pub struct RateLimiter {
     /// On a cache line of its own: writing it must not take the read-only rest from other cores.
     cell: CachePadded<Cell>,
-    live: Live,
+    live: Timeline,
     announced: Announced,
-    path: Path,
+    mode: Mode,
     /// Those of the first quota's grants that read no clock.
     free: Terms,
     waiting: Waiting,
@@ -85,7 +84,7 @@ impl RateLimiter {
     pub fn new(quota: Quota) -> Self {
         let timer = Timer::new(Timer::system());
         let terms = Terms::bucket(quota, Algorithm::TokenBucket, u64::BITS);
-        Self::assemble(terms, timer, Path::of(&terms), Waiting::default())
+        Self::assemble(terms, timer, Mode::of(&terms), Waiting::default())
     }
 
     /// Chooses the algorithm, the clock and the rest.
@@ -93,24 +92,24 @@ impl RateLimiter {
         Builder::new(quota)
     }
 
-    fn assemble(terms: Terms, timer: Timer, path: Path, waiting: Waiting) -> Self {
-        let (cell, live) = (CachePadded::new(Cell::new(0)), Live::new(terms, timer));
+    fn assemble(terms: Terms, timer: Timer, mode: Mode, waiting: Waiting) -> Self {
+        let (cell, live) = (CachePadded::new(Cell::new(0)), Timeline::new(terms, timer));
         let (announced, returns, queues) = (Announced::new(), Returns::new(), Queues::of_one());
-        let free = path.lowered(terms).marked(Mark::ClockFree);
-        Self { cell, live, announced, path, free, waiting, max_debt: u64::MAX, returns, queues }
+        let free = mode.lowered(terms);
+        Self { cell, live, announced, mode, free, waiting, max_debt: u64::MAX, returns, queues }
     }
 
     /// Reads the clock once. The terms are those of the bucket that tokens are drawn from.
     #[inline]
     fn now(&self) -> Moment {
-        self.live.now(&self.announced).under(|terms| self.path.lowered(terms))
+        self.live.now(&self.announced).under(|terms| self.mode.lowered(terms))
     }
 
     /// The terms of a grant that reads no clock, after a change of the quota.
     #[cold]
     #[inline(never)]
     fn changed_free(&self) -> Terms {
-        self.path.lowered(self.live.terms(&self.announced)).marked(Mark::ClockFree)
+        self.mode.lowered(self.live.terms(&self.announced))
     }
 
     /// Takes one token, or says how long until there is one.
@@ -130,7 +129,7 @@ impl RateLimiter {
     /// [`Denied`] with the time until `n` tokens are there, or without one if `n` exceeds the limit.
     #[inline]
     pub fn check_n(&self, n: u64) -> Result<Grant, Denied> {
-        let Path::Exact(rule) = &self.path else { return self.check_otherwise(n) };
+        let Mode::Exact(rule) = &self.mode else { return self.check_otherwise(n) };
         // One comparison for both ends: 0 wraps to the top.
         if n.wrapping_sub(1) >= rule.limit() {
             return self.check_slowly(n);
@@ -178,12 +177,12 @@ impl RateLimiter {
     #[inline]
     fn check_otherwise(&self, n: u64) -> Result<Grant, Denied> {
         if n > 0 {
-            let left = match &self.path {
-                Path::Batched(batch) => self.cell.update(|seen| match batch.spend(seen, n) {
+            let left = match &self.mode {
+                Mode::Batched(batch) => self.cell.update(|seen| match batch.spend(seen, n) {
                     Some(spent) => Step::Put(spent, Some(word::tokens(spent))),
                     None => Step::Keep(None),
                 }),
-                Path::Striped(striped) => striped.spend(striped::mine(), n),
+                Mode::Striped(striped) => striped.spend(striped::mine(), n),
                 _ => None,
             };
             if let Some(left) = left {
@@ -200,17 +199,17 @@ impl RateLimiter {
         if n.wrapping_sub(1) >= now.limit() {
             return self.look(n, now);
         }
-        if let Path::Striped(striped) = &self.path {
+        if let Mode::Striped(striped) = &self.mode {
             let time = Stripes(self, striped);
             let (answer, now) = striped.draw(&self.cell, &time, striped::mine(), n);
-            let now = now.under(|terms| self.path.lowered(terms));
+            let now = now.under(|terms| self.mode.lowered(terms));
             return match answer {
                 Ok(state) => Ok(now.grant(n, state)),
                 Err(state) => Err(now.denied(n, state)),
             };
         }
-        self.cell.update(|seen| match (self.take(seen, now, n), &self.path) {
-            (Some(drawn), Path::Batched(_)) => {
+        self.cell.update(|seen| match (self.take(seen, now, n), &self.mode) {
+            (Some(drawn), Mode::Batched(_)) => {
                 Step::Put(drawn, Ok(self.clock_free(n, word::tokens(drawn))))
             }
             (Some(taken), _) => Step::Put(taken, Ok(now.grant(n, taken))),
@@ -222,7 +221,7 @@ impl RateLimiter {
     fn clock_free(&self, granted: u64, drawn: u64) -> Grant {
         let changed = self.live.has_changed(&self.announced);
         let terms = if changed { self.changed_free() } else { self.free };
-        Grant::new(granted, Figures { state: drawn, now: 0, nanos: 0, terms })
+        Grant::new(granted, Figures::new(terms, drawn, 0, 0).as_kind(AnswerKind::ClockFree))
     }
 
     /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes nothing.
@@ -235,7 +234,7 @@ impl RateLimiter {
         if n == 0 {
             return self.peek(0);
         }
-        if let Path::Striped(_) = self.path {
+        if let Mode::Striped(_) = self.mode {
             return self.check_up_to_striped(n);
         }
         let now = self.now();
@@ -295,32 +294,32 @@ impl RateLimiter {
     /// The tokens drawn ahead, which only a batched limiter has, and the state.
     #[inline(always)]
     fn split(&self, seen: u64) -> (u64, u64) {
-        match self.path {
-            Path::Batched(_) => (word::tokens(seen), word::value(seen)),
+        match self.mode {
+            Mode::Batched(_) => (word::tokens(seen), word::value(seen)),
             _ => (0, seen),
         }
     }
 
     /// Tokens leased and unspent, which only a striped limiter has.
     fn held(&self) -> u64 {
-        match &self.path {
-            Path::Striped(striped) => striped.held(),
+        match &self.mode {
+            Mode::Striped(striped) => striped.held(),
             _ => 0,
         }
     }
 
     #[inline(always)]
     fn join(&self, drawn: u64, state: u64) -> u64 {
-        match self.path {
-            Path::Batched(_) => word::pack(drawn, state),
+        match self.mode {
+            Mode::Batched(_) => word::pack(drawn, state),
             _ => state,
         }
     }
 
     #[inline]
     fn balance(&self, seen: u64, now: Moment) -> i64 {
-        match (&self.path, now.rule()) {
-            (Path::Batched(_), Rule::Bucket(lowered)) => Batch::balance(&lowered, seen, now.units),
+        match (&self.mode, now.rule()) {
+            (Mode::Batched(_), Rule::Bucket(lowered)) => Batch::balance(&lowered, seen, now.units),
             (_, rule) => {
                 let held = i64::try_from(self.held()).unwrap_or(i64::MAX);
                 let there = rule.balance(seen, now.units).saturating_add(held);
@@ -331,12 +330,12 @@ impl RateLimiter {
 
     #[inline]
     fn take(&self, seen: u64, now: Moment, n: u64) -> Option<u64> {
-        match (&self.path, now.rule()) {
+        match (&self.mode, now.rule()) {
             (_, rule) if n == 0 || n > rule.limit() => None,
-            (Path::Batched(batch), Rule::Bucket(lowered)) => {
+            (Mode::Batched(batch), Rule::Bucket(lowered)) => {
                 batch.spend(seen, n).or_else(|| batch.draw(&lowered, seen, now.units, n))
             }
-            (Path::Striped(_), rule) => {
+            (Mode::Striped(_), rule) => {
                 let there = self.balance(seen, now) >= n as i64;
                 there.then(|| rule.charge(seen, now.units, n))
             }

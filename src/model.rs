@@ -10,12 +10,12 @@ pub use keyed_places::KeyedPlaces;
 pub use leased::{Leased, Spent};
 
 use crate::algorithm::{Algorithm, Rule, Terms};
+use crate::bucket::{Bucket, Place, Whose, queue};
 use crate::cell::Cell;
 use crate::keyed::table::{Buckets, Change, Room, Table};
 use crate::limiter::RateLimiter;
-use crate::line::{Line, Place, Whose, queue};
+use crate::limiter::striped::{Centre, Striped, Timed};
 use crate::quota::Quota;
-use crate::striped::{Centre, Striped, Timed};
 
 /// A table under one algorithm, in which a moment is a number of tokens (of windows, for a window).
 #[derive(Debug)]

@@ -16,7 +16,6 @@ mod leaky_bucket;
 pub(crate) mod lease;
 mod rule;
 mod sliding_window;
-mod source;
 mod terms;
 mod token_bucket;
 mod undo;
@@ -26,8 +25,7 @@ pub(crate) use batch::Batch;
 pub use carry::Carry;
 pub(crate) use leaky_bucket::level;
 pub(crate) use rule::{GivenUp, Rule};
-pub use source::Source;
-pub(crate) use terms::{Mark, Terms};
+pub(crate) use terms::Terms;
 pub(crate) use token_bucket::TokenBucket;
 pub(crate) use warm_up::{Layout, Turn, WarmUp};
 

@@ -2,7 +2,7 @@
 
 use super::fixed_window::FixedWindow;
 use super::sliding_window::SlidingWindow;
-use super::{Algorithm, Rule, Source, TokenBucket};
+use super::{Algorithm, Rule, TokenBucket};
 use crate::error::QuotaError;
 use crate::quota::Quota;
 use crate::time::{HORIZON_NS, NARROW_END, Pace, Ratio, Scale, YEAR_NS};
@@ -21,10 +21,6 @@ pub(crate) struct Terms {
     /// Of a bucket: what flows in a period comes all at once, at its end. The count bits are then those of the
     /// fraction of a period.
     pub(super) stepped: bool,
-    pub(crate) mark: Mark,
-    /// Which of several combined limits it is an answer of.
-    pub(crate) which: u8,
-    pub(crate) source: Source,
 }
 
 /// How a bucket's line fills the word.
@@ -38,19 +34,6 @@ enum Span {
     Wide,
 }
 
-/// What an answer says beyond its figures. Here because it costs no byte here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mark {
-    Plain,
-    /// Granted from drawn tokens, without reading the clock.
-    ClockFree,
-    /// Denied because a table had no room for the key.
-    TableFull,
-    /// Computed already: the state is what remains, the token time how long until all is back, the nanoseconds
-    /// how long until a retry.
-    Told,
-}
-
 impl Terms {
     /// For a limiter whose states have `bits` bits: 56, or 64 of a direct one.
     pub(crate) fn new(quota: Quota, algorithm: Algorithm, bits: u32) -> Result<Self, QuotaError> {
@@ -61,9 +44,7 @@ impl Terms {
             Algorithm::FixedWindow => FixedWindow::layout(&quota, bits)?,
             Algorithm::SlidingWindow => SlidingWindow::layout(&quota, bits)?,
         };
-        let (span, stepped, mark) = (Span::Narrow, false, Mark::Plain);
-        let (which, source) = (0, Source::Memory);
-        Ok(Self { quota, algorithm, fraction, count_bits, span, stepped, mark, which, source })
+        Ok(Self { quota, algorithm, fraction, count_bits, span: Span::Narrow, stepped: false })
     }
 
     /// The bits that a keyed limiter gives to its states: for a bucket all that its slots have; for a
@@ -90,9 +71,7 @@ impl Terms {
             true => (Span::Roomy, narrow),
             false => (Span::Narrow, narrow),
         };
-        let (count_bits, stepped, mark) = (0, false, Mark::Plain);
-        let (which, source) = (0, Source::Memory);
-        Self { quota, algorithm, fraction, count_bits, span, stepped, mark, which, source }
+        Self { quota, algorithm, fraction, count_bits: 0, span, stepped: false }
     }
 
     /// The same, refilled at intervals.
@@ -132,16 +111,6 @@ impl Terms {
     #[inline(always)]
     pub(crate) fn with(self, quota: Quota) -> Self {
         Self { quota, ..self }
-    }
-
-    pub(crate) fn marked(self, mark: Mark) -> Self {
-        Self { mark, ..self }
-    }
-
-    /// Of answers that somebody else gives.
-    #[cfg(feature = "redis")]
-    pub(crate) fn from(self, source: Source) -> Self {
-        Self { source, ..self }
     }
 
     pub(crate) fn is_window(&self) -> bool {

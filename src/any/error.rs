@@ -1,8 +1,9 @@
 //! What can come of a limiter that a URL chose, other than a grant.
 
+use crate::answer::Denied;
+use crate::error::QuotaError;
 #[cfg(all(unix, feature = "shared"))]
-use crate::error::SharedError;
-use crate::error::{Denied, QuotaError};
+use crate::keyed::SharedError;
 #[cfg(feature = "redis")]
 use crate::redis::RedisError;
 use alloc::string::String;

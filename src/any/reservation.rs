@@ -2,7 +2,7 @@
 
 use super::error::AnyError;
 use super::{AnyLimiter, Store};
-use crate::figures::Grant;
+use crate::answer::Grant;
 #[cfg(feature = "redis")]
 use crate::redis::RedisReservation;
 use crate::wait::Reservation;

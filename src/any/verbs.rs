@@ -2,7 +2,7 @@
 
 use super::error::AnyError;
 use super::{AnyLimiter, Store};
-use crate::figures::Grant;
+use crate::answer::Grant;
 use core::time::Duration;
 
 /// The same verb of whichever store. What never fails is `Ok`. What is not of leases is asked of Redis: it knows what is

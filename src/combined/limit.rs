@@ -1,14 +1,13 @@
 //! One of several limits.
 
-use crate::error::Denied;
-use crate::figures::Grant;
+use crate::answer::{Denied, Grant};
+#[cfg(feature = "std")]
+use crate::bucket::queue::Notify;
+use crate::bucket::{Bucket, Place, Whose, queue};
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
 #[cfg(feature = "std")]
-use crate::line::queue::Notify;
-use crate::line::{Line, Place, Whose, queue};
-#[cfg(feature = "std")]
-use crate::live::Moment;
+use crate::timeline::Moment;
 use crate::wait::Reservation;
 #[cfg(feature = "std")]
 use crate::wait::held::Held;
@@ -21,7 +20,7 @@ use core::time::Duration;
 /// Made by [`RateLimiter::limit`] and [`KeyedLimiter::limit`]; it borrows the limiter, not the key.
 #[derive(Clone, Copy)]
 pub struct Limit<'a> {
-    line: &'a dyn Line,
+    bucket: &'a dyn Bucket,
     hash: u64,
     cost: u64,
     draws_ahead: bool,
@@ -52,9 +51,9 @@ impl<'a> From<&'a RateLimiter> for Limit<'a> {
 }
 
 impl<'a> Limit<'a> {
-    fn new(line: &'a dyn Line, whose: Whose) -> Self {
-        let draws_ahead = line.draws_ahead();
-        Self { line, hash: whose.hash, cost: 1, draws_ahead, which: 0 }
+    fn new(bucket: &'a dyn Bucket, whose: Whose) -> Self {
+        let draws_ahead = bucket.draws_ahead();
+        Self { bucket, hash: whose.hash, cost: 1, draws_ahead, which: 0 }
     }
 
     /// Counts `tokens` of this limit for each one that is asked for, where the limits count different things: requests
@@ -83,7 +82,7 @@ impl<'a> Limit<'a> {
 
     /// The order of debits, the same in all calls; equal of the same limit.
     pub(super) fn order(&self) -> (bool, usize, u64) {
-        (self.draws_ahead, core::ptr::from_ref(self.line).cast::<()>().addr(), self.hash)
+        (self.draws_ahead, core::ptr::from_ref(self.bucket).cast::<()>().addr(), self.hash)
     }
 
     /// The same limit once more.
@@ -100,35 +99,35 @@ impl<'a> Limit<'a> {
     }
 
     pub(super) fn look(&self, n: u64) -> Result<Grant, Denied> {
-        let answer = self.line.look(self.whose(), self.tokens(n));
+        let answer = self.bucket.look(self.whose(), self.tokens(n));
         answer.map_err(|denied| denied.of(self.which))
     }
 
     pub(super) fn take(&self, n: u64) -> Result<Grant, Denied> {
-        let answer = self.line.take(self.whose(), self.tokens(n));
+        let answer = self.bucket.take(self.whose(), self.tokens(n));
         answer.map_err(|denied| denied.of(self.which))
     }
 
     pub(super) fn foresee(&self, n: u64, within: Option<Duration>) -> Result<(), Denied> {
-        match self.line.foresee(self.whose(), self.tokens(n), within) {
+        match self.bucket.foresee(self.whose(), self.tokens(n), within) {
             // Somebody may have given up a place that fits: only taking it tells.
-            Err(_) if self.line.queues().is_busy(self.whose()) && self.has_places(n) => Ok(()),
+            Err(_) if self.bucket.queues().is_busy(self.whose()) && self.has_places(n) => Ok(()),
             answer => answer.map_err(|denied| denied.of(self.which)),
         }
     }
 
     /// Whether there can be a place for `n`.
     fn has_places(&self, n: u64) -> bool {
-        self.tokens(n) <= self.line.waiting().largest_place(&self.line.moment())
+        self.tokens(n) <= self.bucket.waiting().largest_place(&self.bucket.moment())
     }
 
     pub(super) fn debit(&self, n: u64) -> Result<Place, Denied> {
-        let place = self.line.debit(self.whose(), self.tokens(n));
+        let place = self.bucket.debit(self.whose(), self.tokens(n));
         place.map_err(|denied| denied.of(self.which))
     }
 
     pub(super) fn undo(&self, place: &Place) {
-        queue::undo(self.line, place, place.n);
+        queue::undo(self.bucket, place, place.n);
     }
 
     pub(super) fn place(
@@ -136,7 +135,7 @@ impl<'a> Limit<'a> {
         n: u64,
         within: Option<Duration>,
     ) -> Result<Reservation<'a>, Denied> {
-        let place = Reservation::take(self.line, self.whose(), self.tokens(n), within);
+        let place = Reservation::take(self.bucket, self.whose(), self.tokens(n), within);
         place.map_err(|denied| denied.of(self.which))
     }
 
@@ -147,16 +146,16 @@ impl<'a> Limit<'a> {
         within: Option<Duration>,
         notify: impl FnOnce() -> Notify,
     ) -> Result<Held<'a>, Denied> {
-        let held = Held::take(self.line, self.whose(), self.tokens(n), within, notify);
+        let held = Held::take(self.bucket, self.whose(), self.tokens(n), within, notify);
         held.map_err(|denied| denied.of(self.which))
     }
 
     pub(super) fn charge(&self, n: u64) -> Duration {
-        self.line.charge(self.whose(), self.tokens(n))
+        self.bucket.charge(self.whose(), self.tokens(n))
     }
 
     pub(super) fn refund(&self, n: u64) {
-        self.line.put_back(self.whose(), self.tokens(n));
+        self.bucket.put_back(self.whose(), self.tokens(n));
     }
 
     /// What it costs if so much is used in the end.
@@ -167,8 +166,8 @@ impl<'a> Limit<'a> {
     pub(super) fn available(&self) -> i64 {
         match i64::try_from(self.cost) {
             Ok(0) => i64::MAX,
-            Ok(1) => self.line.available(self.whose()),
-            cost => self.line.available(self.whose()).div_euclid(cost.unwrap_or(i64::MAX)),
+            Ok(1) => self.bucket.available(self.whose()),
+            cost => self.bucket.available(self.whose()).div_euclid(cost.unwrap_or(i64::MAX)),
         }
     }
 
@@ -187,7 +186,7 @@ impl<'a> Limit<'a> {
 
     #[cfg(feature = "std")]
     pub(super) fn moment(&self) -> Moment {
-        self.line.moment()
+        self.bucket.moment()
     }
 
     #[cfg(feature = "std")]

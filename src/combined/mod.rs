@@ -26,9 +26,9 @@ pub use reservation::CombinedReservation;
 #[cfg(feature = "tokio")]
 pub use waiting::CombinedAcquire;
 
-use crate::error::{CombinedError, Denied};
-use crate::figures::Grant;
-use crate::line::Place;
+use crate::answer::{Denied, Grant};
+use crate::bucket::Place;
+use crate::error::CombinedError;
 use core::fmt;
 use core::time::Duration;
 

@@ -2,8 +2,7 @@
 
 use super::limit::Limit;
 use super::{Combined, MAX, Tightest};
-use crate::error::Denied;
-use crate::figures::Grant;
+use crate::answer::{Denied, Grant};
 use crate::wait::Reservation;
 use core::fmt;
 use core::time::Duration;

@@ -2,11 +2,10 @@
 
 use super::limit::Limit;
 use super::{Combined, MAX, Tightest};
-use crate::error::Denied;
-use crate::figures::Grant;
-use crate::line::queue::Stand;
+use crate::answer::{Denied, Grant};
+use crate::bucket::queue::Stand;
 #[cfg(feature = "tokio")]
-use crate::line::queue::{Notify, Together};
+use crate::bucket::queue::{Notify, Together};
 #[cfg(feature = "tokio")]
 use crate::wait::Wait;
 use crate::wait::held::{Ask, Asker, Held, Holds};

@@ -6,11 +6,11 @@ use super::ledger::Ledger;
 use super::lines::slots;
 use super::table::{Room, Table};
 use crate::algorithm::{Algorithm, Terms};
+use crate::bucket::{Queue, Queues, Waiting};
 use crate::clock::{Clock, Source};
 use crate::error::QuotaError;
-use crate::line::{Queue, Queues, Waiting};
-use crate::live::{Live, Schedule};
 use crate::quota::Quota;
+use crate::timeline::{Schedule, Timeline};
 use core::fmt;
 use core::hash::Hash;
 use core::marker::PhantomData;
@@ -253,7 +253,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let seed = seed.unwrap_or_else(Seed::random);
         #[cfg(not(feature = "std"))]
         let seed = seed.ok_or(QuotaError::SEED)?;
-        let live = Live::new(terms, self.schedule.timer(source, &terms)?);
+        let live = Timeline::new(terms, self.schedule.timer(source, &terms)?);
         let table = Table::new(slots, bits);
         let queues = Queues::of_keys();
         let ledger = Ledger::new(false);

@@ -18,10 +18,10 @@
 //! accounts after it has loaded the word, with Acquire: if it saw the debit it sees the account, and if it did
 //! not, its swap fails.
 
-use crate::line::{Returns, Since, Whose};
-use crate::live::Moment;
+use crate::bucket::{Returns, Since, Whose};
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicU64, Locked, ProcessLock};
+use crate::timeline::Moment;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::ops::Bound::{Excluded, Unbounded};

@@ -3,12 +3,12 @@
 //! ORDERING: tags are loaded with Acquire, for the reason that `table.rs` gives.
 
 use super::ledger::GROUPS;
+use crate::bucket::{Furthest, Returns};
 use crate::cell::{Cell, Step};
 use crate::error::QuotaError;
-use crate::line::{Furthest, Returns};
-use crate::live::Announced;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Acquire;
+use crate::timeline::Announced;
 use alloc::boxed::Box;
 use core::ops::Deref;
 

@@ -2,9 +2,8 @@
 
 use super::table::{Buckets, Change};
 use super::{KeyedLimiter, WhenFull};
-use crate::error::Denied;
-use crate::figures::Grant;
-use crate::live::Moment;
+use crate::answer::{Denied, Grant};
+use crate::timeline::Moment;
 use core::hash::Hash;
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {

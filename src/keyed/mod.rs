@@ -1,9 +1,9 @@
 //! `KeyedLimiter`: one quota, a bucket for each key, in a table of fixed memory.
 
-mod balance;
+mod account;
 mod buckets;
 mod builder;
-mod change;
+mod check_many;
 mod evict;
 mod hash;
 #[cfg(any(feature = "redis", sluicegate_loom, sluicegate_shuttle))]
@@ -12,22 +12,23 @@ pub(crate) mod leases;
 mod ledger;
 mod lines;
 mod look;
-mod many;
-mod place;
+mod reserve;
+mod set_quota;
 #[cfg(all(unix, feature = "shared"))]
 mod shared;
 mod slot;
 pub(crate) mod table;
 
 pub use builder::{KeyedBuilder, WhenFull};
+#[cfg(all(unix, feature = "shared"))]
+pub use shared::SharedError;
 
-use crate::algorithm::{Algorithm, Mark};
+use crate::algorithm::Algorithm;
+use crate::answer::{AnswerKind, Denied, Grant};
+use crate::bucket::{Queues, Waiting};
 use crate::cell::Step;
-use crate::error::Denied;
-use crate::figures::Grant;
-use crate::line::{Queues, Waiting};
-use crate::live::{InForce, Live, Moment, Reading};
 use crate::quota::Quota;
+use crate::timeline::{InForce, Moment, Reading, Timeline};
 use alloc::sync::Arc;
 use core::fmt;
 use core::hash::Hash;
@@ -74,7 +75,7 @@ use table::{Buckets, Change, Full, Room, Table};
 /// key ever gets more than its quota.
 pub struct KeyedLimiter<K: ?Sized> {
     table: Table,
-    live: Live,
+    live: Timeline,
     capacity: usize,
     seed: Seed,
     when_full: WhenFull,
@@ -289,7 +290,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
         let now = self.now();
         let soonest = full.soonest.unwrap_or_else(|| now.rule().fresh(now.units));
         let mut at = now.figures(soonest);
-        at.terms.mark = Mark::TableFull;
+        at.kind = AnswerKind::TableFull;
         Err(Denied::new(n, at))
     }
 

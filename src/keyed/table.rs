@@ -30,6 +30,11 @@
 //! fences are SeqCst: they order an announcement before the look at the other slots, which no
 //! acquire or release does. Weakening each is caught by a model in `loom-tests/`, where it is named.
 //! A promotion releases the account of the place that it may be (`ledger.rs`).
+//!
+//! A kill is Relaxed: it publishes nothing, and being a swap it passes on what the announcement
+//! released. The look after it needs no fence of its own. Whoever announced before the first fence
+//! was seen by the first look; whoever announces later sees, after its own fence, the announcement
+//! that is settled here. Of the killed slot itself a load sees no less than the swap did.
 
 pub(crate) use super::buckets::{Buckets, Change, Full, Room};
 
@@ -95,7 +100,7 @@ impl Table {
         self.lines.common().reclaimed.load(Relaxed)
     }
 
-    /// Live buckets that are not full. Looks at every slot.
+    /// Timeline buckets that are not full. Looks at every slot.
     pub(crate) fn len<B: Buckets>(&self, buckets: &B) -> usize {
         let now = buckets.now();
         let words = self.lines.iter().flat_map(|line| &line.words);
@@ -332,7 +337,7 @@ impl Table {
         let words = pair.slot(i).1;
         let kill = |words: &AtomicU64, word| {
             // Failing is as well: somebody else has moved it on.
-            let _ = words.compare_exchange(word, slot::with_state(word, FREE), AcqRel, Relaxed);
+            let _ = words.compare_exchange(word, slot::with_state(word, FREE), Relaxed, Relaxed);
         };
         // The announcement comes before the look at the others.
         fence(SeqCst);
@@ -355,7 +360,6 @@ impl Table {
             }
             kill(theirs, other);
             // It may have been promoted instead, or announced anew: look again.
-            fence(SeqCst);
             others = pair.bearing(tag) & !(1 << i);
         }
         // Now, not when the search began: a stale moment would make the new bucket older than the

@@ -1,13 +1,13 @@
 //! Choices for a direct limiter.
 
-use super::{Path, RateLimiter};
+use super::{Mode, RateLimiter};
 use crate::algorithm::{Algorithm, Batch, Rule, Terms};
+use crate::bucket::{Queue, Waiting};
 use crate::clock::{Clock, Source};
 use crate::error::QuotaError;
-use crate::line::{Queue, Waiting};
-use crate::live::Schedule;
+use crate::limiter::striped::Striped;
 use crate::quota::Quota;
-use crate::striped::Striped;
+use crate::timeline::Schedule;
 use crate::word;
 
 /// Choices for a [`RateLimiter`], from [`RateLimiter::builder`].
@@ -277,16 +277,16 @@ impl Builder {
         let terms = Terms::new(quota, algorithm, bits)?;
         let terms = schedule.terms(terms)?;
         let timer = schedule.timer(source, &terms)?;
-        let path = match (batch, stripes, terms.rule()) {
+        let mode = match (batch, stripes, terms.rule()) {
             (Some(_), Some(_), _) => return Err(QuotaError::STRIPED_BATCH),
-            (Some(size), None, rule) => Path::Batched(Batch::new(&rule, size)?),
+            (Some(size), None, rule) => Mode::Batched(Batch::new(&rule, size)?),
             (None, Some(stripes), Rule::Bucket(bucket)) => {
-                Striped::new(bucket, stripes).map_or(Path::of(&terms), Path::Striped)
+                Striped::new(bucket, stripes).map_or(Mode::of(&terms), Mode::Striped)
             }
             (None, Some(_), _) => return Err(QuotaError::STRIPED_WINDOW),
-            (None, None, _) => Path::of(&terms),
+            (None, None, _) => Mode::of(&terms),
         };
-        let assembled = RateLimiter::assemble(terms, timer, path, waiting);
+        let assembled = RateLimiter::assemble(terms, timer, mode, waiting);
         let limiter = RateLimiter { max_debt, ..assembled };
         if let Some(tokens) = initial {
             limiter.start_with(tokens)?;

@@ -2,17 +2,17 @@
 
 use crate::algorithm::{Algorithm, Terms};
 use crate::clock::{Clock, Source, Timer};
-use crate::live::{Announced, Begin, Live, Slope};
 use crate::quota::Quota;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Relaxed;
+use crate::timeline::{Announced, Begin, Slope, Timeline};
 use alloc::sync::Arc;
 
 /// A quota that changes.
 #[derive(Debug)]
 pub struct Changing {
-    live: Live,
-    elsewhere: Live,
+    live: Timeline,
+    elsewhere: Timeline,
     announced: Announced,
     clock: Hand,
 }
@@ -56,7 +56,7 @@ impl Changing {
     pub fn new(quota: Quota, read: Clocks) -> Self {
         let clock = Hand { nanos: Arc::new(AtomicU64::new(0)), read };
         let terms = Terms::bucket(quota, Algorithm::TokenBucket, 56);
-        let live = || Live::new(terms, Timer::new(Source::bare(clock.clone())));
+        let live = || Timeline::new(terms, Timer::new(Source::bare(clock.clone())));
         Self { live: live(), elsewhere: live(), announced: Announced::new(), clock }
     }
 
@@ -100,7 +100,7 @@ impl Changing {
         self.now_of(&self.elsewhere)
     }
 
-    fn now_of(&self, live: &Live) -> (Quota, u64) {
+    fn now_of(&self, live: &Timeline) -> (Quota, u64) {
         // As a check does: the way of a quota that has never changed first.
         if let Some(reading) = live.read_unchanged(&self.announced) {
             return (live.unchanged_moment(reading).quota(), reading.units);

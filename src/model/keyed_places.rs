@@ -1,8 +1,8 @@
 //! Places of one key, whose tokens are given back by whoever has them.
 
 use super::{Standing, Ticks};
+use crate::bucket::{Bucket, queue};
 use crate::keyed::KeyedLimiter;
-use crate::line::{Line, queue};
 use crate::quota::Quota;
 
 /// A keyed limiter with one key, on a clock by hand.

@@ -3,9 +3,7 @@
 use super::fallback::Fallback;
 use super::path::{Path, figures, nanos};
 use super::units::Ask;
-use crate::algorithm::Source;
-use crate::error::Denied;
-use crate::figures::Grant;
+use crate::answer::{Denied, Grant, Source};
 
 impl Path {
     pub(super) fn stand_in(&self, key: &[u8], ask: Ask, asked: u64) -> Result<Grant, Denied> {

@@ -15,8 +15,8 @@ use super::metrics::Counters;
 use super::path::Path;
 use super::probe;
 use super::several::{self, More};
-use crate::algorithm::{Algorithm, Mark, Terms};
-use crate::line::{Queue, Waiting};
+use crate::algorithm::{Algorithm, Terms};
+use crate::bucket::{Queue, Waiting};
 use crate::quota::Quota;
 use crate::sync::plain::AtomicU64;
 use alloc::string::{String, ToString};
@@ -320,7 +320,7 @@ impl RedisBuilder {
             let kernel = Kernel::new(&quota, self.algorithm)?.with_max_debt(self.max_debt);
             let share = || Local::new(&quota, waiting, self.nodes, self.capacity, self.max_debt);
             let local = if self.fallback == Fallback::Local { Some(share()?) } else { None };
-            let terms = Terms::bucket(quota, self.algorithm, 56).marked(Mark::Told);
+            let terms = Terms::bucket(quota, self.algorithm, 56);
             let fingerprint = fingerprint(&quota, self.algorithm);
             let head = alloc::format!("{}:{fingerprint}{{", self.prefix).into_bytes();
             Ok(More { terms, kernel, head, local })

@@ -1,6 +1,7 @@
 //! What can come of a call to Redis, other than a grant.
 
-use crate::error::{Denied, QuotaError};
+use crate::answer::Denied;
+use crate::error::QuotaError;
 use ::redis::ErrorKind;
 use ::redis::ServerErrorKind;
 use alloc::string::{String, ToString};

@@ -6,7 +6,7 @@ use super::metrics::RedisMetrics;
 use super::path::Path;
 use super::units::Ask;
 use crate::algorithm::{Algorithm, Terms};
-use crate::figures::Grant;
+use crate::answer::Grant;
 use crate::quota::Quota;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -185,8 +185,8 @@ impl RedisLimiter {
         self.path.name(&self.path.id_now(key.as_ref()))
     }
 
-    /// How figures that are told are marked.
-    pub(super) fn told_terms(&self) -> Terms {
+    /// The quota and how its answers are read.
+    pub(super) fn terms(&self) -> Terms {
         self.path.terms
     }
 

@@ -1,12 +1,11 @@
 //! Who decides while Redis is away.
 
 use super::kernel::{Kernel, State};
-use crate::algorithm::Source;
+use crate::answer::{Denied, Grant, Source};
+use crate::bucket::{Bucket, Place, Waiting, queue};
 use crate::combined::Limit;
-use crate::error::{Denied, QuotaError};
-use crate::figures::Grant;
+use crate::error::QuotaError;
 use crate::keyed::KeyedLimiter;
-use crate::line::{Line, Place, Waiting, queue};
 use crate::quota::Quota;
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::Relaxed;

@@ -11,10 +11,9 @@ use super::metrics::{Counters, RedisMetrics};
 use super::several::More;
 use super::units::Ask;
 use super::{key, place, probe};
-use crate::algorithm::{Source, Terms};
-use crate::error::Denied;
-use crate::figures::{Figures, Grant};
-use crate::line::Waiting;
+use crate::algorithm::Terms;
+use crate::answer::{AnswerKind, Denied, Figures, Grant, Source};
+use crate::bucket::Waiting;
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::Relaxed;
 use alloc::boxed::Box;
@@ -366,12 +365,9 @@ pub(super) fn figures(
     until_full: u64,
     retry_after: u64,
 ) -> Figures {
-    Figures {
-        state: balance.max(0) as u64,
-        now: nanos(until_full),
-        nanos: retry_after,
-        terms: terms.from(source),
-    }
+    Figures::new(*terms, balance.max(0) as u64, nanos(until_full), retry_after)
+        .as_kind(AnswerKind::Told)
+        .by(source)
 }
 
 /// What is missing of a limit, which is at most 2^51.

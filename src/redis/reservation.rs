@@ -3,9 +3,9 @@
 use super::error::RedisError;
 use super::path::Path;
 use super::place::End;
+use crate::answer::Grant;
+use crate::bucket::Place;
 use crate::clock::{Clock, TokioClock};
-use crate::figures::Grant;
-use crate::line::Place;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;

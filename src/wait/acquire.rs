@@ -2,13 +2,12 @@
 
 use super::Of;
 use super::held::{Ask, Asker, Held, Holds};
+use crate::answer::{Denied, Grant};
+use crate::bucket::Whose;
+use crate::bucket::queue::Stand;
 use crate::clock::{Instant, instant};
-use crate::error::Denied;
-use crate::figures::Grant;
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
-use crate::line::Whose;
-use crate::line::queue::Stand;
 use alloc::boxed::Box;
 use core::fmt;
 use core::future::Future;
@@ -34,7 +33,7 @@ pub struct Acquire<'a> {
 /// Whose line, and how many tokens.
 #[derive(Clone, Copy)]
 struct Request<'a> {
-    line: Of<'a>,
+    bucket: Of<'a>,
     whose: Whose,
     n: u64,
 }
@@ -43,7 +42,7 @@ impl<'a> Ask for Request<'a> {
     type Holds = Held<'a>;
 
     fn ask(&self, within: Option<Duration>, asker: Asker<'_>) -> Result<Held<'a>, Denied> {
-        Held::take(self.line, self.whose, self.n, within, || asker.notify())
+        Held::take(self.bucket, self.whose, self.n, within, || asker.notify())
     }
 }
 
@@ -54,8 +53,8 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl<'a> Acquire<'a> {
-    pub(crate) fn new(line: Of<'a>, whose: Whose, n: u64, within: Option<Duration>) -> Self {
-        Self { wait: Wait::new(Request { line, whose, n }, within) }
+    pub(crate) fn new(bucket: Of<'a>, whose: Whose, n: u64, within: Option<Duration>) -> Self {
+        Self { wait: Wait::new(Request { bucket, whose, n }, within) }
     }
 
     /// Waits a random time longer, at most `up_to`, and no longer than the timeout: so that many who

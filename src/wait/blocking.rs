@@ -2,24 +2,23 @@
 
 use super::Of;
 use super::held::{Asker, Held, Holds};
-use crate::error::Denied;
-use crate::figures::Grant;
+use crate::answer::{Denied, Grant};
+use crate::bucket::Whose;
+use crate::bucket::queue::Stand;
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
-use crate::line::Whose;
-use crate::line::queue::Stand;
 use core::hash::Hash;
 use core::time::Duration;
 use std::thread;
 
 /// Takes `n` tokens of a line, and sleeps until they are there.
 pub(crate) fn acquire_in_thread(
-    line: Of<'_>,
+    bucket: Of<'_>,
     whose: Whose,
     n: u64,
     within: Option<Duration>,
 ) -> Result<Grant, Denied> {
-    let held = Held::take(line, whose, n, within, || Asker::Thread.notify())?;
+    let held = Held::take(bucket, whose, n, within, || Asker::Thread.notify())?;
     sleep_for(held)
 }
 

@@ -1,10 +1,9 @@
 //! The hold of a caller that waits: tokens that were there, or a number in a line.
 
 use super::Of;
-use crate::error::Denied;
-use crate::figures::Grant;
-use crate::line::queue::{self, Entered, Notify, Stand};
-use crate::line::{Place, Whose};
+use crate::answer::{Denied, Grant};
+use crate::bucket::queue::{self, Entered, Notify, Stand};
+use crate::bucket::{Place, Whose};
 use core::fmt;
 use core::mem;
 use core::time::Duration;
@@ -46,7 +45,7 @@ pub(crate) trait Holds {
 
 /// Tokens of one limiter.
 pub(crate) struct Held<'a> {
-    line: Of<'a>,
+    bucket: Of<'a>,
     has: Has,
     /// As it was taken, until the line hands it over.
     place: Place,
@@ -64,17 +63,17 @@ enum Has {
 impl<'a> Held<'a> {
     /// Takes `n` tokens now, or a place behind everybody who waits.
     pub(crate) fn take(
-        line: Of<'a>,
+        bucket: Of<'a>,
         whose: Whose,
         n: u64,
         within: Option<Duration>,
         notify: impl FnOnce() -> Notify,
     ) -> Result<Self, Denied> {
-        let (has, place) = match queue::enter(line, whose, n, within, notify)? {
+        let (has, place) = match queue::enter(bucket, whose, n, within, notify)? {
             Entered::AtOnce(place) => (Has::Tokens, place),
             Entered::Waits(number, place) => (Has::Number(number), place),
         };
-        Ok(Self { line, has, place })
+        Ok(Self { bucket, has, place })
     }
 
     /// Whose line it is: a key's own, also if its tokens are those of all keys without a slot.
@@ -103,11 +102,11 @@ impl Holds for Held<'_> {
     fn stand(&mut self, asker: Asker<'_>) -> Stand {
         let Has::Number(number) = self.has else { return Stand::Granted };
         match asker {
-            Asker::Thread => queue::stand_as_thread(self.line, self.whose(), number),
+            Asker::Thread => queue::stand_as_thread(self.bucket, self.whose(), number),
             #[cfg(feature = "tokio")]
             Asker::Task(waker) => {
                 let (whose, place) = (self.whose(), (number, &mut self.place));
-                match queue::claim_as_task(self.line, whose, place, waker) {
+                match queue::claim_as_task(self.bucket, whose, place, waker) {
                     Ok(()) => {
                         self.has = Has::Tokens;
                         Stand::Granted
@@ -128,19 +127,19 @@ impl Holds for Held<'_> {
     fn spend(&mut self) -> Grant {
         match mem::replace(&mut self.has, Has::Nothing) {
             Has::Tokens => self.place.grant(),
-            Has::Number(number) => queue::act(self.line, self.whose(), number, &self.place),
-            Has::Nothing => self.line.moment().grant(0, 0),
+            Has::Number(number) => queue::act(self.bucket, self.whose(), number, &self.place),
+            Has::Nothing => self.bucket.moment().grant(0, 0),
         }
     }
 
     fn late(&mut self, by: Duration) -> Denied {
         let place = match mem::replace(&mut self.has, Has::Nothing) {
-            Has::Number(number) => queue::leave(self.line, self.whose(), number, &self.place),
+            Has::Number(number) => queue::leave(self.bucket, self.whose(), number, &self.place),
             Has::Tokens | Has::Nothing => None,
         };
         match place {
             Some(place) => Denied::new(place.n, place.at.told(Some(by))),
-            None => self.line.moment().denied(0, 0),
+            None => self.bucket.moment().denied(0, 0),
         }
     }
 }
@@ -148,9 +147,9 @@ impl Holds for Held<'_> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         match mem::replace(&mut self.has, Has::Nothing) {
-            Has::Tokens => queue::undo(self.line, &self.place, self.place.n),
+            Has::Tokens => queue::undo(self.bucket, &self.place, self.place.n),
             Has::Number(number) => {
-                queue::leave(self.line, self.whose(), number, &self.place);
+                queue::leave(self.bucket, self.whose(), number, &self.place);
             }
             Has::Nothing => {}
         }

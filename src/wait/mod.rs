@@ -20,10 +20,10 @@ pub use reservation::Reservation;
 #[cfg(feature = "tokio")]
 pub use throttle::{Throttle, ThrottleSink};
 
-use crate::error::Denied;
+use crate::answer::Denied;
+use crate::bucket::{Bucket, Whose};
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
-use crate::line::{Line, Whose};
 use core::hash::Hash;
 use core::time::Duration;
 
@@ -103,5 +103,5 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     }
 }
 
-/// `&dyn Line` of a limiter, so that places, futures and streams need no type parameter.
-pub(crate) type Of<'a> = &'a dyn Line;
+/// `&dyn Bucket` of a limiter, so that places, futures and streams need no type parameter.
+pub(crate) type Of<'a> = &'a dyn Bucket;

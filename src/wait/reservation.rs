@@ -1,9 +1,8 @@
 //! A place in line, held by whoever waits.
 
 use super::Of;
-use crate::error::Denied;
-use crate::figures::Grant;
-use crate::line::{Place, Whose, queue};
+use crate::answer::{Denied, Grant};
+use crate::bucket::{Place, Whose, queue};
 use core::fmt;
 use core::time::Duration;
 
@@ -28,7 +27,7 @@ use core::time::Duration;
 /// ```
 #[must_use = "a reservation that is dropped before it is due is given up"]
 pub struct Reservation<'a> {
-    line: Of<'a>,
+    bucket: Of<'a>,
     place: Place,
     /// Used, given up or settled: nothing is to be given back.
     closed: bool,
@@ -36,16 +35,16 @@ pub struct Reservation<'a> {
 
 impl<'a> Reservation<'a> {
     pub(crate) fn take(
-        line: Of<'a>,
+        bucket: Of<'a>,
         whose: Whose,
         n: u64,
         within: Option<Duration>,
     ) -> Result<Self, Denied> {
-        let place = match queue::from_gap(line, whose, n, within) {
+        let place = match queue::from_gap(bucket, whose, n, within) {
             Some(place) => place,
-            None => line.place(whose, n, within)?,
+            None => bucket.place(whose, n, within)?,
         };
-        Ok(Self { line, place, closed: false })
+        Ok(Self { bucket, place, closed: false })
     }
 
     /// How long from now until the place is due; zero if it is. Reads the clock once.
@@ -53,7 +52,7 @@ impl<'a> Reservation<'a> {
     /// It follows the quota: when that changes, so does the time.
     #[must_use]
     pub fn ready_in(&self) -> Duration {
-        if self.place.wait == 0 { Duration::ZERO } else { self.line.until(&self.place) }
+        if self.place.wait == 0 { Duration::ZERO } else { self.bucket.until(&self.place) }
     }
 
     /// How long it was when the place was taken.
@@ -97,10 +96,10 @@ impl<'a> Reservation<'a> {
         self.closed = true;
         let reserved = self.place.n;
         if actual > reserved {
-            return self.line.charge(self.place.whose, actual - reserved);
+            return self.bucket.charge(self.place.whose, actual - reserved);
         }
-        queue::undo(self.line, &self.place, reserved - actual);
-        queue::ended(self.line, self.place.whose);
+        queue::undo(self.bucket, &self.place, reserved - actual);
+        queue::ended(self.bucket, self.place.whose);
         Duration::ZERO
     }
 
@@ -109,9 +108,9 @@ impl<'a> Reservation<'a> {
             return 0;
         }
         self.closed = true;
-        let tokens = queue::cancel(self.line, &self.place, self.place.n);
+        let tokens = queue::cancel(self.bucket, &self.place, self.place.n);
         if tokens == 0 {
-            queue::ended(self.line, self.place.whose);
+            queue::ended(self.bucket, self.place.whose);
         }
         tokens
     }
@@ -120,7 +119,7 @@ impl<'a> Reservation<'a> {
     pub(crate) fn spend(&mut self) {
         if !self.closed {
             self.closed = true;
-            queue::ended(self.line, self.place.whose);
+            queue::ended(self.bucket, self.place.whose);
         }
     }
 
@@ -128,7 +127,7 @@ impl<'a> Reservation<'a> {
     pub(crate) fn undo(&mut self) {
         if !self.closed {
             self.closed = true;
-            queue::undo(self.line, &self.place, self.place.n);
+            queue::undo(self.bucket, &self.place, self.place.n);
         }
     }
 }

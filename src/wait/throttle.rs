@@ -2,9 +2,9 @@
 
 use super::held::{Held, Holds};
 use super::{Acquire, Of};
+use crate::bucket::Whose;
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
-use crate::line::Whose;
 use alloc::boxed::Box;
 use core::fmt;
 use core::future::Future;
@@ -19,15 +19,15 @@ use tokio::time::{Sleep, sleep};
 
 /// One token after the other.
 struct Permit<'a> {
-    line: Of<'a>,
+    bucket: Of<'a>,
     whose: Whose,
     acquire: Option<Acquire<'a>>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<'a> Permit<'a> {
-    fn new(line: Of<'a>, whose: Whose) -> Self {
-        Self { line, whose, acquire: None, pause: None }
+    fn new(bucket: Of<'a>, whose: Whose) -> Self {
+        Self { bucket, whose, acquire: None, pause: None }
     }
 
     /// Waits for a token. Where a line or a table is full, it waits until there may be room.
@@ -37,7 +37,7 @@ impl<'a> Permit<'a> {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            let new = || Acquire::new(self.line, self.whose, 1, None);
+            let new = || Acquire::new(self.bucket, self.whose, 1, None);
             let answer = ready!(self.acquire.get_or_insert_with(new).poll_held(cx));
             self.acquire = None;
             match answer {
@@ -64,8 +64,8 @@ pin_project! {
 }
 
 impl<'a, S: Stream> Throttle<'a, S> {
-    fn new(line: Of<'a>, whose: Whose, stream: S) -> Self {
-        Self { stream, item: None, permit: Permit::new(line, whose) }
+    fn new(bucket: Of<'a>, whose: Whose, stream: S) -> Self {
+        Self { stream, item: None, permit: Permit::new(bucket, whose) }
     }
 }
 
@@ -110,8 +110,8 @@ pin_project! {
 }
 
 impl<'a, S> ThrottleSink<'a, S> {
-    fn new(line: Of<'a>, whose: Whose, sink: S) -> Self {
-        Self { sink, held: None, permit: Permit::new(line, whose) }
+    fn new(bucket: Of<'a>, whose: Whose, sink: S) -> Self {
+        Self { sink, held: None, permit: Permit::new(bucket, whose) }
     }
 }
 

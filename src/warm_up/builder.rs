@@ -1,9 +1,9 @@
 //! Choices for a limiter that warms up.
 
 use super::WarmUpLimiter;
+use crate::bucket::Waiting;
 use crate::clock::{Clock, Source, Timer};
 use crate::error::QuotaError;
-use crate::line::Waiting;
 use crate::quota::Quota;
 use core::time::Duration;
 

@@ -1,19 +1,19 @@
 //! A limiter that warms up: for those who wait.
 
 mod builder;
-mod place;
+mod reserve;
 mod waiting;
 
 pub use builder::WarmUpBuilder;
 
 use crate::algorithm::{Algorithm, Layout, Terms, WarmUp};
+use crate::answer::{Figures, Patience};
+use crate::bucket::{Furthest, Queues, Returns, Waiting, Whose, queue};
 use crate::cell::{Cell, Step};
 use crate::clock::Timer;
 use crate::error::QuotaError;
-use crate::figures::{Figures, Patience};
-use crate::line::{Furthest, Queues, Returns, Waiting, Whose, queue};
-use crate::live::{Announced, Begin, Live, Moment};
 use crate::quota::Quota;
+use crate::timeline::{Announced, Begin, Moment, Timeline};
 use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
@@ -84,7 +84,7 @@ pub struct WarmUpLimiter {
     /// On a cache line of its own, as that of a [`RateLimiter`](crate::RateLimiter).
     cell: CachePadded<Cell>,
     /// Token time, finer than the word's, and the quota in force, with a burst of 1.
-    live: Live,
+    live: Timeline,
     announced: Announced,
     layout: Layout,
     first: Ramp,
@@ -195,7 +195,7 @@ impl WarmUpLimiter {
         let token = terms.burst_units();
         Ok(Self {
             cell: CachePadded::new(Cell::new(0)),
-            live: Live::new(terms, timer()?),
+            live: Timeline::new(terms, timer()?),
             announced: Announced::new(),
             layout,
             first,

@@ -1,10 +1,10 @@
 //! Waiting for a limiter that warms up.
 
 use super::WarmUpLimiter;
-use crate::error::Denied;
+use crate::answer::Denied;
 #[cfg(feature = "std")]
-use crate::figures::Grant;
-use crate::line::Whose;
+use crate::answer::Grant;
+use crate::bucket::Whose;
 #[cfg(feature = "tokio")]
 use crate::wait::Acquire;
 use crate::wait::Reservation;

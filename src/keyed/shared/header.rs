@@ -9,12 +9,12 @@
 //! ```
 
 use super::super::hash::Seed;
+use super::error::SharedError;
 use super::mapping::bytes;
 use crate::algorithm::Algorithm;
 use crate::clock::{Clock, MonotonicClock};
-use crate::error::SharedError;
-use crate::live::Schedule;
 use crate::quota::Quota;
+use crate::timeline::Schedule;
 use alloc::string::String;
 use core::hash::Hasher;
 use siphasher::sip::SipHasher13;

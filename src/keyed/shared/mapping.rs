@@ -5,10 +5,11 @@
 
 use super::super::lines::{Common, FLOOR, Line, Lines};
 use super::super::slot::{self, FREE, PENDING, RESERVED};
+use super::error::SharedError;
 use super::header::HEADER_WORDS;
 use super::origin::Origin;
 use crate::cell::Cell;
-use crate::error::{QuotaError, SharedError};
+use crate::error::QuotaError;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::sync::{AtomicU64, Turn};
 use core::ops::Deref;

@@ -16,10 +16,12 @@
 //! What a corrupt file can do: every figure that bounds an access is checked once at opening and kept in this
 //! process's memory; what lies in the lines are plain numbers, and every number is some bucket's state.
 
+mod error;
 mod header;
 mod mapping;
 mod origin;
 
+pub use error::SharedError;
 pub(super) use mapping::Mapping;
 
 use super::KeyedLimiter;
@@ -30,11 +32,10 @@ use super::lines::{Lines, slots};
 use super::slot::Fields;
 use super::table::Table;
 use crate::algorithm::Terms;
+use crate::bucket::Queues;
 use crate::clock::{Clock, MonotonicClock, Timer};
-use crate::error::SharedError;
-use crate::line::Queues;
-use crate::live::Live;
 use crate::quota::Quota;
+use crate::timeline::Timeline;
 use core::hash::Hash;
 use header::{Header, Kind, Name};
 use mapping::Handle;
@@ -183,7 +184,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         // The layout is that of the quota that the table was made with.
         let terms = terms(header.kind.quota).map_err(SharedError::Quota)?;
         let timer = schedule.align(timer, &terms, header.unix);
-        let (live, seed) = (Live::new(terms, timer), Seed(header.seed));
+        let (live, seed) = (Timeline::new(terms, timer), Seed(header.seed));
         let queues = Queues::of_keys();
         let ledger = Ledger::new(true);
         Ok(KeyedLimiter {

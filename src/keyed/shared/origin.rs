@@ -1,6 +1,6 @@
 //! Where a table's file was opened, and whether it is still there.
 
-use crate::error::SharedError;
+use super::error::SharedError;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;

@@ -3,8 +3,7 @@
 use super::builder;
 use super::record::Key;
 use super::refill::{Done, Refiller, tell};
-use crate::error::Denied;
-use crate::figures::Grant;
+use crate::answer::{Denied, Grant};
 use crate::redis::RedisError;
 
 /// The least time between two calls for a key whose bucket is empty: it costs 200 a second at most.

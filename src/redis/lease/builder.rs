@@ -1,7 +1,6 @@
 //! Choices for a limiter that leases.
 
 use super::{LeasedLimiter, Shared, flow};
-use crate::algorithm::Source;
 use crate::algorithm::lease::{LONGEST, MOST, TICK_BITS};
 use crate::clock::Timer;
 use crate::error::QuotaError;
@@ -180,8 +179,7 @@ impl LeasedBuilder {
         let slots = self.capacity + self.capacity.div_ceil(2);
         Ok(LeasedLimiter::start(Shared {
             leases: Leases::new(slots, timer, patience),
-            leased: redis.told_terms().from(Source::Lease),
-            lent: redis.told_terms().from(Source::Fallback),
+            terms: redis.terms(),
             redis,
             nodes,
             max_lease,

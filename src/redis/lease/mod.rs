@@ -15,8 +15,7 @@ pub use stats::LeaseStats;
 
 use crate::algorithm::lease::{TICK_BITS, Taken};
 use crate::algorithm::{Algorithm, Terms};
-use crate::error::Denied;
-use crate::figures::{Figures, Grant};
+use crate::answer::{AnswerKind, Denied, Figures, Grant, Source};
 use crate::keyed::leases::Leases;
 use crate::quota::Quota;
 use crate::redis::{RedisError, RedisLimiter};
@@ -43,8 +42,7 @@ struct Shared {
     leases: Leases,
     redis: RedisLimiter,
     /// Of answers from leases that Redis granted, and from those that the fallback did.
-    leased: Terms,
-    lent: Terms,
+    terms: Terms,
     nodes: u64,
     max_lease: u64,
     capacity: usize,
@@ -309,14 +307,16 @@ impl Shared {
     fn denied(&self, asked: u64, left: u64, first: u64) -> Denied {
         let others = asked.saturating_sub(left + 1);
         let retry_after =
-            if others > 0 { first.saturating_add(flow(&self.leased.quota, others)) } else { first };
+            if others > 0 { first.saturating_add(flow(&self.terms.quota, others)) } else { first };
         Denied::new(asked, self.figures(left, retry_after))
     }
 
     #[inline]
     fn figures(&self, left: u64, retry_after: u64) -> Figures {
-        let terms = if self.redis.is_away() { self.lent } else { self.leased };
-        Figures { state: left, now: self.reset_after, nanos: retry_after, terms }
+        let source = if self.redis.is_away() { Source::Fallback } else { Source::Lease };
+        Figures::new(self.terms, left, self.reset_after, retry_after)
+            .as_kind(AnswerKind::Told)
+            .by(source)
     }
 
     /// A request for a lease goes nowhere.

@@ -2,8 +2,7 @@
 
 use super::record::{Key, Records};
 use super::{Shared, size};
-use crate::error::Denied;
-use crate::figures::Grant;
+use crate::answer::{Denied, Grant};
 use crate::redis::RedisError;
 use crate::redis::units::Ask as Exact;
 use alloc::boxed::Box;

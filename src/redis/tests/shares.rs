@@ -4,7 +4,7 @@ use super::super::fallback::{Local, Owed, share_of};
 use super::super::kernel::{Kernel, State};
 use super::{quota, quotas};
 use crate::algorithm::Algorithm;
-use crate::line::Waiting;
+use crate::bucket::Waiting;
 use crate::quota::Quota;
 use num_bigint::BigUint;
 

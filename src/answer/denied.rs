@@ -1,0 +1,139 @@
+//! The answer "no".
+
+use super::{Figures, Source};
+use core::fmt;
+use core::time::Duration;
+
+/// A limiter's answer "no": what was asked does not fit now, or never will.
+///
+/// Its figures are computed when asked for, so `check().is_ok()` pays for none of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[must_use = "a denial says how long to wait"]
+pub struct Denied {
+    asked: u64,
+    at: Figures,
+}
+
+impl Denied {
+    #[inline(always)]
+    pub(crate) fn new(asked: u64, at: Figures) -> Self {
+        Self { asked, at }
+    }
+
+    /// The same answer, as somebody else's.
+    #[cfg(feature = "redis")]
+    pub(crate) fn by(mut self, source: Source) -> Self {
+        self.at.source = source;
+        self
+    }
+
+    /// The same answer, as that of one of several limits.
+    pub(crate) fn of(mut self, which: u8) -> Self {
+        self.at.which = which;
+        self
+    }
+
+    /// Of two limits that deny: the one to wait longer for, with the tighter of their other figures.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let wait = |denied: &Self| (denied.is_never(), denied.retry_after());
+        let first = |denied: &Self| core::cmp::Reverse(denied.at.which);
+        let other_is_worse = (wait(&other), first(&other)) > (wait(&self), first(&self));
+        let (worse, other) = if other_is_worse { (other, self) } else { (self, other) };
+        // The figures of a table without room say all that there is to say: nothing is left.
+        if worse.is_table_full() {
+            return worse;
+        }
+        let at = worse.at.told(worse.retry_after()).and(&other.at);
+        Self { at, ..worse }
+    }
+
+    /// Which of [combined](crate::Combined) limits denied, counted from 0 as they were given; if several did, the one
+    /// with the longest [`retry_after`](Self::retry_after). 0 of a limiter alone.
+    #[must_use]
+    pub fn which(&self) -> usize {
+        self.at.which.into()
+    }
+
+    /// Who denied it.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        self.at.source
+    }
+
+    /// How long until the same request would be granted if nobody else takes; `None` if it never can
+    /// be, because it exceeds [`limit`](Self::limit), and, of a reservation that is paid in instalments, what can be waited for.
+    ///
+    /// Exact to the nanosecond of the limiter's clock, rounded up: waiting that long is enough, a
+    /// nanosecond less is not. Of a reservation, until a place can be had that is due in time.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.at.retry_after(self.asked)
+    }
+
+    /// Whether the request exceeds the limit itself, so that waiting is of no use: there is no
+    /// [`retry_after`](Self::retry_after).
+    #[must_use]
+    pub fn is_never(&self) -> bool {
+        self.at.is_never(self.asked)
+    }
+
+    /// Whether a keyed limiter had no room left for a new key ([`WhenFull::Deny`]); the request was
+    /// not held against any bucket.
+    ///
+    /// [`WhenFull::Deny`]: crate::WhenFull::Deny
+    #[must_use]
+    pub fn is_table_full(&self) -> bool {
+        self.at.table_full()
+    }
+
+    /// The tokens that were asked for.
+    #[must_use]
+    pub fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// The most tokens that one request can be granted: the burst, a window's count, or what a
+    /// [warm-up](crate::WarmUpLimiter) stores.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.at.limit()
+    }
+
+    /// Whole tokens left, which the request exceeded.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.at.remaining()
+    }
+
+    /// How long until all tokens are back, if nobody takes any.
+    #[must_use]
+    pub fn reset_after(&self) -> Duration {
+        self.at.reset_after()
+    }
+}
+
+impl fmt::Debug for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Denied")
+            .field("asked", &self.asked)
+            .field("retry_after", &self.retry_after())
+            .field("limit", &self.limit())
+            .field("remaining", &self.remaining())
+            .field("reset_after", &self.reset_after())
+            .finish()
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.retry_after() {
+            None => write!(f, "a request of {} exceeds the limit of {}", self.asked, self.limit()),
+            Some(wait) if self.is_table_full() => {
+                write!(f, "the table of keys is full, retry after {wait:?}")
+            }
+            Some(wait) => write!(f, "rate limit exceeded, retry after {wait:?}"),
+        }
+    }
+}
+
+impl core::error::Error for Denied {}

@@ -1,0 +1,376 @@
+//! Tasks and threads in a line: how they come, how they are told, and how they leave.
+
+use super::{Queue, Span, Told, key, taking_back};
+use crate::answer::{Denied, Grant};
+use crate::bucket::{Bucket, Place, Whose};
+use crate::clock::{Instant, instant};
+use crate::timeline::Moment;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::time::Duration;
+use told::Why;
+use watch::Seat;
+
+mod counted;
+#[cfg(feature = "tokio")]
+mod together;
+mod told;
+#[cfg(feature = "tokio")]
+mod watch;
+/// Threads have timers of their own.
+#[cfg(not(feature = "tokio"))]
+#[path = "waiters/no_watch.rs"]
+mod watch;
+
+#[cfg(feature = "tokio")]
+pub(crate) use together::Together;
+pub(super) use told::Call;
+pub(crate) use told::Notify;
+pub(super) use watch::Watch;
+
+/// Somebody who waits. The caller keeps the place that it took, so that little is read here for each wait.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    /// The tokens of the place.
+    n: u64,
+    /// The place, if it has been taken anew by somebody else, or may be, since it has no span.
+    anew: Option<Box<Place>>,
+    notify: Notify,
+    /// How long the caller waits, if not for ever.
+    patience: Option<Box<Patience>>,
+    /// The end of the place that a thread sleeps for.
+    sleeps_for: u64,
+    /// Where the alarm rings that it is told by.
+    seat: Seat,
+}
+
+/// Apart, since few have it.
+#[derive(Debug)]
+struct Patience {
+    /// The last moment at which the caller still wants its tokens.
+    latest: Instant,
+    /// The time by which the place would come too late, since a lower quota is in force.
+    late: Option<Duration>,
+}
+
+impl Waiter {
+    fn call(&self, why: Why) -> Call {
+        Call { notify: self.notify.clone(), why }
+    }
+
+    /// The caller's place, which it took as `taken`.
+    fn place(&self, taken: &Place) -> Place {
+        self.anew.as_deref().copied().unwrap_or(*taken)
+    }
+}
+
+/// How an [`enter`] ends.
+pub(crate) enum Entered {
+    /// The tokens were there.
+    AtOnce(Place),
+    /// The caller stands in line, with this number and place.
+    Waits(usize, Place),
+}
+
+/// What a waiter finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stand {
+    /// It is granted its place.
+    Granted,
+    /// It comes too late for the caller by that time.
+    Late(Duration),
+    /// It is due in that time, or earlier.
+    Waits(Duration),
+}
+
+impl Stand {
+    /// That of several places, all of which are wanted.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Late(by), Self::Late(other)) => Self::Late(by.max(other)),
+            (Self::Late(by), _) | (_, Self::Late(by)) => Self::Late(by),
+            (Self::Waits(time), Self::Waits(other)) => Self::Waits(time.max(other)),
+            (Self::Waits(time), Self::Granted) | (Self::Granted, Self::Waits(time)) => {
+                Self::Waits(time)
+            }
+            (Self::Granted, Self::Granted) => Self::Granted,
+        }
+    }
+}
+
+/// Takes `n` tokens now, or a place behind everybody who waits.
+pub(crate) fn enter(
+    bucket: &dyn Bucket,
+    whose: Whose,
+    n: u64,
+    within: Option<Duration>,
+    notify: impl FnOnce() -> Notify,
+) -> Result<Entered, Denied> {
+    let (queues, key) = (bucket.queues(), key(whose));
+    // With somebody in line there is nothing at once.
+    if !queues.is_busy(whose) {
+        match bucket.place(whose, n, Some(Duration::ZERO)) {
+            Ok(place) => return Ok(Entered::AtOnce(place)),
+            Err(denied) if within == Some(Duration::ZERO) => return Err(denied),
+            // What is never there at once may be paid in instalments.
+            Err(denied)
+                if denied.is_never() && n > bucket.waiting().largest_place(&bucket.moment()) =>
+            {
+                return Err(denied);
+            }
+            Err(_) => {}
+        }
+    }
+    queues.line_known(
+        key,
+        |queue| queue.watch.has_callers_here(),
+        |queue, told| {
+            let now = bucket.moment();
+            let notify = notify();
+            // It panics outside of a runtime, before anything is granted or taken.
+            let seat = queue.watch.sit_down(queues, key, &notify);
+            queue.grant_due(&now, told);
+            let place = match queue.gap(bucket, whose, n, within, &now) {
+                Some(place) => Ok(place),
+                None => bucket.place_by(&now, whose, n, within),
+            };
+            let place = match place {
+                Ok(place) if now.is_due_later(place.place) => place,
+                answer => {
+                    queue.watch.stand_up(seat);
+                    queue.arm(Some(&now), told);
+                    return answer.map(Entered::AtOnce);
+                }
+            };
+            let span = bucket.span_of(&place, n);
+            let anew = if span.is_none() { Some(Box::new(place)) } else { None };
+            let sleeps_for = place.place;
+            let latest = within.and_then(|within| instant().checked_add(within));
+            let patience = latest.map(|latest| Box::new(Patience { latest, late: None }));
+            let waiter = Waiter { n, anew, notify, patience, sleeps_for, seat };
+            let span = span.unwrap_or(Span::ending(place.place, 0));
+            let number = queue.order.push(span, waiter);
+            queue.arm(Some(&now), told);
+            Ok(Entered::Waits(number, place))
+        },
+    )
+}
+
+/// Hands a task the place that it has been granted; otherwise says how it stands. Its runtime may have changed, or its waker:
+/// it is told there from now on.
+#[cfg(feature = "tokio")]
+pub(crate) fn claim_as_task(
+    bucket: &dyn Bucket,
+    whose: Whose,
+    (number, place): (usize, &mut Place),
+    waker: &core::task::Waker,
+) -> Result<(), Stand> {
+    let key = key(whose);
+    let stand = bucket.queues().with_queue_again(key, |queue, told| {
+        if queue.order.is_granted(number) {
+            return queue.claim(bucket, number, place);
+        }
+        let now = bucket.moment();
+        queue.serve(&now, told);
+        if let Some(waiter) = queue.order.who(number) {
+            match &mut waiter.notify {
+                Notify::Task(known) if !known.will_wake(waker) => known.clone_from(waker),
+                Notify::Part(together) => together.follow(waker),
+                _ => {}
+            }
+            queue.watch.sit_here(bucket.queues(), key, &mut waiter.seat);
+        }
+        match queue.stand(number, &now, told) {
+            Stand::Granted => queue.claim(bucket, number, place),
+            stand => Err(stand),
+        }
+    });
+    stand.unwrap_or(Err(Stand::Granted))
+}
+
+/// How a thread stands, before it sleeps.
+pub(crate) fn stand_as_thread(bucket: &dyn Bucket, whose: Whose, number: usize) -> Stand {
+    let stand = bucket.queues().with_queue_again(key(whose), |queue, told| {
+        let now = bucket.moment();
+        queue.serve(&now, told);
+        queue.stand(number, &now, told)
+    });
+    stand.unwrap_or(Stand::Granted)
+}
+
+/// Acts on a place that was granted, and was taken as this one: the answer.
+pub(crate) fn act(bucket: &dyn Bucket, whose: Whose, number: usize, place: &Place) -> Grant {
+    let waiter = bucket.queues().with_queue_again(key(whose), |queue, _| queue.remove(number));
+    match waiter.flatten() {
+        Some(waiter) => waiter.place(place).grant(),
+        // Nobody has that number.
+        None => bucket.moment().grant(0, 0),
+    }
+}
+
+/// Leaves the line, from wherever: hands on what the caller had, and says what that was; it was taken as `place`.
+pub(crate) fn leave(
+    bucket: &dyn Bucket,
+    whose: Whose,
+    number: usize,
+    place: &Place,
+) -> Option<Place> {
+    let left = bucket.queues().with_queue_again(key(whose), |queue, told| {
+        let now = bucket.moment();
+        let place = queue.order.who(number)?.place(place);
+        let waiter = if bucket.span_of(&place, place.n).is_some() {
+            bucket.unspent(&place, place.n);
+            let mut take_back = taking_back(bucket, whose, Some(place.since), &now);
+            queue.order.leave(number, now.units, &mut take_back)?
+        } else {
+            queue.leave_counted(bucket, (number, &place), &now)?
+        };
+        queue.watch.stand_up(waiter.seat);
+        queue.settle(bucket, whose, &now);
+        queue.serve(&now, told);
+        Some(place)
+    });
+    left.flatten()
+}
+
+impl Queue {
+    /// Lets those who wait stand in line once more, after the bucket has been filled by `reset`.
+    pub(super) fn start_again(
+        &mut self,
+        bucket: &dyn Bucket,
+        whose: Whose,
+        reset: impl FnOnce(),
+        told: &mut Told,
+    ) {
+        self.watch.disarm();
+        let waiting = self.order.disperse();
+        reset();
+        let now = bucket.moment();
+        for number in waiting {
+            let Some(waiter) = self.order.who(number) else { continue };
+            // A bucket that has been filled has a place for everybody who had one before.
+            let span = match bucket.place(whose, waiter.n, None) {
+                Ok(place) => {
+                    waiter.anew = Some(Box::new(place));
+                    bucket.span_of(&place, waiter.n).unwrap_or(Span::ending(place.place, 0))
+                }
+                Err(_) => Span::ending(now.units, 0),
+            };
+            self.order.push_again(number, span);
+        }
+        self.serve(&now, told);
+    }
+
+    /// Grants those places that are due, and arms the alarms for the next one, by a reading of the limiter's clock.
+    pub(super) fn serve(&mut self, now: &Moment, told: &mut Told) {
+        self.grant_due(now, told);
+        self.arm(Some(now), told);
+    }
+
+    fn grant_due(&mut self, now: &Moment, told: &mut Told) {
+        let rule = now.rule();
+        while let Some(waiter) = self.order.grant_first(|end| rule.until_place(end, now.units) == 0)
+        {
+            let notify = core::mem::replace(&mut waiter.notify, Notify::Nobody);
+            told.calls.push(Call { notify, why: Why::Granted });
+        }
+    }
+
+    /// Has the first one told when its place is due, as the limiter's clock was read `now`, if it was.
+    fn arm(&mut self, now: Option<&Moment>, told: &mut Told) {
+        let Some(end) = self.order.first_end() else {
+            self.watch.hush();
+            return;
+        };
+        if let Some(first) = self.order.first()
+            && matches!(first.notify, Notify::Thread(_))
+            && first.sleeps_for != end
+        {
+            // It has come earlier, and sleeps too long.
+            first.sleeps_for = end;
+            told.calls.push(first.call(Why::Look));
+        }
+        self.watch.arm(end, now, told);
+    }
+
+    fn stand(&mut self, number: usize, now: &Moment, told: &mut Told) -> Stand {
+        self.arm(Some(now), told);
+        let first = self.order.first_end().filter(|_| self.order.is_first(number));
+        if self.order.is_granted(number) {
+            return Stand::Granted;
+        }
+        let Some(waiter) = self.order.who(number) else { return Stand::Granted };
+        if let Some(by) = waiter.patience.as_ref().and_then(|patience| patience.late) {
+            return Stand::Late(by);
+        }
+        // A place can only have come earlier, so this is when to look at the latest.
+        waiter.sleeps_for = first.unwrap_or(waiter.sleeps_for);
+        let units = now.rule().until_place(waiter.sleeps_for, now.units);
+        Stand::Waits(now.figures(0).wait(units))
+    }
+
+    /// Takes a waiter out with the place it was granted. Of a line that is paid afterwards it stays until it acts, since
+    /// what it costs is behind its place.
+    #[cfg(feature = "tokio")]
+    fn claim(
+        &mut self,
+        bucket: &dyn Bucket,
+        number: usize,
+        place: &mut Place,
+    ) -> Result<(), Stand> {
+        if self.order.is_paid_after() {
+            return Err(Stand::Granted);
+        }
+        let (waiter, span) = self.order.claim(number).ok_or(Stand::Granted)?;
+        self.watch.stand_up(waiter.seat);
+        let moves = waiter.anew.is_none_or(|anew| {
+            *place = *anew;
+            bucket.span_of(place, place.n).is_some()
+        });
+        if moves {
+            (place.place, place.made) = (span.end, span.end);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, number: usize) -> Option<Waiter> {
+        let waiter = self.order.act(number)?;
+        self.watch.stand_up(waiter.seat);
+        Some(waiter)
+    }
+
+    /// After another quota has been put in force.
+    pub(super) fn requote(&mut self, now: &Moment, told: &mut Told) {
+        self.watch.disarm();
+        let (rule, at) = (now.rule(), instant());
+        let mut ends = Vec::new();
+        self.order.each(|number, end| ends.push((number, end)));
+        for (number, end) in ends {
+            let Some(waiter) = self.order.who(number) else { continue };
+            let mut is_late = false;
+            if let Some(patience) = &mut waiter.patience {
+                let due = at.checked_add(now.figures(0).wait(rule.until_place(end, now.units)));
+                let by = due.and_then(|due| due.checked_duration_since(patience.latest));
+                patience.late = by.filter(|by| !by.is_zero());
+                is_late = patience.late.is_some();
+            }
+            // A thread that sleeps for a later moment than this is told if it comes first.
+            let sleeps_for_less = matches!(waiter.notify, Notify::Thread(_));
+            if is_late || sleeps_for_less {
+                told.calls.push(waiter.call(Why::Look));
+            }
+        }
+        self.serve(now, told);
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::Waiter;
+
+    /// It is cold when its turn comes, so what few waits want is kept apart.
+    #[test]
+    fn a_waiter_is_no_more_than_a_cache_line() {
+        assert!(size_of::<Waiter>() <= 64);
+    }
+}

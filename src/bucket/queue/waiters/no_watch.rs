@@ -1,0 +1,31 @@
+//! No alarms: threads sleep by timers of their own.
+
+use super::super::{Key, Queues, Told};
+use super::told::Notify;
+use crate::timeline::Moment;
+use alloc::sync::Arc;
+
+/// Nobody waits on a runtime.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seat;
+
+#[derive(Debug, Default)]
+pub(in super::super) struct Watch {}
+
+impl Watch {
+    pub(in super::super) fn disarm(&mut self) {}
+
+    pub(super) fn has_callers_here(&self) -> bool {
+        false
+    }
+
+    pub(super) fn sit_down(&mut self, _: &Arc<Queues>, _: Key, _: &Notify) -> Seat {
+        Seat
+    }
+
+    pub(super) fn stand_up(&mut self, _: Seat) {}
+
+    pub(super) fn hush(&mut self) {}
+
+    pub(super) fn arm(&mut self, _: u64, _: Option<&Moment>, _: &mut Told) {}
+}

@@ -1,0 +1,59 @@
+//! Ways of a check.
+
+use super::RateLimiter;
+use crate::algorithm::{Batch, Rule, Terms, TokenBucket};
+use crate::limiter::striped::{Centre, Striped, Timed};
+use crate::timeline::Moment;
+
+/// The ways of a check, the commonest first.
+#[derive(Debug)]
+pub(super) enum Mode {
+    /// A token or leaky bucket that flows smoothly and reads the clock each time, of the first quota.
+    Exact(TokenBucket),
+    /// A bucket with tokens drawn ahead.
+    Batched(Batch),
+    /// A bucket with tokens leased to stripes.
+    Striped(Striped),
+    /// Whatever the rule says: a window, or a bucket that is refilled at intervals.
+    ByRule,
+}
+
+impl Mode {
+    pub(super) fn of(terms: &Terms) -> Self {
+        match terms.rule() {
+            Rule::Bucket(bucket) if terms.wraps() && !terms.is_stepped() => Self::Exact(bucket),
+            _ => Self::ByRule,
+        }
+    }
+
+    /// The terms under the burst without what is withheld from it.
+    #[inline]
+    pub(super) fn lowered(&self, terms: Terms) -> Terms {
+        let limit = match (self, terms.rule()) {
+            (Self::Batched(batch), Rule::Bucket(bucket)) => batch.lowered(&bucket).limit(),
+            (Self::Striped(striped), Rule::Bucket(bucket)) => striped.split(bucket).bucket.limit(),
+            _ => return terms,
+        };
+        terms.with(terms.quota.with_burst(limit))
+    }
+}
+
+/// The stripes' clock, and what the quota in force gives them.
+pub(super) struct Stripes<'a>(pub(super) &'a RateLimiter, pub(super) &'a Striped);
+
+impl Timed for Stripes<'_> {
+    type Now = Moment;
+
+    /// Under the whole burst.
+    fn read(&self) -> Moment {
+        self.0.live.now(&self.0.announced)
+    }
+
+    fn stands(&self, now: Moment) -> bool {
+        self.0.live.stands(&self.0.announced, &now)
+    }
+
+    fn centre(&self, now: Moment) -> Centre {
+        Centre { split: self.1.split(now.terms().as_bucket()), units: now.units }
+    }
+}

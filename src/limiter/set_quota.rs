@@ -1,0 +1,117 @@
+//! Another quota while the limiter runs.
+
+use super::{Mode, RateLimiter, Stripes};
+use crate::algorithm::{Carry, Rule};
+use crate::bucket::Whose;
+use crate::cell::Step;
+use crate::error::QuotaError;
+use crate::limiter::striped;
+use crate::quota::Quota;
+use crate::timeline::{Begin, Moment};
+
+impl RateLimiter {
+    /// Puts another quota in force, and leaves the tokens [as they are](Carry::AsIs).
+    ///
+    /// Token time goes on at another rate. What had flowed until then was by the old one, and the
+    /// limiter keeps the tokens that it has, up to the new burst: nobody gets a fresh one. Every call that is under
+    /// way is decided wholly by the old quota or wholly by the new one, and places in line move with the
+    /// rate. A window keeps what it has admitted, and what is left of it takes the same share of the new period.
+    ///
+    /// A check pays one load for it, of a cache line that nobody writes meanwhile; after the first change, a few more.
+    ///
+    /// ```
+    /// # #[cfg(feature = "std")] {
+    /// use sluicegate::{Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_minute(10));
+    /// assert!(limiter.check_n(8).is_ok());
+    /// limiter.set_quota(Quota::per_minute(250))?;
+    /// assert_eq!((limiter.available(), limiter.quota().count()), (2, 250));
+    /// # }
+    /// # Ok::<(), sluicegate::QuotaError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The old quota stays in force if
+    ///
+    /// - at the new rate token time would end within a year: it may be some 5,000 times the rate that the limiter was
+    ///   built with, in batches about 30 times;
+    /// - the burst, or a window's count, does not fit the word that was laid out for the first one;
+    /// - the quota of a window has a burst of its own;
+    /// - the burst is too small for the limiter's batches;
+    /// - another change has been under way for some milliseconds.
+    pub fn set_quota(&self, quota: Quota) -> Result<(), QuotaError> {
+        self.set_quota_with(quota, Carry::AsIs)
+    }
+
+    /// [`set_quota`](Self::set_quota), with a choice of what becomes of the tokens that are there.
+    ///
+    /// ```
+    /// # #[cfg(feature = "std")] {
+    /// use sluicegate::{Carry, Quota, RateLimiter};
+    ///
+    /// let limiter = RateLimiter::new(Quota::per_hour(10));
+    /// assert!(limiter.check_n(5).is_ok());
+    /// limiter.set_quota_with(Quota::per_hour(60), Carry::Proportional)?;
+    /// assert_eq!(limiter.available(), 30);
+    /// limiter.set_quota_with(Quota::per_hour(60), Carry::Full)?;
+    /// assert_eq!(limiter.available(), 60);
+    /// # }
+    /// # Ok::<(), sluicegate::QuotaError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`set_quota`](Self::set_quota), and if the balance of a window is to be proportional.
+    pub fn set_quota_with(&self, quota: Quota, carry: Carry) -> Result<(), QuotaError> {
+        let quota = self.waiting.shape(quota);
+        let mut shifted_back = 0;
+        let done = self.live.change(&self.announced, quota, |now, next| {
+            if let Mode::Batched(batch) = &self.mode {
+                batch.again(&next.rule())?;
+            }
+            let now = now.under(|terms| self.mode.lowered(terms));
+            let next = self.mode.lowered(*next);
+            let state = self.gathered(&now);
+            let units = now.units;
+            let begin = match carry {
+                Carry::AsIs => Begin::as_is(&now, &next),
+                Carry::Full => Ok(Begin::at(now.terms().full_again(state, units))),
+                Carry::Proportional => Begin::proportional(&now, &next, state),
+            }?;
+            shifted_back = begin.before(units);
+            Ok(begin)
+        });
+        // What was leased by the old quota since it was gathered.
+        if let Mode::Striped(striped) = &self.mode {
+            striped.empty(&self.cell, &Stripes(self, striped));
+        }
+        // Those who wait are due at other moments now.
+        if self.queues.is_busy(Whose::default()) {
+            self.queues.requote(&self.now(), shifted_back);
+        }
+        done
+    }
+
+    /// The state with all tokens in one place, and as new as the moment: an idle bucket has no more than its burst.
+    fn gathered(&self, now: &Moment) -> u64 {
+        if let Mode::Striped(striped) = &self.mode {
+            let before = self.cell.load();
+            let leased = striped.collect(striped::mine(), u64::MAX);
+            striped.give_back(&self.cell, before, &Stripes(self, striped), leased);
+        }
+        let rule = now.rule();
+        self.cell.update(|seen| {
+            let (drawn, state) = self.split(seen);
+            let mut gathered = rule.refund(state, now.units, drawn).unwrap_or(state);
+            if matches!(rule, Rule::Bucket(_)) && rule.is_full(gathered, now.units) {
+                gathered = now.units;
+            }
+            match self.join(0, gathered) {
+                same if same == seen => Step::Keep(gathered),
+                word => Step::Put(word, gathered),
+            }
+        })
+    }
+}

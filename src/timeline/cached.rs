@@ -1,0 +1,66 @@
+//! The lines as this process computes with them.
+//!
+//! ORDERING: a line is cached as it is announced, see `live.rs`; the swap that claims its place is Acquire, so
+//! that its words are not written before.
+
+use super::Segment;
+use crate::quota::Quota;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::{AtomicU64, fence};
+use crate::time::Ratio;
+
+/// No generation: a line that is not there, or that somebody is writing.
+const NONE: u64 = u64::MAX;
+
+/// A line with its multiplier, on a cache line of its own.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) generation: AtomicU64,
+    words: [AtomicU64; 7],
+}
+
+/// A line as it is computed with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slope {
+    pub(super) ratio: Ratio,
+    pub(super) line: Segment,
+}
+
+impl Slot {
+    pub(super) fn empty() -> Self {
+        let words = core::array::from_fn(|_| AtomicU64::new(0));
+        Self { generation: AtomicU64::new(NONE), words }
+    }
+
+    #[inline(always)]
+    pub(super) fn load(&self) -> Slope {
+        let word = |i: usize| self.words[i].load(Relaxed);
+        let quota = Quota::from_parts(word(4), word(5), word(6));
+        let line = Segment { quota, units: word(2), ticks: word(3) };
+        Slope { ratio: Ratio::from_parts(word(0), word(1)), line }
+    }
+
+    /// Caches the slope, unless somebody else is at it, or has cached a later one: whoever reads that would see no later
+    /// generation than its own.
+    pub(super) fn store(&self, generation: u64, slope: Slope) {
+        let seen = self.generation.load(Relaxed);
+        let busy = generation | 1 << 63;
+        // Busy ones are higher, too.
+        if seen >= generation && seen != NONE {
+            return;
+        }
+        if self.generation.compare_exchange(seen, busy, Acquire, Relaxed).is_err() {
+            return;
+        }
+        fence(Release);
+        let Slope { ratio, line: Segment { quota, units, ticks } } = slope;
+        let (multiplier, shift) = ratio.parts();
+        let quota = [quota.count(), quota.period_ns(), quota.burst_size()];
+        for (place, word) in
+            self.words.iter().zip([multiplier, shift, units, ticks].into_iter().chain(quota))
+        {
+            place.store(word, Relaxed);
+        }
+        self.generation.store(generation, Release);
+    }
+}
