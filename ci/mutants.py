@@ -18,9 +18,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CELL, TABLE, SLOT = "src/cell.rs", "src/keyed/table.rs", "src/keyed/slot.rs"
 BATCH = "src/algorithm/batch.rs"
 STRIPED, LIVE_QUOTA = "src/limiter/striped.rs", "src/timeline.rs"
-BALANCE, CHANGE, LIVE_CHANGE = "src/limiter/account.rs", "src/limiter/set_quota.rs", "src/timeline/change.rs"
+STORE, VERBS = "src/limiter/store.rs", "src/bucket/verbs.rs"
+CHANGE, LIVE_CHANGE = "src/limiter/set_quota.rs", "src/timeline/change.rs"
 QUEUE, ORDER = "src/bucket/queue.rs", "src/bucket/queue/order.rs"
-LINE, PLACE, BUCKET = "src/bucket.rs", "src/limiter/reserve.rs", "src/algorithm/token_bucket.rs"
+LINE, BUCKET = "src/bucket.rs", "src/algorithm/token_bucket.rs"
 COMBINED, LIMIT, PARTS = "src/combined/mod.rs", "src/combined/limit.rs", "src/combined/reservation.rs"
 LEASE, LEASES = "src/algorithm/lease.rs", "src/keyed/leases.rs"
 LEDGER, PROCESS = "src/keyed/ledger.rs", "src/sync/process.rs"
@@ -74,9 +75,9 @@ MUTANTS = [
      "let free = granted.or_else(|| self.run_of(key).map(|at| self.detach(at, key)));",
      "let free = if granted.is_some() { None } else { self.run_of(key).map(|at| self.detach(at, key)) };",
      "leaving_against_being_served"),
-    ("what a waiter leaves is taken from a reservation behind it", PLACE,
-     "let back = |state| rule.take_back(state, now.units, span.end, span.units());",
-     "let back = |state| rule.take_back(state, now.units, state, span.units());",
+    ("what a waiter leaves is taken from a reservation behind it", VERBS,
+     "let back = rule.take_back(state, now.units, span.end, span.units())?;",
+     "let back = rule.take_back(state, now.units, state, span.units())?;",
      "leaving_against_a_reservation"),
     ("a reset leaves places as they are", LINE,
      "(!void).then(", "(!void | true).then(",
@@ -104,9 +105,9 @@ MUTANTS = [
      "match self.0.compare_exchange_weak(seen, word, Relaxed, Relaxed) {",
      "self.0.store(word, Relaxed);\n match Ok::<u64, u64>(0) {",
      "two_threads_admit_at_most_the_burst"),
-    ("refund by store", BALANCE,
-     "Step::Put(self.join(drawn, refunded), ())",
-     "let _ = self.cell.update(|_| Step::Put(self.join(drawn, refunded), ())); Step::Keep(())",
+    ("a change of a state by store", STORE,
+     "Step::Put(self.join(drawn, state), (answer, true))",
+     "let word = self.join(drawn, state); self.cell.update(|_| Step::Put(word, ())); Step::Keep((answer, true))",
      "admit_against_refund"),
     ("batch forgets what was held", BATCH,
      "let need = n - held;", "let need = n; let _ = held;",
@@ -335,8 +336,8 @@ MUTANTS = [
     ("a combined reservation that fails keeps its places", PARTS,
      "self.places_mut().rev().for_each(Reservation::undo);", "self.places_mut().for_each(Reservation::spend);",
      "place_in_two_lines_against_a_check"),
-    ("a combined debit is undone only before it is due", PLACE,
-     "n, now, Rule::undo);", "n, now, Rule::give_up);",
+    ("a combined debit is undone only before it is due", VERBS,
+     "now.rule().undo(state, now.units, given)", "now.rule().give_up(state, now.units, given)",
      "place_in_two_lines_against_a_check"),
     ("combined limits are debited as they were given", LIMIT,
      "(self.draws_ahead, core::ptr::from_ref(self.bucket).cast::<()>().addr(), self.hash)",

@@ -13,8 +13,11 @@
 //! x86 may do, and loom, which runs each thread in order, does not: no model sees these two.
 
 pub(crate) mod queue;
+mod store;
+pub(crate) mod verbs;
 
 pub(crate) use queue::{Queues, Span};
+pub(crate) use store::{Account, Ask, Store};
 
 use crate::algorithm::{Algorithm, GivenUp};
 use crate::answer::{Denied, Figures, Grant};
@@ -208,8 +211,6 @@ pub(crate) struct Place {
     pub(crate) made: u64,
     /// When it was taken.
     pub(crate) since: Since,
-    /// Tokens of it that had been drawn ahead or leased, and were in the bucket again for it.
-    pub(crate) held: u32,
     /// How long it was until it is due, in units.
     pub(crate) wait: u64,
     /// The same in nanoseconds, if the figures are told ones, which cannot say it.
@@ -222,14 +223,14 @@ impl Place {
     /// One that is due already.
     #[inline]
     pub(crate) fn at_once(whose: Whose, n: u64, made: u64, since: Since, at: Figures) -> Self {
-        Self { whose, n, place: made, made, since, held: 0, wait: 0, told: 0, at }
+        Self { whose, n, place: made, made, since, wait: 0, told: 0, at }
     }
 
     /// One that ends there, and what the bucket is then.
     pub(crate) fn ending(whose: Whose, n: u64, end: u64, since: Since, now: &Moment) -> Self {
         let at = now.figures(end);
         let wait = now.rule().until_place(end, now.units);
-        Self { whose, n, place: end, made: end, since, held: 0, wait, told: 0, at }
+        Self { whose, n, place: end, made: end, since, wait, told: 0, at }
     }
 
     /// How long it was until it is due.
@@ -365,7 +366,13 @@ pub(crate) trait Bucket: Send + Sync {
     /// Makes of the state what `rework` says, unless a reset has made void what was taken at the time of `since`. Whether it
     /// did.
     #[cfg(feature = "std")]
-    fn rework(&self, whose: Whose, since: Since, rework: &dyn Fn(u64) -> Option<u64>) -> bool;
+    fn rework(
+        &self,
+        whose: Whose,
+        since: Since,
+        now: &Moment,
+        rework: &dyn Fn(u64) -> Option<u64>,
+    ) -> bool;
 
     /// Gives so many units back if nobody waits; otherwise nothing changes.
     fn add_if_idle(&self, whose: Whose, units: u64, now: &Moment) -> bool;

@@ -18,6 +18,17 @@ pub(crate) enum Step<R> {
     Keep(R),
 }
 
+/// What a decision makes of a bucket's state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change<R> {
+    /// A larger state.
+    Grow(u64, R),
+    /// A state that may be smaller.
+    Shrink(u64, R),
+    /// Nothing to write.
+    Keep(R),
+}
+
 /// One bucket.
 #[derive(Debug)]
 #[repr(transparent)]

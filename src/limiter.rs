@@ -3,16 +3,16 @@
 mod account;
 mod builder;
 mod mode;
-mod reserve;
 #[cfg(all(test, feature = "quanta"))]
 mod restarts;
 mod set_quota;
+mod store;
 
 pub use builder::Builder;
 
-use crate::algorithm::{Algorithm, Batch, Rule, Terms, TokenBucket};
+use crate::algorithm::{Algorithm, Rule, Terms, TokenBucket};
 use crate::answer::{AnswerKind, Denied, Figures, Grant};
-use crate::bucket::{Queues, Returns, Waiting};
+use crate::bucket::{Queues, Returns, Waiting, Whose, verbs};
 use crate::cell::{Cell, Step};
 use crate::clock::Timer;
 use crate::quota::Quota;
@@ -197,7 +197,7 @@ impl RateLimiter {
     fn check_slowly(&self, n: u64) -> Result<Grant, Denied> {
         let now = self.now();
         if n.wrapping_sub(1) >= now.limit() {
-            return self.look(n, now);
+            return self.peek(n);
         }
         if let Mode::Striped(striped) = &self.mode {
             let time = Stripes(self, striped);
@@ -213,7 +213,7 @@ impl RateLimiter {
                 Step::Put(drawn, Ok(self.clock_free(n, word::tokens(drawn))))
             }
             (Some(taken), _) => Step::Put(taken, Ok(now.grant(n, taken))),
-            (None, _) => Step::Keep(Err(self.denied(n, seen, now))),
+            (None, _) => Step::Keep(Err(now.denied(n, self.undrawn(seen, now)))),
         })
     }
 
@@ -231,31 +231,7 @@ impl RateLimiter {
     /// [`Denied`] with the time until the next token, if there is none.
     #[inline]
     pub fn check_up_to(&self, n: u64) -> Result<Grant, Denied> {
-        if n == 0 {
-            return self.peek(0);
-        }
-        if let Mode::Striped(_) = self.mode {
-            return self.check_up_to_striped(n);
-        }
-        let now = self.now();
-        self.cell.update(|seen| {
-            let there = self.balance(seen, now).max(0) as u64;
-            let Some(taken) = self.take(seen, now, n.min(there)) else {
-                return Step::Keep(Err(self.denied(1, seen, now)));
-            };
-            Step::Put(taken, Ok(self.grant(n.min(there), taken, now)))
-        })
-    }
-
-    /// All that the centre and the stripes have, as one request; less if others are faster.
-    fn check_up_to_striped(&self, n: u64) -> Result<Grant, Denied> {
-        loop {
-            let there = self.available().max(0) as u64;
-            let answer = self.check_n(n.min(there.max(1)));
-            if answer.is_ok() || there == 0 {
-                return answer;
-            }
-        }
+        verbs::check_up_to(self, Whose::default(), n)
     }
 
     /// What [`check_n`](Self::check_n) would answer now. Takes nothing.
@@ -265,18 +241,7 @@ impl RateLimiter {
     /// As [`check_n`](Self::check_n).
     #[inline(never)]
     pub fn peek(&self, n: u64) -> Result<Grant, Denied> {
-        self.look(n, self.now())
-    }
-
-    fn look(&self, n: u64, now: Moment) -> Result<Grant, Denied> {
-        let seen = self.cell.load();
-        if n == 0 {
-            return Ok(self.grant(0, seen, now));
-        }
-        match self.take(seen, now, n) {
-            Some(taken) => Ok(self.grant(n, taken, now)),
-            None => Err(self.denied(n, seen, now)),
-        }
+        verbs::peek(self, Whose::default(), n)
     }
 
     /// The quota in force. Of a [queue](Builder::queue), its burst is what passes at once.
@@ -316,40 +281,15 @@ impl RateLimiter {
         }
     }
 
-    #[inline]
-    fn balance(&self, seen: u64, now: Moment) -> i64 {
-        match (&self.mode, now.rule()) {
-            (Mode::Batched(_), Rule::Bucket(lowered)) => Batch::balance(&lowered, seen, now.units),
-            (_, rule) => {
-                let held = i64::try_from(self.held()).unwrap_or(i64::MAX);
-                let there = rule.balance(seen, now.units).saturating_add(held);
-                there.min(rule.limit() as i64)
-            }
-        }
-    }
-
+    /// The word after a draw of a batched limiter, or the state after taking `n`.
     #[inline]
     fn take(&self, seen: u64, now: Moment, n: u64) -> Option<u64> {
         match (&self.mode, now.rule()) {
-            (_, rule) if n == 0 || n > rule.limit() => None,
             (Mode::Batched(batch), Rule::Bucket(lowered)) => {
                 batch.spend(seen, n).or_else(|| batch.draw(&lowered, seen, now.units, n))
             }
-            (Mode::Striped(_), rule) => {
-                let there = self.balance(seen, now) >= n as i64;
-                there.then(|| rule.charge(seen, now.units, n))
-            }
             (_, rule) => rule.take(seen, now.units, n),
         }
-    }
-
-    /// A grant that read the clock, so that it knows its figures also where tokens are drawn ahead.
-    fn grant(&self, granted: u64, seen: u64, now: Moment) -> Grant {
-        now.grant(granted, self.undrawn(seen, now))
-    }
-
-    fn denied(&self, asked: u64, seen: u64, now: Moment) -> Denied {
-        now.denied(asked, self.undrawn(seen, now))
     }
 
     /// The state as if the tokens drawn ahead had never left the bucket, for figures.

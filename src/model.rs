@@ -10,7 +10,7 @@ pub use keyed_places::KeyedPlaces;
 pub use leased::{Leased, Spent};
 
 use crate::algorithm::{Algorithm, Rule, Terms};
-use crate::bucket::{Bucket, Place, Whose, queue};
+use crate::bucket::{Bucket, Place, Whose, queue, verbs};
 use crate::cell::Cell;
 use crate::keyed::table::{Buckets, Change, Room, Table};
 use crate::limiter::RateLimiter;
@@ -392,7 +392,7 @@ impl Places {
 
     /// Makes the bucket full as another process does that shares it, which knows nobody of this line.
     pub fn reset_elsewhere(&self) {
-        self.0.fill();
+        verbs::fill(&self.0, Whose::default());
     }
 
     /// Takes `n` now.

@@ -82,15 +82,4 @@ impl Batch {
         let full = bucket.take(full, now, drawn.min(bucket.limit()))?;
         Some(word::pack(drawn - need, full))
     }
-
-    /// How many tokens the field has room for beside those in it.
-    pub(crate) fn room(&self, drawn: u64) -> u64 {
-        self.ahead.saturating_sub(drawn)
-    }
-
-    /// Whole tokens there, those in the field included; negative in debt.
-    pub(crate) fn balance(bucket: &TokenBucket, seen: u64, now: u64) -> i64 {
-        let held = word::tokens(seen) as i64;
-        (bucket.balance(word::value(seen), now) + held).min(bucket.limit() as i64)
-    }
 }

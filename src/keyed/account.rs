@@ -1,14 +1,27 @@
 //! What a key has, and what is put on its account and given back.
 
 use super::KeyedLimiter;
+#[cfg(feature = "redis")]
 use super::table::Change;
-use crate::algorithm;
-use crate::bucket::{Whose, queue};
+use crate::answer::{Denied, Grant};
+#[cfg(feature = "redis")]
+use crate::bucket::Store;
+use crate::bucket::verbs;
+#[cfg(feature = "redis")]
 use crate::timeline::Moment;
 use core::hash::Hash;
 use core::time::Duration;
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
+    /// What [`check_n`](Self::check_n) would answer now. Takes nothing, and makes no bucket.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_n`](Self::check_n).
+    pub fn peek(&self, key: &K, n: u64) -> Result<Grant, Denied> {
+        verbs::peek(self, self.whose(key), n)
+    }
+
     /// Takes `n` tokens even if they are not there, and says how long until the debt is paid: zero if
     /// there is none. Debt ends at [`max_debt`](crate::KeyedBuilder::max_debt), if that is chosen,
     /// and what is over is forgotten.
@@ -16,17 +29,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// With [`WhenFull::Deny`](crate::WhenFull::Deny), a key that finds no slot is not charged, and the answer is how long
     /// until there is one.
     pub fn charge(&self, key: &K, n: u64) -> Duration {
-        if n == 0 {
-            return self.debt(self.seed.fingerprint(key));
-        }
-        self.charge_to(self.whose(key), n)
-    }
-
-    /// How long until the key owes nothing.
-    pub(super) fn debt(&self, hash: u64) -> Duration {
-        let look = |state, now: Moment| Change::Keep(now.figures(state).owes());
-        let found = self.table.update(self, hash, None, look);
-        found.ok().flatten().unwrap_or_default()
+        verbs::charge(self, self.whose(key), n)
     }
 
     /// Gives `n` tokens back, never above the burst. Of an untouched key, nothing is missing. While somebody waits for the
@@ -34,7 +37,25 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     ///
     /// While places of the key, or of some others, are held, it takes their lock for a few steps.
     pub fn refund(&self, key: &K, n: u64) {
-        self.put_back_to(self.whose(key), n);
+        verbs::refund(self, self.whose(key), n);
+    }
+
+    /// Whole tokens there now, rounded down; negative in debt.
+    #[must_use]
+    pub fn available(&self, key: &K) -> i64 {
+        verbs::available(self, self.whose(key))
+    }
+
+    /// How full the key's leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Of
+    /// the other algorithms: what is missing from the limit.
+    #[must_use]
+    pub fn level(&self, key: &K) -> u64 {
+        verbs::level(self, self.whose(key))
+    }
+
+    /// Makes the key's bucket full again, as if nothing had ever been taken. Those who wait are served of it in their order.
+    pub fn reset(&self, key: &K) {
+        verbs::reset(self, self.whose(key));
     }
 
     /// Makes so many tokens missing of the key's bucket, whatever was before: what somebody else knows.
@@ -45,7 +66,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
             let full = rule.fresh(now.units);
             let next = if missing == 0 { full } else { rule.charge(full, now.units, missing) };
             if next > state && missing > 0 {
-                self.owing(next, now);
+                self.before_debt(next, &now);
                 return Change::Grow(next, ());
             }
             // A full bucket may be older than now.
@@ -54,90 +75,5 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         // A full one needs no slot; without one a key is not followed.
         let room = if missing == 0 { None } else { self.room() };
         let _ = self.table.update(self, self.seed.fingerprint(key), room, follow);
-    }
-
-    pub(super) fn put_back_to(&self, whose: Whose, n: u64) {
-        if queue::refund(self, whose, n) {
-            return;
-        }
-        self.stand_by(whose, |state, now| self.refunded(whose, state, now, n));
-        // The line may end now where a place was given up.
-        queue::ended(self, whose);
-    }
-
-    /// Whole tokens there now, rounded down; negative in debt.
-    #[must_use]
-    pub fn available(&self, key: &K) -> i64 {
-        self.available_to(self.seed.fingerprint(key))
-    }
-
-    pub(super) fn available_to(&self, hash: u64) -> i64 {
-        self.look_into(hash, |state, now| now.rule().balance(state, now.units))
-    }
-
-    /// How full the key's leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Of
-    /// the other algorithms: what is missing from the limit.
-    #[must_use]
-    pub fn level(&self, key: &K) -> u64 {
-        let level = |state, now: Moment| algorithm::level(&now.rule(), state, now.units);
-        self.look_into(self.seed.fingerprint(key), level)
-    }
-
-    /// Makes the key's bucket full again, as if nothing had ever been taken. Those who wait are served of it in their order.
-    pub fn reset(&self, key: &K) {
-        let reset = |state, now: Moment| {
-            let rule = now.rule();
-            if rule.is_full(state, now.units) {
-                Change::Keep(())
-            } else {
-                Change::Shrink(rule.fresh(now.units), ())
-            }
-        };
-        let whose = self.whose(key);
-        self.queues.reset(self, whose, || {
-            self.entries(whose).reset(|| self.update_existing(whose.hash, reset));
-        });
-    }
-}
-
-impl<K: ?Sized> KeyedLimiter<K> {
-    /// The state after a refund, which is counted for those who may undo what they took.
-    pub(super) fn refunded(&self, whose: Whose, state: u64, now: Moment, n: u64) -> Change<()> {
-        let Some(refunded) = now.rule().refund(state, now.units, n) else {
-            return Change::Keep(());
-        };
-        self.entries(whose).count(state.wrapping_sub(refunded));
-        Change::Shrink(refunded, ())
-    }
-
-    /// Remembers how far the most indebted bucket goes, before it does.
-    pub(super) fn owing(&self, state: u64, now: Moment) {
-        if now.rule().until_paid(state, now.units, 0) > 0 {
-            self.table.lines.common().furthest.raise(state);
-        }
-    }
-
-    /// Charges a bucket by its key's fingerprint.
-    pub(super) fn charge_to(&self, whose: Whose, n: u64) -> Duration {
-        let charge = |state, now: Moment| {
-            let charged = now.rule().charge_within(state, now.units, n, self.max_debt);
-            if charged == state {
-                return Change::Keep(now.figures(state));
-            }
-            self.owing(charged, now);
-            Change::Grow(charged, now.figures(charged))
-        };
-        if whose.shared {
-            return self.on_overflow(charge).owes();
-        }
-        let figures = match self.table.update(self, whose.hash, self.room(), charge) {
-            Ok(Some(figures)) => figures,
-            Ok(None) => return Duration::ZERO,
-            Err(full) => match self.without_slot(full, n, charge) {
-                Ok(figures) => figures,
-                Err(denied) => return denied.reset_after(),
-            },
-        };
-        figures.owes()
     }
 }

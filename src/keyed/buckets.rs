@@ -1,16 +1,5 @@
 //! What the table asks of an algorithm, and what it is asked for.
 
-/// What an operation makes of a bucket.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Change<R> {
-    /// A larger value.
-    Grow(u64, R),
-    /// A value that may be smaller.
-    Shrink(u64, R),
-    /// Nothing to write.
-    Keep(R),
-}
-
 /// How the table sees time and buckets; the limiter's algorithm behind it.
 pub(crate) trait Buckets {
     /// A moment.

@@ -18,7 +18,7 @@
 //! accounts after it has loaded the word, with Acquire: if it saw the debit it sees the account, and if it did
 //! not, its swap fails.
 
-use crate::bucket::{Returns, Since, Whose};
+use crate::bucket::{self, Returns, Since, Whose};
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicU64, Locked, ProcessLock};
 use crate::timeline::Moment;
@@ -97,7 +97,7 @@ impl Ledger {
 
 /// What is entered for one bucket.
 #[derive(Clone, Copy)]
-pub(super) struct Entries<'a> {
+pub(crate) struct Entries<'a> {
     ledger: &'a Ledger,
     key: Key,
     group: usize,
@@ -168,9 +168,11 @@ impl<'a> Entries<'a> {
         // This process resets none of them now: that is done under the lock.
         all.without(own)
     }
+}
 
+impl bucket::Account for Entries<'_> {
     /// When a place is taken that leaves the bucket in the state `made`; before it is.
-    pub(super) fn open(&self, made: u64, now: &Moment) -> Since {
+    fn open(self, made: u64, now: &Moment) -> Since {
         let mut book = self.book();
         book.sweep(now);
         let others = self.others(&book);
@@ -192,13 +194,13 @@ impl<'a> Entries<'a> {
 
     /// When a debit is made that may be undone by the same call; before it is.
     #[inline]
-    pub(super) fn since(&self) -> Since {
+    fn since(self) -> Since {
         self.returns.since()
     }
 
     /// After the word was loaded: what has been given back since a place was taken, in units; `None` for a place that a reset
     /// has made void, or all of which has flowed by.
-    pub(super) fn since_then(&self, since: Since) -> Option<u64> {
+    fn since_then(self, since: Since) -> Option<u64> {
         if since.account == NONE {
             return self.returns.since_then(since);
         }
@@ -210,7 +212,7 @@ impl<'a> Entries<'a> {
     }
 
     /// Enters what is given back, before the word is swapped; if the swap fails, a little too much.
-    pub(super) fn count(&self, units: u64) {
+    fn count(self, units: u64) {
         if !self.ledger.is_shared && self.shard().open.load(Relaxed) == 0 {
             return self.returns.count(units);
         }
@@ -224,7 +226,7 @@ impl<'a> Entries<'a> {
     }
 
     /// Runs `swap`, which resets the word.
-    pub(super) fn reset<R>(&self, swap: impl FnOnce() -> R) -> R {
+    fn reset<R>(self, swap: impl FnOnce() -> R) -> R {
         let mut book = self.book();
         let own = &mut book.own[self.group / SHARDS];
         own.resets = own.resets.wrapping_add(1);

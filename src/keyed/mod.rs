@@ -11,12 +11,11 @@ mod hash;
 pub(crate) mod leases;
 mod ledger;
 mod lines;
-mod look;
-mod reserve;
 mod set_quota;
 #[cfg(all(unix, feature = "shared"))]
 mod shared;
 mod slot;
+mod store;
 pub(crate) mod table;
 
 pub use builder::{KeyedBuilder, WhenFull};
@@ -25,7 +24,7 @@ pub use shared::SharedError;
 
 use crate::algorithm::Algorithm;
 use crate::answer::{AnswerKind, Denied, Grant};
-use crate::bucket::{Queues, Waiting};
+use crate::bucket::{Queues, Waiting, verbs};
 use crate::cell::Step;
 use crate::quota::Quota;
 use crate::timeline::{InForce, Moment, Reading, Timeline};
@@ -159,6 +158,18 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         self.check_hash(self.seed.fingerprint(key), n)
     }
 
+    /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] with the time until the next token, if there is none.
+    #[inline]
+    pub fn check_up_to(&self, key: &K, n: u64) -> Result<Grant, Denied> {
+        verbs::check_up_to(self, self.whose(key), n)
+    }
+}
+
+impl<K: ?Sized> KeyedLimiter<K> {
     #[inline(always)]
     fn check_hash(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
         match self.take_unchanged(hash, n) {
@@ -213,7 +224,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     #[inline(never)]
     fn take(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
         if n == 0 {
-            return self.look(hash, 0);
+            return self.peek_hash(hash, 0);
         }
         // After a change the short way begins here; before one it has been tried.
         let announced = &self.table.lines.common().announced;
@@ -240,38 +251,11 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         let room = if fits { self.room() } else { None };
         match self.table.update(self, hash, room, take) {
             Ok(Some(answer)) => answer,
-            Ok(None) => self.look(hash, n),
-            Err(full) => self.without_slot(full, n, take).unwrap_or_else(Err),
+            Ok(None) => self.peek_hash(hash, n),
+            Err(full) => self.without_slot(full, n, take)?,
         }
     }
 
-    /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`Denied`] with the time until the next token, if there is none.
-    #[inline]
-    pub fn check_up_to(&self, key: &K, n: u64) -> Result<Grant, Denied> {
-        if n == 0 {
-            return self.peek(key, 0);
-        }
-        let take = |state, now: Moment| {
-            let rule = now.rule();
-            let n = n.min(rule.balance(state, now.units).max(0) as u64);
-            match if n > 0 { rule.take(state, now.units, n) } else { None } {
-                Some(taken) => Change::Grow(taken, Ok(now.grant(n, taken))),
-                None => Change::Keep(Err(now.denied(1, state))),
-            }
-        };
-        match self.table.update(self, self.seed.fingerprint(key), self.room(), take) {
-            Ok(Some(answer)) => answer,
-            Ok(None) => self.peek(key, 1),
-            Err(full) => self.without_slot(full, 1, take).unwrap_or_else(Err),
-        }
-    }
-}
-
-impl<K: ?Sized> KeyedLimiter<K> {
     fn room(&self) -> Option<Room> {
         Some(self.when_full.room())
     }

@@ -36,7 +36,8 @@
 //! was seen by the first look; whoever announces later sees, after its own fence, the announcement
 //! that is settled here. Of the killed slot itself a load sees no less than the swap did.
 
-pub(crate) use super::buckets::{Buckets, Change, Full, Room};
+pub(crate) use super::buckets::{Buckets, Full, Room};
+pub(crate) use crate::cell::Change;
 
 use super::evict::{self, Choice, Chosen};
 use super::lines::{Floor, Lines, Pair, Place};

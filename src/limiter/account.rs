@@ -2,11 +2,9 @@
 
 #[cfg(doc)]
 use super::Builder;
-use super::{Mode, RateLimiter};
-use crate::algorithm;
-use crate::bucket::{Whose, queue};
+use super::{Mode, RateLimiter, striped};
+use crate::bucket::{Whose, verbs};
 use crate::cell::Step;
-use crate::limiter::striped;
 use core::time::Duration;
 
 impl RateLimiter {
@@ -17,21 +15,7 @@ impl RateLimiter {
     /// chosen; else at 10 years of flow (at most rates), or at what a window's field holds. What is
     /// over is forgotten. A fixed window forgets its debt at the boundary.
     pub fn charge(&self, n: u64) -> Duration {
-        // Drawn and leased tokens are spent first: they have been debited already.
-        let n = match &self.mode {
-            Mode::Striped(striped) => n - striped.collect(striped::mine(), n),
-            _ => n,
-        };
-        let now = self.now();
-        let charged = self.cell.update(|seen| {
-            let (drawn, state) = self.split(seen);
-            let left = drawn.saturating_sub(n);
-            let rest = n - (drawn - left);
-            let charged = now.rule().charge_within(state, now.units, rest, self.max_debt);
-            Step::Put(self.join(left, charged), charged)
-        });
-        // Paid when a request of nothing would fit.
-        now.figures(charged).owes()
+        verbs::charge(self, Whose::default(), n)
     }
 
     /// Gives `n` tokens back, never above the burst.
@@ -42,29 +26,13 @@ impl RateLimiter {
     ///
     /// While somebody waits they go to the first in line, and with it everybody else comes earlier.
     pub fn refund(&self, n: u64) {
-        if queue::refund(self, Whose::default(), n) {
-            return;
-        }
-        let now = self.now();
-        self.cell.update(|seen| {
-            let (drawn, state) = self.split(seen);
-            match now.rule().refund(state, now.units, n) {
-                Some(refunded) => {
-                    self.returns.count(state.wrapping_sub(refunded));
-                    Step::Put(self.join(drawn, refunded), ())
-                }
-                None => Step::Keep(()),
-            }
-        });
-        // The line may end now where a place was given up.
-        queue::ended(self, Whose::default());
+        verbs::refund(self, Whose::default(), n);
     }
 
     /// Whole tokens there now, rounded down; negative in debt.
     #[must_use]
     pub fn available(&self) -> i64 {
-        let now = self.now();
-        self.balance(self.cell.load(), now)
+        verbs::available(self, Whose::default())
     }
 
     /// How full the leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Over the
@@ -73,24 +41,26 @@ impl RateLimiter {
     /// Of the other algorithms: what is missing from the limit.
     #[must_use]
     pub fn level(&self) -> u64 {
-        let now = self.now();
-        let (drawn, state) = self.split(self.cell.load());
-        let drawn = drawn + self.held();
-        algorithm::level(&now.rule(), state, now.units).saturating_sub(drawn)
+        verbs::level(self, Whose::default())
     }
 
     /// Makes the bucket full again, as if nothing had ever been taken. Those who wait are served of it in their order.
     pub fn reset(&self) {
-        if let Mode::Striped(striped) = &self.mode {
-            striped.collect(striped::mine(), u64::MAX);
-        }
-        self.queues.reset(self, Whose::default(), || self.fill());
+        self.forget_ahead();
+        verbs::reset(self, Whose::default());
     }
 
-    /// Swaps the word, and makes all places void.
-    pub(crate) fn fill(&self) {
-        let now = self.now();
-        let full = now.rule().fresh(now.units);
-        self.returns.reset(|| self.cell.update(|_| Step::Put(full, ())));
+    /// Empties the stripes and the field of drawn tokens, before all tokens are there again.
+    pub(crate) fn forget_ahead(&self) {
+        match &self.mode {
+            Mode::Striped(striped) => {
+                striped.collect(striped::mine(), u64::MAX);
+            }
+            Mode::Batched(_) => self.cell.update(|seen| match self.split(seen) {
+                (0, _) => Step::Keep(()),
+                (_, state) => Step::Put(self.join(0, state), ()),
+            }),
+            Mode::Exact(_) | Mode::ByRule => {}
+        }
     }
 }

@@ -371,14 +371,6 @@ impl Striped {
         got
     }
 
-    /// Puts up to `n` tokens into a stripe, as far as it may hold them and nobody has opened it: how many.
-    pub(crate) fn put(&self, mine: usize, n: u64, split: Split) -> u64 {
-        self.stripe(mine).cell.update(|word| match split.lease_max.checked_sub(word) {
-            None | Some(0) => Step::Keep(0),
-            Some(room) => Step::Put(word + n.min(room), n.min(room)),
-        })
-    }
-
     /// After the quota has changed: gives back all that was leased by the old one, and lets no more of it come.
     pub(crate) fn empty<T: Timed>(&self, centre: &Cell, time: &T) {
         // Announced before the look: who opens a stripe after it sees the new quota.

@@ -119,7 +119,7 @@ impl Bucket for WarmUpLimiter {
 
     /// Its places are spans of the line, and nothing is counted anew.
     #[cfg(feature = "std")]
-    fn rework(&self, _: Whose, _: Since, _: &dyn Fn(u64) -> Option<u64>) -> bool {
+    fn rework(&self, _: Whose, _: Since, _: &Moment, _: &dyn Fn(u64) -> Option<u64>) -> bool {
         false
     }
 
@@ -210,7 +210,7 @@ impl WarmUpLimiter {
             Ok((due, made, wait)) => {
                 let (at, place) = (now.figures(made, None), due.wrapping_add(self.token));
                 let told = u64::try_from(now.wait(wait).as_nanos()).unwrap_or(u64::MAX);
-                Ok(Place { whose, n, place, made, since, held: 0, wait, told, at })
+                Ok(Place { whose, n, place, made, since, wait, told, at })
             }
             Err((seen, wait)) => {
                 let retry_after = now.moment.figures(0).impatient(wait, patience);

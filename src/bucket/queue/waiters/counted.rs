@@ -101,5 +101,5 @@ fn moved_up(
         }
         Some(state)
     };
-    bucket.rework(left.whose, left.since, &rework).then(|| moved.into_inner())
+    bucket.rework(left.whose, left.since, now, &rework).then(|| moved.into_inner())
 }

@@ -1,0 +1,143 @@
+//! Where the states of a limiter's buckets are, and how one is changed.
+//!
+//! A verb is a pure function of a state and a moment. The store finds the bucket, calls the
+//! function, and commits what it returns by one compare-and-swap, or calls it again on the newer
+//! state. `verbs.rs` has the verbs, each once for all stores.
+
+use super::{Queues, Returns, Since, Waiting, Whose};
+use crate::answer::{Denied, Figures, Grant};
+use crate::cell::Change;
+use crate::timeline::Moment;
+use alloc::sync::Arc;
+
+/// Which bucket an operation is for, and what it wants.
+#[derive(Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) whose: Whose,
+    /// Tokens that the operation means to take. A store that keeps tokens beside the state moves as
+    /// many of them into it as the state lacks.
+    pub(crate) n: u64,
+    /// The moment to decide at, if the caller has just read the clock. A store whose buckets may be
+    /// forgotten reads it again.
+    pub(crate) now: Option<&'a Moment>,
+}
+
+impl<'a> Ask<'a> {
+    /// Asks for `n` tokens of a bucket.
+    pub(crate) fn of(whose: Whose, n: u64) -> Self {
+        Self { whose, n, now: None }
+    }
+
+    /// The same at a moment that has just been read.
+    pub(crate) fn at(self, now: &'a Moment) -> Self {
+        Self { now: Some(now), ..self }
+    }
+}
+
+/// The buckets of a limiter: one, or one for each key.
+pub(crate) trait Store: Send + Sync {
+    /// What is remembered of give-backs to a bucket.
+    type Account<'a>: Account
+    where
+        Self: 'a;
+
+    /// Reads the clock once.
+    fn now(&self) -> Moment;
+
+    /// How long the waiting line may get.
+    fn waiting(&self) -> &Waiting;
+
+    /// The callers that wait.
+    fn queues(&self) -> &Arc<Queues>;
+
+    /// The account of a bucket's give-backs.
+    fn account(&self, whose: Whose) -> Self::Account<'_>;
+
+    /// The debt in tokens at which a charge stops.
+    fn max_debt(&self) -> u64;
+
+    /// Remembers how far the most indebted bucket goes, before a debt is committed.
+    fn before_debt(&self, _state: u64, _now: &Moment) {}
+
+    /// Computes something from the state of a bucket, and changes nothing. A key without a bucket
+    /// shows the state that its first touch would begin with.
+    ///
+    /// # Errors
+    ///
+    /// A request for `n > 0` tokens is denied if the table has no room for the key.
+    fn look<R>(&self, whose: Whose, n: u64, look: impl Fn(u64, Moment) -> R) -> Result<R, Denied>;
+
+    /// Changes a bucket that there is. `None`: the key has none.
+    fn update<R>(
+        &self,
+        ask: Ask<'_>,
+        change: impl Fn(Whose, u64, Moment) -> Change<R>,
+    ) -> Option<R>;
+
+    /// Changes a bucket, and makes one for a key that has none.
+    ///
+    /// # Errors
+    ///
+    /// The request is denied if the table has no room for the key.
+    fn touch<R>(
+        &self,
+        ask: Ask<'_>,
+        change: impl Fn(Whose, u64, Moment) -> Change<R>,
+    ) -> Result<R, Denied>;
+
+    /// Takes `n` tokens or none, by the limiter's fastest way.
+    fn check_n(&self, whose: Whose, n: u64) -> Result<Grant, Denied>;
+
+    /// Takes `n` tokens or none, by the fastest way that leaves a state to undo the debit by. `None`:
+    /// the general way has to decide.
+    fn debit(&self, whose: Whose, n: u64) -> Option<Result<(u64, Figures), Denied>>;
+
+    /// Predicts [`check_n`](Self::check_n) at the least cost. `None`: the general way has to.
+    fn foresee(&self, whose: Whose, n: u64) -> Option<Result<Grant, Denied>>;
+
+    /// Whether tokens are drawn ahead, so that a check costs less than a place in line.
+    fn draws_ahead(&self) -> bool {
+        false
+    }
+}
+
+/// What has been given back to a bucket since a place in its line was taken.
+pub(crate) trait Account: Copy {
+    /// Remembers when a debit is made that the same call may undo; before it is made.
+    fn since(self) -> Since;
+
+    /// Remembers when a place is taken that leaves the bucket in the state `made`; before it is.
+    fn open(self, made: u64, now: &Moment) -> Since;
+
+    /// The units given back since; asked after the state was loaded. `None`: a reset has made the
+    /// place void.
+    fn since_then(self, since: Since) -> Option<u64>;
+
+    /// Counts units that are given back, before the state is swapped.
+    fn count(self, units: u64);
+
+    /// Runs `swap`, which resets the bucket.
+    fn reset<R>(self, swap: impl FnOnce() -> R) -> R;
+}
+
+impl Account for &Returns {
+    fn since(self) -> Since {
+        Returns::since(self)
+    }
+
+    fn open(self, _: u64, _: &Moment) -> Since {
+        Returns::since(self)
+    }
+
+    fn since_then(self, since: Since) -> Option<u64> {
+        Returns::since_then(self, since)
+    }
+
+    fn count(self, units: u64) {
+        Returns::count(self, units);
+    }
+
+    fn reset<R>(self, swap: impl FnOnce() -> R) -> R {
+        Returns::reset(self, swap)
+    }
+}

@@ -1,0 +1,142 @@
+//! The buckets of a table, one for each key.
+
+use super::KeyedLimiter;
+use super::WhenFull;
+use super::ledger::Entries;
+use super::table::{Buckets, Change};
+use crate::answer::{Denied, Figures, Grant};
+use crate::bucket::{Ask, Queues, Store, Waiting, Whose, verbs};
+use crate::timeline::Moment;
+use alloc::sync::Arc;
+use core::hash::Hash;
+
+impl<K: ?Sized> Store for KeyedLimiter<K> {
+    type Account<'a>
+        = Entries<'a>
+    where
+        Self: 'a;
+
+    fn now(&self) -> Moment {
+        Buckets::now(self)
+    }
+
+    fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
+    fn queues(&self) -> &Arc<Queues> {
+        &self.queues
+    }
+
+    fn account(&self, whose: Whose) -> Entries<'_> {
+        self.ledger.of(whose, &self.table.lines.common().returns)
+    }
+
+    fn max_debt(&self) -> u64 {
+        self.max_debt
+    }
+
+    fn before_debt(&self, state: u64, now: &Moment) {
+        if now.rule().until_paid(state, now.units, 0) > 0 {
+            self.table.lines.common().furthest.raise(state);
+        }
+    }
+
+    fn look<R>(&self, whose: Whose, n: u64, look: impl Fn(u64, Moment) -> R) -> Result<R, Denied> {
+        let keep = |_, state, now| Change::Keep(look(state, now));
+        if let Some(answer) = self.update(Ask::of(whose, 0), keep) {
+            return Ok(answer);
+        }
+        match self.table.outlook(self, whose.hash, self.when_full.room()) {
+            Ok((start, now)) => Ok(look(start, now)),
+            Err(full) if self.when_full == WhenFull::Share => {
+                self.without_slot(full, n, |state, now| keep(whose, state, now))
+            }
+            Err(full) => {
+                let now = Buckets::now(self);
+                // A request of nothing, or of what never fits, is not answered by the table.
+                if n == 0 || n > now.rule().limit() {
+                    return Ok(look(now.rule().fresh(now.units), now));
+                }
+                self.without_slot(full, n, |state, now| keep(whose, state, now))
+            }
+        }
+    }
+
+    fn update<R>(
+        &self,
+        ask: Ask<'_>,
+        change: impl Fn(Whose, u64, Moment) -> Change<R>,
+    ) -> Option<R> {
+        let change = |state, now| change(ask.whose, state, now);
+        if ask.whose.shared {
+            return Some(self.on_overflow(change));
+        }
+        self.table.update(self, ask.whose.hash, None, change).ok().flatten()
+    }
+
+    fn touch<R>(
+        &self,
+        ask: Ask<'_>,
+        change: impl Fn(Whose, u64, Moment) -> Change<R>,
+    ) -> Result<R, Denied> {
+        let shared = Whose { shared: true, ..ask.whose };
+        if ask.whose.shared {
+            return Ok(self.on_overflow(|state, now| change(shared, state, now)));
+        }
+        let own = |state, now| change(ask.whose, state, now);
+        match self.table.update(self, ask.whose.hash, self.room(), own) {
+            Ok(Some(answer)) => Ok(answer),
+            // Room was given, so there is a bucket.
+            Ok(None) => self.look(ask.whose, ask.n, |state, now| match own(state, now) {
+                Change::Grow(_, answer) | Change::Shrink(_, answer) | Change::Keep(answer) => {
+                    answer
+                }
+            }),
+            Err(full) => self.without_slot(full, ask.n, |state, now| change(shared, state, now)),
+        }
+    }
+
+    fn check_n(&self, whose: Whose, n: u64) -> Result<Grant, Denied> {
+        self.check_hash(whose.hash, n)
+    }
+
+    fn debit(&self, whose: Whose, n: u64) -> Option<Result<(u64, Figures), Denied>> {
+        let (taken, read) = self.take_unchanged(whose.hash, n)?;
+        let figures = |state| self.live.figures(read, state);
+        Some(match taken {
+            Ok(taken) => Ok((taken, figures(taken))),
+            Err(state) => Err(Denied::new(n, figures(state))),
+        })
+    }
+
+    fn foresee(&self, whose: Whose, n: u64) -> Option<Result<Grant, Denied>> {
+        let announced = &self.table.lines.common().announced;
+        let rule = self.live.smooth()?;
+        if n.wrapping_sub(1) >= rule.limit() {
+            return None;
+        }
+        let read = || self.live.read_smoothly(announced);
+        let (taken, read) = self.table.update_live(read, whose.hash, |state, now| {
+            Change::Keep((rule.take(state, now.units, n).ok_or(state), now))
+        })?;
+        Some(match taken {
+            Ok(taken) => Ok(Grant::new(n, self.live.figures(read, taken))),
+            Err(state) => Err(Denied::new(n, self.live.figures(read, state))),
+        })
+    }
+}
+
+impl<K: Hash + ?Sized> KeyedLimiter<K> {
+    /// The bucket and the waiting line of a key.
+    pub(crate) fn whose(&self, key: &K) -> Whose {
+        Whose { hash: self.seed.fingerprint(key), shared: false }
+    }
+}
+
+impl<K: ?Sized> KeyedLimiter<K> {
+    /// Answers a request that never fits, or one of nothing.
+    pub(super) fn peek_hash(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
+        verbs::peek(self, Whose { hash, shared: false }, n)
+    }
+}
