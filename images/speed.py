@@ -5,6 +5,7 @@ Needs matplotlib: pip install matplotlib && images/speed.py
 """
 
 import csv
+import io
 import pathlib
 
 import matplotlib
@@ -14,11 +15,19 @@ import matplotlib.pyplot as plt
 
 HERE = pathlib.Path(__file__).resolve().parent
 COLOURS = ["#2f7ed8", "#e07b39", "#8a9a5b", "#9a7bb0"]
-# Legible on white and on black.
-INK = "#808890"
+INK, PAPER = "#59636e", "#ffffff"
+# In a dark colour scheme. Matplotlib writes colours into `style` attributes, which only `!important` overrides.
+DARK = """
+@media (prefers-color-scheme: dark) {
+ [style*="fill: #59636e"] { fill: #9da7b3 !important }
+ [style*="stroke: #59636e"] { stroke: #9da7b3 !important }
+ [style*="fill: #ffffff"] { fill: #0d1117 !important }
+}
+"""
 
 
 def draw(axes, cases, names):
+    axes.set_facecolor("none")
     height = 0.8 / len(names)
     for place, (name, colour) in enumerate(zip(names, COLOURS)):
         for row, case in enumerate(cases):
@@ -50,7 +59,11 @@ def main():
     labels = direct.get_legend_handles_labels()
     figure.legend(*labels, ncols=4, frameon=False, labelcolor=INK, fontsize=9, loc="lower center")
     figure.tight_layout(rect=(0, 0.06, 1, 1))
-    figure.savefig(HERE / "speed.svg", transparent=True, metadata={"Date": None})
+    drawn = io.StringIO()
+    # A background of its own, so that it stays legible where the page and the colour scheme disagree.
+    figure.savefig(drawn, facecolor=PAPER, metadata={"Date": None})
+    svg = drawn.getvalue().replace("</style>", DARK + "</style>", 1)
+    (HERE / "speed.svg").write_text(svg)
 
 
 if __name__ == "__main__":

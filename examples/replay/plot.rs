@@ -1,6 +1,7 @@
 //! Allowed and denied over time, and the worst clients, as SVG.
 //!
-//! On a background of its own, so that it is legible wherever it is shown.
+//! On a background of its own, so that it is legible wherever it is shown, and dark where the
+//! viewer's colour scheme is.
 
 use crate::log::Log;
 use crate::report::{shown, worst};
@@ -45,6 +46,17 @@ const INK: RGBColor = RGBColor(0x2b, 0x2f, 0x36);
 const FAINT: RGBColor = RGBColor(0xdd, 0xdd, 0xd6);
 const ALLOWED: RGBColor = RGBColor(0x2f, 0x7f, 0xb5);
 const DENIED: RGBColor = RGBColor(0xd1, 0x49, 0x2e);
+/// The same in a dark colour scheme, over the colours that plotters writes.
+const DARK: &str = "<style>
+@media (prefers-color-scheme: dark) {
+[fill='#FBFBF8'] { fill: #0d1117 }
+[fill='#2B2F36'] { fill: #f0f6fc }
+[stroke='#2B2F36'] { stroke: #9da7b3 }
+[stroke='#DDDDD6'] { stroke: #262c35 }
+[fill='#D1492E'] { fill: #ff7b72 }
+}
+</style>
+";
 
 /// Text stands with its left end's middle at its place.
 const MIDDLE: Pos = Pos { h_pos: HPos::Left, v_pos: VPos::Center };
@@ -70,6 +82,9 @@ pub(crate) fn draw(file: &Path, log: &Log, outcome: &Outcome, title: &str) -> Do
             worst_clients(&lower, log, outcome, &clients)?;
         }
         root.present()?;
+    }
+    if let Some(end) = svg.find('\n') {
+        svg.insert_str(end + 1, DARK);
     }
     std::fs::write(file, svg)?;
     Ok(())
@@ -155,12 +170,13 @@ fn worst_clients(area: &Area<'_>, log: &Log, outcome: &Outcome, clients: &[usize
         .axis_style(INK)
         .x_labels(8)
         .y_labels(clients.len())
-        .set_tick_mark_size(LabelAreaPosition::Left, 4)
+        // Blanks instead of ticks, of which plotters draws one too many, above the rows.
+        .set_tick_mark_size(LabelAreaPosition::Left, 0)
         .label_style(("sans-serif", 13, &INK))
         .y_label_formatter(&|row| match row {
             SegmentValue::CenterOf(row) | SegmentValue::Exact(row) => {
                 let key = usize::try_from(rows - 1 - row).ok().and_then(|row| clients.get(row));
-                key.map_or_else(String::new, |key| shown(&log.keys[*key]))
+                key.map_or_else(String::new, |key| shown(&log.keys[*key]) + "\u{a0}\u{a0}")
             }
             SegmentValue::Last => String::new(),
         })
