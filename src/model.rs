@@ -4,10 +4,12 @@
 mod changing;
 mod keyed_places;
 mod leased;
+mod sharing;
 
 pub use changing::{Changing, Clocks, Late};
 pub use keyed_places::KeyedPlaces;
 pub use leased::{Leased, Spent};
+pub use sharing::Sharing;
 
 use crate::algorithm::{Algorithm, Rule, Terms};
 use crate::bucket::{Bucket, Place, Whose, queue, verbs};

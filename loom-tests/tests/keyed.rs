@@ -9,7 +9,7 @@ use loom::sync::Arc;
 use loom::thread;
 use sluicegate::Algorithm::{self, TokenBucket};
 use sluicegate::model::Answer::{Denied, Granted, NoSlot};
-use sluicegate::model::{Answer, Keyed};
+use sluicegate::model::{Answer, Keyed, Sharing};
 
 /// Keys by fingerprint. In a table of two slots X and Z look at slot 0 first, Y and W at slot 1.
 const X: u64 = 0x1000_0000_0000_0001;
@@ -378,5 +378,25 @@ fn helper_against_owner_and_the_next_owner() {
         if answers[1] == Granted {
             assert_eq!(keyed.at(Y, &[1]).balance(), Some(2));
         }
+    });
+}
+
+/// A key takes of the bucket that keys without a slot share, while it gets a slot in another thread: guards the floor that
+/// is raised before the shared bucket is taken of, the look for a slot after it, and the fence between them.
+#[test]
+fn shared_bucket_against_a_first_touch() {
+    model(3, || {
+        let sharing = Arc::new(Sharing::new());
+        let other = {
+            let sharing = sharing.clone();
+            thread::spawn(move || {
+                sharing.make_room();
+                sharing.check()
+            })
+        };
+        let here = sharing.check();
+        let granted = [here, other.join().unwrap()].iter().filter(|&&granted| granted).count();
+        // If the slot came between floor and look, the token is the shared bucket's still: none may be granted.
+        assert!(granted <= 1, "a key has one burst");
     });
 }

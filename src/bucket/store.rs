@@ -42,7 +42,7 @@ pub(crate) trait Store: Send + Sync {
         Self: 'a;
 
     /// Reads the clock once.
-    fn now(&self) -> Moment;
+    fn read_clock(&self) -> Moment;
 
     /// How long the waiting line may get.
     fn waiting(&self) -> &Waiting;

@@ -159,7 +159,7 @@ impl<S: Store> Bucket for S {
     }
 
     fn until(&self, place: &Place) -> Duration {
-        let now = self.now();
+        let now = self.read_clock();
         now.figures(0).wait(now.rule().until_place(place.place, now.units))
     }
 
@@ -172,7 +172,7 @@ impl<S: Store> Bucket for S {
     }
 
     fn moment(&self) -> Moment {
-        self.now()
+        self.read_clock()
     }
 
     fn take_back(&self, whose: Whose, span: Span, since: Option<Since>, now: &Moment) -> bool {

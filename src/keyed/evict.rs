@@ -9,7 +9,7 @@ use super::table::Buckets;
 pub(super) enum Choice {
     /// Free, or live and full again: taking it loses nothing.
     Usable(usize, u64),
-    /// Timeline and nearest to full: an abuser's empty bucket is the last to be forgotten.
+    /// Live and nearest to full: an abuser's empty bucket is the last to be forgotten.
     NearestFull(usize, u64),
     /// All are in other threads' hands.
     Nothing,

@@ -24,7 +24,7 @@ pub use shared::SharedError;
 
 use crate::algorithm::Algorithm;
 use crate::answer::{AnswerKind, Denied, Grant};
-use crate::bucket::{Queues, Waiting, verbs};
+use crate::bucket::{Ask, Queues, Store, Waiting, Whose, verbs};
 use crate::cell::Step;
 use crate::quota::Quota;
 use crate::timeline::{InForce, Moment, Reading, Timeline};
@@ -224,7 +224,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
     #[inline(never)]
     fn take(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
         if n == 0 {
-            return self.peek_hash(hash, 0);
+            return verbs::peek(self, Whose { hash, shared: false }, 0);
         }
         // After a change the short way begins here; before one it has been tried.
         let announced = &self.table.lines.common().announced;
@@ -239,50 +239,58 @@ impl<K: ?Sized> KeyedLimiter<K> {
                 Err(state) => Err(now.denied(n, state)),
             };
         }
-        let take = |state, now: Moment| {
+        let whose = Whose { hash, shared: false };
+        // What exceeds the limit makes no bucket.
+        if n > 1 && n > self.now().rule().limit() {
+            return verbs::peek(self, whose, n);
+        }
+        self.touch(Ask::of(whose, n), |_, state, now: Moment| {
             let rule = now.rule();
             match if n <= rule.limit() { rule.take(state, now.units, n) } else { None } {
                 Some(taken) => Change::Grow(taken, Ok(now.grant(n, taken))),
                 None => Change::Keep(Err(now.denied(n, state))),
             }
-        };
-        // What exceeds the limit makes no bucket.
-        let fits = n == 1 || n <= self.now().rule().limit();
-        let room = if fits { self.room() } else { None };
-        match self.table.update(self, hash, room, take) {
-            Ok(Some(answer)) => answer,
-            Ok(None) => self.peek_hash(hash, n),
-            Err(full) => self.without_slot(full, n, take)?,
-        }
+        })?
     }
 
     fn room(&self) -> Option<Room> {
         Some(self.when_full.room())
     }
 
-    /// What a key gets for which the table has no slot.
+    /// The denial of a key for which the table has no slot.
     #[cold]
-    fn without_slot<R>(
-        &self,
-        full: Full,
-        n: u64,
-        op: impl Fn(u64, Moment) -> Change<R>,
-    ) -> Result<R, Denied> {
-        if self.when_full == WhenFull::Share {
-            return Ok(self.on_overflow(op));
-        }
+    fn no_room(&self, full: Full, n: u64) -> Denied {
         let now = self.now();
         let soonest = full.soonest.unwrap_or_else(|| now.rule().fresh(now.units));
-        let mut at = now.figures(soonest);
-        at.kind = AnswerKind::TableFull;
-        Err(Denied::new(n, at))
+        Denied::new(n, now.figures(soonest).as_kind(AnswerKind::TableFull))
     }
 
-    fn on_overflow<R>(&self, op: impl Fn(u64, Moment) -> Change<R>) -> R {
+    /// Computes something from the state of the bucket that keys without a slot share.
+    fn look_at_overflow<R>(&self, look: impl Fn(u64, Moment) -> R) -> R {
+        look(self.table.lines.common().overflow.load(), self.now())
+    }
+
+    /// Changes the bucket that keys without a slot share. `None`: the key that takes something of it
+    /// has got a slot meanwhile.
+    ///
+    /// A key that takes of the shared bucket may get a slot a moment later. Its own bucket then
+    /// begins no fuller than the shared one was left, or the key would have two bursts.
+    fn on_overflow<R>(
+        &self,
+        taker: Option<u64>,
+        change: impl Fn(u64, Moment) -> Change<R>,
+    ) -> Option<R> {
         let now = self.now();
-        self.table.lines.common().overflow.update(|state| match op(state, now) {
-            Change::Grow(value, answer) | Change::Shrink(value, answer) => Step::Put(value, answer),
-            Change::Keep(answer) => Step::Keep(answer),
+        self.table.lines.common().overflow.update(|state| match change(state, now) {
+            Change::Grow(value, _)
+                if taker.is_some_and(|hash| !self.table.keeps_out(self, hash, value, now)) =>
+            {
+                Step::Keep(None)
+            }
+            Change::Grow(value, answer) | Change::Shrink(value, answer) => {
+                Step::Put(value, Some(answer))
+            }
+            Change::Keep(answer) => Step::Keep(Some(answer)),
         })
     }
 

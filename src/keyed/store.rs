@@ -5,7 +5,7 @@ use super::WhenFull;
 use super::ledger::Entries;
 use super::table::{Buckets, Change};
 use crate::answer::{Denied, Figures, Grant};
-use crate::bucket::{Ask, Queues, Store, Waiting, Whose, verbs};
+use crate::bucket::{Ask, Queues, Store, Waiting, Whose};
 use crate::timeline::Moment;
 use alloc::sync::Arc;
 use core::hash::Hash;
@@ -16,8 +16,8 @@ impl<K: ?Sized> Store for KeyedLimiter<K> {
     where
         Self: 'a;
 
-    fn now(&self) -> Moment {
-        Buckets::now(self)
+    fn read_clock(&self) -> Moment {
+        self.now()
     }
 
     fn waiting(&self) -> &Waiting {
@@ -49,17 +49,15 @@ impl<K: ?Sized> Store for KeyedLimiter<K> {
         }
         match self.table.outlook(self, whose.hash, self.when_full.room()) {
             Ok((start, now)) => Ok(look(start, now)),
-            Err(full) if self.when_full == WhenFull::Share => {
-                self.without_slot(full, n, |state, now| keep(whose, state, now))
-            }
-            Err(full) => {
-                let now = Buckets::now(self);
-                // A request of nothing, or of what never fits, is not answered by the table.
+            // A request of nothing, or of what never fits, is not answered by the table.
+            Err(full) if self.when_full != WhenFull::Share => {
+                let now = self.now();
                 if n == 0 || n > now.rule().limit() {
                     return Ok(look(now.rule().fresh(now.units), now));
                 }
-                self.without_slot(full, n, |state, now| keep(whose, state, now))
+                Err(self.no_room(full, n))
             }
+            Err(_) => Ok(self.look_at_overflow(look)),
         }
     }
 
@@ -70,7 +68,7 @@ impl<K: ?Sized> Store for KeyedLimiter<K> {
     ) -> Option<R> {
         let change = |state, now| change(ask.whose, state, now);
         if ask.whose.shared {
-            return Some(self.on_overflow(change));
+            return self.on_overflow(None, change);
         }
         self.table.update(self, ask.whose.hash, None, change).ok().flatten()
     }
@@ -81,19 +79,27 @@ impl<K: ?Sized> Store for KeyedLimiter<K> {
         change: impl Fn(Whose, u64, Moment) -> Change<R>,
     ) -> Result<R, Denied> {
         let shared = Whose { shared: true, ..ask.whose };
-        if ask.whose.shared {
-            return Ok(self.on_overflow(|state, now| change(shared, state, now)));
+        let shared = |state, now| change(shared, state, now);
+        if ask.whose.shared
+            && let Some(answer) = self.on_overflow(None, shared)
+        {
+            return Ok(answer);
         }
         let own = |state, now| change(ask.whose, state, now);
-        match self.table.update(self, ask.whose.hash, self.room(), own) {
-            Ok(Some(answer)) => Ok(answer),
-            // Room was given, so there is a bucket.
-            Ok(None) => self.look(ask.whose, ask.n, |state, now| match own(state, now) {
-                Change::Grow(_, answer) | Change::Shrink(_, answer) | Change::Keep(answer) => {
-                    answer
+        loop {
+            match self.table.update(self, ask.whose.hash, self.room(), own) {
+                Ok(Some(answer)) => return Ok(answer),
+                // Room was given, so there is a bucket.
+                Ok(None) => {}
+                Err(full) if self.when_full != WhenFull::Share => {
+                    return Err(self.no_room(full, ask.n));
                 }
-            }),
-            Err(full) => self.without_slot(full, ask.n, |state, now| change(shared, state, now)),
+                Err(_) => {
+                    if let Some(answer) = self.on_overflow(Some(ask.whose.hash), shared) {
+                        return Ok(answer);
+                    }
+                }
+            }
         }
     }
 
@@ -131,12 +137,5 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// The bucket and the waiting line of a key.
     pub(crate) fn whose(&self, key: &K) -> Whose {
         Whose { hash: self.seed.fingerprint(key), shared: false }
-    }
-}
-
-impl<K: ?Sized> KeyedLimiter<K> {
-    /// Answers a request that never fits, or one of nothing.
-    pub(super) fn peek_hash(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
-        verbs::peek(self, Whose { hash, shared: false }, n)
     }
 }

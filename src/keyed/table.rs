@@ -101,7 +101,7 @@ impl Table {
         self.lines.common().reclaimed.load(Relaxed)
     }
 
-    /// Timeline buckets that are not full. Looks at every slot.
+    /// Live buckets that are not full. Looks at every slot.
     pub(crate) fn len<B: Buckets>(&self, buckets: &B) -> usize {
         let now = buckets.now();
         let words = self.lines.iter().flat_map(|line| &line.words);
@@ -133,6 +133,23 @@ impl Table {
             Choice::NearestFull(_, word) => Err(Full { soonest: Some(self.fields.value(word)) }),
             Choice::Nothing => Err(Full { soonest: None }),
         }
+    }
+
+    /// Keeps a first touch of the key from beginning fuller than `value`, which the bucket that keys
+    /// without a slot share is about to be left with. `false`: the key has a slot already.
+    ///
+    /// The floor is raised before the look, and a first touch announces its key before it reads the
+    /// floor (`settle`). So of two that do so at the same moment, one sees the other.
+    pub(crate) fn keeps_out<B: Buckets>(
+        &self,
+        buckets: &B,
+        hash: u64,
+        value: u64,
+        now: B::Now,
+    ) -> bool {
+        self.lines.floor(hash).raise(value, |a, b| buckets.emptier(a, b, now));
+        fence(SeqCst);
+        Self::search(self.lines.pair(hash), Self::tag(hash)).is_none()
     }
 
     /// Applies `op` to the key's bucket, and makes it one if it has none and `room` is given.

@@ -15,8 +15,8 @@ use alloc::sync::Arc;
 impl Store for RateLimiter {
     type Account<'a> = &'a Returns;
 
-    fn now(&self) -> Moment {
-        RateLimiter::now(self)
+    fn read_clock(&self) -> Moment {
+        self.now()
     }
 
     fn waiting(&self) -> &Waiting {
@@ -36,7 +36,7 @@ impl Store for RateLimiter {
     }
 
     fn look<R>(&self, _: Whose, _: u64, look: impl Fn(u64, Moment) -> R) -> Result<R, Denied> {
-        let now = RateLimiter::now(self);
+        let now = self.now();
         Ok(look(self.undrawn(self.cell.load(), now), now))
     }
 
@@ -45,7 +45,7 @@ impl Store for RateLimiter {
         ask: Ask<'_>,
         change: impl Fn(Whose, u64, Moment) -> Change<R>,
     ) -> Option<R> {
-        let now = ask.now.copied().unwrap_or_else(|| RateLimiter::now(self));
+        let now = ask.now.copied().unwrap_or_else(|| self.now());
         let change = |state| change(ask.whose, state, now);
         Some(match &self.mode {
             Mode::Striped(striped) if ask.n > 0 => {
