@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, lints, layering and documentation, every warning an error. With all features; ci/features.sh has the others.
+# Format, lints, layering, documentation and its links, every warning an error. With all features; ci/features.sh has the others.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,3 +15,6 @@ cargo clippy --locked --quiet --all-targets --all-features -- -D warnings
 
 echo "== documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --all-features
+
+echo "== links"
+ci/links.py --rustdoc

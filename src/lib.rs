@@ -96,23 +96,54 @@ pub use wait::Reservation;
 pub use wait::{Acquire, Throttle, ThrottleSink};
 pub use warm_up::{WarmUpBuilder, WarmUpLimiter};
 
-/// Chapters: what to choose, what the limits are, how it works, and how fast.
+/// Chapters: which limiter to choose, what it guarantees, how it works, and how fast it is.
+// The links between chapters. Of several definitions of a label the first wins: here it is rustdoc's, and the
+// one at the end of the file is the repository's.
 #[cfg(doc)]
 pub mod docs {
-    // Pictures as data: of two definitions of a reference the first counts.
+    #[doc = "[limits-waiting]: super::limits#waiting"]
+    #[doc = "[redis]: super::redis"]
+    #[doc = "[speed]: super::speed"]
+    // Pictures as data, by the same rule.
     #[doc = include_str!("../images/rustdoc.md")]
     #[doc = include_str!("../docs/choosing.md")]
     pub mod choosing {}
-    #[doc = include_str!("../images/rustdoc.md")]
-    #[doc = include_str!("../docs/internals.md")]
-    pub mod internals {}
+    #[doc = "[capacity]: super::choosing#the-capacity-of-a-keyed-limiter"]
+    #[doc = "[waiting]: super::limits#waiting"]
+    #[doc = include_str!("../docs/coming-from.md")]
+    pub mod coming_from {}
+    #[doc = "[speed]: super::speed"]
+    #[doc = include_str!("../docs/comparison.md")]
+    pub mod comparison {}
+    #[doc = "[capacity]: super::choosing#the-capacity-of-a-keyed-limiter"]
+    #[doc = "[models]: super::models"]
+    #[doc = "[precision]: super::limits#precision"]
+    #[doc = "[removed]: super::choosing#one-process-or-several"]
+    #[doc = "[rule]: super::limits#waiting"]
+    #[doc = include_str!("../docs/guarantees.md")]
+    pub mod guarantees {}
     #[doc = include_str!("../docs/limits.md")]
     pub mod limits {}
-    #[cfg(feature = "redis")]
     #[doc = include_str!("../docs/redis.md")]
     pub mod redis {}
     #[doc = include_str!("../docs/speed.md")]
     pub mod speed {}
+    #[doc = "[keyed-table]: super::keyed_table"]
+    #[doc = "[timeline]: super::timeline"]
+    #[doc = "[waiting]: super::waiting"]
+    #[doc = "[models]: super::models"]
+    #[doc = "[redis-inside]: super::redis#how-it-works-inside"]
+    #[doc = include_str!("../docs/internals.md")]
+    pub mod internals {}
+    #[doc = include_str!("../docs/keyed-table.md")]
+    pub mod keyed_table {}
+    #[doc = include_str!("../docs/timeline.md")]
+    pub mod timeline {}
+    #[doc = "[given-back]: super::keyed_table#what-is-given-back"]
+    #[doc = include_str!("../docs/waiting.md")]
+    pub mod waiting {}
+    #[doc = include_str!("../docs/models.md")]
+    pub mod models {}
 }
 
 /// The README's examples compile and run.
