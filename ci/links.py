@@ -96,7 +96,7 @@ def counterparts(page: Page, lib: str) -> None:
     for label, target in page.definitions.items():
         if "://" not in target:
             name, mark, anchor = target.partition("#")
-            expected[label] = f"super::{module(name)}{mark}{anchor}"
+            expected[label] = f"self::{module(name)}{mark}{anchor}"
     if found != expected:
         wrong.append(f"src/lib.rs: before {page.name} there must be the definitions {expected}, and there are {found}")
 

@@ -101,25 +101,25 @@ pub use warm_up::{WarmUpBuilder, WarmUpLimiter};
 // one at the end of the file is the repository's.
 #[cfg(doc)]
 pub mod docs {
-    #[doc = "[limits-waiting]: super::limits#waiting"]
-    #[doc = "[redis]: super::redis"]
-    #[doc = "[speed]: super::speed"]
+    #[doc = "[limits-waiting]: self::limits#waiting"]
+    #[doc = "[redis]: self::redis"]
+    #[doc = "[speed]: self::speed"]
     // Pictures as data, by the same rule.
     #[doc = include_str!("../images/rustdoc.md")]
     #[doc = include_str!("../docs/choosing.md")]
     pub mod choosing {}
-    #[doc = "[capacity]: super::choosing#the-capacity-of-a-keyed-limiter"]
-    #[doc = "[waiting]: super::limits#waiting"]
+    #[doc = "[capacity]: self::choosing#the-capacity-of-a-keyed-limiter"]
+    #[doc = "[waiting]: self::limits#waiting"]
     #[doc = include_str!("../docs/coming-from.md")]
     pub mod coming_from {}
-    #[doc = "[speed]: super::speed"]
+    #[doc = "[speed]: self::speed"]
     #[doc = include_str!("../docs/comparison.md")]
     pub mod comparison {}
-    #[doc = "[capacity]: super::choosing#the-capacity-of-a-keyed-limiter"]
-    #[doc = "[models]: super::models"]
-    #[doc = "[precision]: super::limits#precision"]
-    #[doc = "[removed]: super::choosing#one-process-or-several"]
-    #[doc = "[rule]: super::limits#waiting"]
+    #[doc = "[capacity]: self::choosing#the-capacity-of-a-keyed-limiter"]
+    #[doc = "[models]: self::models"]
+    #[doc = "[precision]: self::limits#precision"]
+    #[doc = "[removed]: self::choosing#one-process-or-several"]
+    #[doc = "[rule]: self::limits#waiting"]
     #[doc = include_str!("../docs/guarantees.md")]
     pub mod guarantees {}
     #[doc = include_str!("../docs/limits.md")]
@@ -128,18 +128,19 @@ pub mod docs {
     pub mod redis {}
     #[doc = include_str!("../docs/speed.md")]
     pub mod speed {}
-    #[doc = "[keyed-table]: super::keyed_table"]
-    #[doc = "[timeline]: super::timeline"]
-    #[doc = "[waiting]: super::waiting"]
-    #[doc = "[models]: super::models"]
-    #[doc = "[redis-inside]: super::redis#how-it-works-inside"]
+    #[doc = "[keyed-table]: self::keyed_table"]
+    #[doc = "[timeline]: self::timeline"]
+    #[doc = "[waiting]: self::waiting"]
+    #[doc = "[models]: self::models"]
+    #[doc = "[redis-inside]: self::redis#how-it-works-inside"]
+    #[doc = include_str!("../images/rustdoc.md")]
     #[doc = include_str!("../docs/internals.md")]
     pub mod internals {}
     #[doc = include_str!("../docs/keyed-table.md")]
     pub mod keyed_table {}
     #[doc = include_str!("../docs/timeline.md")]
     pub mod timeline {}
-    #[doc = "[given-back]: super::keyed_table#what-is-given-back"]
+    #[doc = "[given-back]: self::keyed_table#what-is-given-back"]
     #[doc = include_str!("../docs/waiting.md")]
     pub mod waiting {}
     #[doc = include_str!("../docs/models.md")]
