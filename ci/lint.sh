@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Format, lints, layering, documentation and its links, every warning an error. With all features; ci/features.sh has the others.
+# Format, lints, layering, documentation and its links, every warning an error. With all features; ci/features.sh has
+# the others. Needs Python 3.11.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -140,7 +140,7 @@ pub mod docs {
     pub mod keyed_table {}
     #[doc = include_str!("../docs/timeline.md")]
     pub mod timeline {}
-    #[doc = "[given-back]: self::keyed_table#what-is-given-back"]
+    #[doc = "[accounts]: self::keyed_table#accounts-of-keys"]
     #[doc = include_str!("../docs/waiting.md")]
     pub mod waiting {}
     #[doc = include_str!("../docs/models.md")]
