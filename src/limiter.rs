@@ -95,7 +95,7 @@ impl RateLimiter {
     fn assemble(terms: Terms, timer: Timer, mode: Mode, waiting: Waiting) -> Self {
         let (cell, live) = (CachePadded::new(Cell::new(0)), Timeline::new(terms, timer));
         let (announced, returns, queues) = (Announced::new(), Returns::new(), Queues::of_one());
-        let free = mode.lowered(terms);
+        let free = AnswerKind::ClockFree.label(mode.lowered(terms));
         Self { cell, live, announced, mode, free, waiting, max_debt: u64::MAX, returns, queues }
     }
 
@@ -109,7 +109,7 @@ impl RateLimiter {
     #[cold]
     #[inline(never)]
     fn changed_free(&self) -> Terms {
-        self.mode.lowered(self.live.terms(&self.announced))
+        AnswerKind::ClockFree.label(self.mode.lowered(self.live.terms(&self.announced)))
     }
 
     /// Takes one token, or says how long until there is one.
@@ -221,7 +221,7 @@ impl RateLimiter {
     fn clock_free(&self, granted: u64, drawn: u64) -> Grant {
         let changed = self.live.has_changed(&self.announced);
         let terms = if changed { self.changed_free() } else { self.free };
-        Grant::new(granted, Figures::new(terms, drawn, 0, 0).as_kind(AnswerKind::ClockFree))
+        Grant::new(granted, Figures::new(terms, drawn, 0, 0))
     }
 
     /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes nothing.

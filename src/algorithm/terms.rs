@@ -21,6 +21,8 @@ pub(crate) struct Terms {
     /// Of a bucket: what flows in a period comes all at once, at its end. The count bits are then those of the
     /// fraction of a period.
     pub(super) stepped: bool,
+    /// Bytes that no decision reads, in which an answer says what it is. They would be padding.
+    pub(crate) label: [u8; 3],
 }
 
 /// How a bucket's line fills the word.
@@ -44,7 +46,15 @@ impl Terms {
             Algorithm::FixedWindow => FixedWindow::layout(&quota, bits)?,
             Algorithm::SlidingWindow => SlidingWindow::layout(&quota, bits)?,
         };
-        Ok(Self { quota, algorithm, fraction, count_bits, span: Span::Narrow, stepped: false })
+        Ok(Self {
+            quota,
+            algorithm,
+            fraction,
+            count_bits,
+            span: Span::Narrow,
+            stepped: false,
+            label: [0; 3],
+        })
     }
 
     /// The bits that a keyed limiter gives to its states: for a bucket all that its slots have; for a
@@ -71,7 +81,7 @@ impl Terms {
             true => (Span::Roomy, narrow),
             false => (Span::Narrow, narrow),
         };
-        Self { quota, algorithm, fraction, count_bits: 0, span, stepped: false }
+        Self { quota, algorithm, fraction, count_bits: 0, span, stepped: false, label: [0; 3] }
     }
 
     /// The same, refilled at intervals.

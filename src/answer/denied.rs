@@ -23,20 +23,20 @@ impl Denied {
     /// The same answer, as somebody else's.
     #[cfg(feature = "redis")]
     pub(crate) fn by(mut self, source: Source) -> Self {
-        self.at.source = source;
+        self.at = self.at.by(source);
         self
     }
 
     /// The same answer, as that of one of several limits.
     pub(crate) fn of(mut self, which: u8) -> Self {
-        self.at.which = which;
+        self.at = self.at.of(which);
         self
     }
 
     /// Of two limits that deny: the one to wait longer for, with the tighter of their other figures.
     pub(crate) fn and(self, other: Self) -> Self {
         let wait = |denied: &Self| (denied.is_never(), denied.retry_after());
-        let first = |denied: &Self| core::cmp::Reverse(denied.at.which);
+        let first = |denied: &Self| core::cmp::Reverse(denied.at.which());
         let other_is_worse = (wait(&other), first(&other)) > (wait(&self), first(&self));
         let (worse, other) = if other_is_worse { (other, self) } else { (self, other) };
         // The figures of a table without room say all that there is to say: nothing is left.
@@ -51,13 +51,13 @@ impl Denied {
     /// with the longest [`retry_after`](Self::retry_after). 0 of a limiter alone.
     #[must_use]
     pub fn which(&self) -> usize {
-        self.at.which.into()
+        self.at.which().into()
     }
 
     /// Who denied it.
     #[must_use]
     pub fn source(&self) -> Source {
-        self.at.source
+        self.at.source()
     }
 
     /// How long until the same request would be granted if nobody else takes; `None` if it never can

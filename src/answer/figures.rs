@@ -14,14 +14,11 @@ pub(crate) struct Figures {
     pub(crate) now: u64,
     pub(crate) nanos: u64,
     pub(crate) terms: Terms,
-    pub(crate) kind: AnswerKind,
-    /// Which of several combined limits answered.
-    pub(super) which: u8,
-    pub(super) source: Source,
 }
 
 /// How the numbers of an answer are to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum AnswerKind {
     /// A state at a time, from which everything is computed.
     Plain,
@@ -33,6 +30,10 @@ pub(crate) enum AnswerKind {
     /// nanoseconds how long until a retry.
     Told,
 }
+
+const CLOCK_FREE: u8 = AnswerKind::ClockFree as u8;
+const TABLE_FULL: u8 = AnswerKind::TableFull as u8;
+const TOLD: u8 = AnswerKind::Told as u8;
 
 /// Told of a retry: it is of no use.
 const NEVER: u64 = u64::MAX;
@@ -57,24 +58,57 @@ impl Patience {
     }
 }
 
+impl AnswerKind {
+    /// The terms, for answers of this kind.
+    #[inline(always)]
+    pub(crate) fn label(self, mut terms: Terms) -> Terms {
+        terms.label[0] = self as u8;
+        terms
+    }
+}
+
 impl Figures {
     /// The figures of a state at a time, in token time and in nanoseconds.
     #[inline(always)]
     pub(crate) fn new(terms: Terms, state: u64, now: u64, nanos: u64) -> Self {
-        let (kind, which, source) = (AnswerKind::Plain, 0, Source::Memory);
-        Self { state, now, nanos, terms, kind, which, source }
+        Self { state, now, nanos, terms }
     }
 
     /// The same numbers, to be read as those of another kind of answer.
     #[inline(always)]
     pub(crate) fn as_kind(self, kind: AnswerKind) -> Self {
-        Self { kind, ..self }
+        Self { terms: kind.label(self.terms), ..self }
+    }
+
+    /// The same figures, of one of several combined limits.
+    pub(super) fn of(mut self, which: u8) -> Self {
+        self.terms.label[1] = which;
+        self
     }
 
     /// The same figures of an answer that another source gave.
     #[cfg(feature = "redis")]
-    pub(crate) fn by(self, source: Source) -> Self {
-        Self { source, ..self }
+    pub(crate) fn by(mut self, source: Source) -> Self {
+        self.terms.label[2] = source as u8;
+        self
+    }
+
+    fn kind(&self) -> AnswerKind {
+        match self.terms.label[0] {
+            CLOCK_FREE => AnswerKind::ClockFree,
+            TABLE_FULL => AnswerKind::TableFull,
+            TOLD => AnswerKind::Told,
+            _ => AnswerKind::Plain,
+        }
+    }
+
+    /// Which of several combined limits answered.
+    pub(super) fn which(&self) -> u8 {
+        self.terms.label[1]
+    }
+
+    pub(super) fn source(&self) -> Source {
+        Source::of_byte(self.terms.label[2])
     }
 
     pub(crate) fn limit(&self) -> u64 {
@@ -82,7 +116,7 @@ impl Figures {
     }
 
     pub(crate) fn remaining(&self) -> u64 {
-        match self.kind {
+        match self.kind() {
             AnswerKind::ClockFree | AnswerKind::Told => return self.state,
             AnswerKind::TableFull => return 0,
             AnswerKind::Plain => {}
@@ -91,7 +125,7 @@ impl Figures {
     }
 
     pub(crate) fn reset_after(&self) -> Duration {
-        match self.kind {
+        match self.kind() {
             AnswerKind::Told => Duration::from_nanos(self.now),
             AnswerKind::ClockFree => self.wait(self.terms.scale().units(self.limit())),
             _ => self.wait(self.terms.rule().until_full(self.state, self.now)),
@@ -99,7 +133,7 @@ impl Figures {
     }
 
     pub(crate) fn retry_after(&self, n: u64) -> Option<Duration> {
-        match self.kind {
+        match self.kind() {
             AnswerKind::Told => (self.nanos < NEVER).then(|| Duration::from_nanos(self.nanos)),
             // Room in a full table comes when a bucket is full again. What never fits asks for none.
             AnswerKind::TableFull => self.until(self.limit(), Patience::NONE),
@@ -108,7 +142,7 @@ impl Figures {
     }
 
     pub(crate) fn is_never(&self, n: u64) -> bool {
-        match self.kind {
+        match self.kind() {
             AnswerKind::Told => self.nanos == NEVER,
             AnswerKind::TableFull => false,
             _ => n > self.limit(),
@@ -151,9 +185,7 @@ impl Figures {
 
     /// The same figures, computed now, with another time until a retry.
     pub(crate) fn told(self, retry_after: Option<Duration>) -> Self {
-        let (which, source) = (self.which, self.source);
-        let told = Self::computed(self.terms, self.remaining(), self.reset_after(), retry_after);
-        Self { which, source, ..told }
+        Self::computed(self.terms, self.remaining(), self.reset_after(), retry_after)
     }
 
     /// Figures that somebody has computed; `retry_after` is `None` if it is of no use.
@@ -183,11 +215,11 @@ impl Figures {
 
     /// Whether they were computed when they were made.
     pub(crate) fn is_told(&self) -> bool {
-        self.kind == AnswerKind::Told
+        self.kind() == AnswerKind::Told
     }
 
     pub(crate) fn table_full(&self) -> bool {
-        self.kind == AnswerKind::TableFull
+        self.kind() == AnswerKind::TableFull
     }
 
     /// The longest wait of somebody who waits for at most so many tokens, and `within` that time, in units, and by

@@ -21,13 +21,13 @@ impl Grant {
     /// The same answer, as somebody else's.
     #[cfg(feature = "redis")]
     pub(crate) fn by(mut self, source: Source) -> Self {
-        self.at.source = source;
+        self.at = self.at.by(source);
         self
     }
 
     /// The same answer, as that of one of several limits.
     pub(crate) fn of(mut self, which: u8, granted: u64) -> Self {
-        (self.at.which, self.granted) = (which, granted);
+        (self.at, self.granted) = (self.at.of(which), granted);
         self
     }
 
@@ -35,13 +35,13 @@ impl Grant {
     /// with the least left. 0 of a limiter alone.
     #[must_use]
     pub fn which(&self) -> usize {
-        self.at.which.into()
+        self.at.which().into()
     }
 
     /// Who granted it.
     #[must_use]
     pub fn source(&self) -> Source {
-        self.at.source
+        self.at.source()
     }
 
     /// The tokens granted: those asked for, or fewer from `check_up_to`.

@@ -20,6 +20,14 @@ pub enum Source {
 }
 
 impl Source {
+    const ALL: [Self; 6] =
+        [Self::Memory, Self::Redis, Self::Lease, Self::Fallback, Self::FailOpen, Self::FailClosed];
+
+    /// The source that `self as u8` came from.
+    pub(super) fn of_byte(byte: u8) -> Self {
+        Self::ALL.get(usize::from(byte)).copied().unwrap_or_default()
+    }
+
     /// Whether Redis was away, so that a policy decided in its place.
     #[must_use]
     pub fn is_degraded(self) -> bool {

@@ -268,6 +268,7 @@ fn take_place<S: Store>(
 }
 
 /// The state with a place in line, and the place, which no account knows yet. Changes nothing.
+#[inline]
 fn place_in<S: Store>(
     store: &S,
     whose: Whose,

@@ -40,6 +40,7 @@ impl Store for RateLimiter {
         Ok(look(self.undrawn(self.cell.load(), now), now))
     }
 
+    #[inline]
     fn update<R>(
         &self,
         ask: Ask<'_>,
@@ -107,6 +108,7 @@ impl Store for RateLimiter {
 impl RateLimiter {
     /// Commits `change`, which is shown the state with as many of the drawn and `leased` tokens as it
     /// lacks of `n`. Returns its answer, and whether anything was written.
+    #[inline]
     fn swap<R>(
         &self,
         now: &Moment,
@@ -137,9 +139,10 @@ impl RateLimiter {
 
     /// The tokens that stay drawn ahead, the state with those that it lacks of `n`, and what the
     /// state has no room for until it has been taken from.
+    #[inline]
     fn gathered_for(&self, seen: u64, now: &Moment, n: u64, leased: u64) -> (u64, u64, u64) {
         let (drawn, state) = self.split(seen);
-        if n == 0 || drawn == 0 && leased == 0 {
+        if drawn == 0 && leased == 0 || n == 0 {
             return (drawn, state, 0);
         }
         let rule = now.rule();
