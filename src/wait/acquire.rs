@@ -9,6 +9,7 @@ use crate::clock::{Instant, instant};
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::fmt;
 use core::future::Future;
 use core::hash::{BuildHasher, Hash};
@@ -31,7 +32,7 @@ pub struct Acquire<'a> {
 }
 
 /// Whose line, and how many tokens.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Request<'a> {
     bucket: Of<'a>,
     whose: Whose,
@@ -42,7 +43,7 @@ impl<'a> Ask for Request<'a> {
     type Holds = Held<'a>;
 
     fn ask(&self, within: Option<Duration>, asker: Asker<'_>) -> Result<Held<'a>, Denied> {
-        Held::take(self.bucket, self.whose, self.n, within, || asker.notify())
+        Held::take(self.bucket.clone(), self.whose, self.n, within, || asker.notify())
     }
 }
 
@@ -53,7 +54,13 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl<'a> Acquire<'a> {
-    pub(crate) fn new(bucket: Of<'a>, whose: Whose, n: u64, within: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        bucket: impl Into<Of<'a>>,
+        whose: Whose,
+        n: u64,
+        within: Option<Duration>,
+    ) -> Self {
+        let bucket = bucket.into();
         Self { wait: Wait::new(Request { bucket, whose, n }, within) }
     }
 
@@ -262,6 +269,19 @@ impl RateLimiter {
     pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> Acquire<'_> {
         Acquire::new(self, Whose::default(), n, Some(timeout))
     }
+
+    /// [`acquire`](Self::acquire) by a future that owns its limiter, for tasks that outlive the call.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire`](Self::acquire).
+    pub fn acquire_owned(self: Arc<Self>, n: u64) -> Acquire<'static> {
+        Acquire::new(self, Whose::default(), n, None)
+    }
 }
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
@@ -289,5 +309,22 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// As [`RateLimiter::acquire`].
     pub fn acquire_timeout(&self, key: &K, n: u64, timeout: Duration) -> Acquire<'_> {
         Acquire::new(self, self.whose(key), n, Some(timeout))
+    }
+
+    /// [`acquire`](Self::acquire) by a future that owns its limiter.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Panics
+    ///
+    /// As [`acquire`](Self::acquire).
+    pub fn acquire_owned(self: Arc<Self>, key: &K, n: u64) -> Acquire<'static>
+    where
+        K: 'static,
+    {
+        let whose = self.whose(key);
+        Acquire::new(self, whose, n, None)
     }
 }

@@ -12,8 +12,8 @@ use core::time::Duration;
 use std::thread;
 
 /// Takes `n` tokens of a line, and sleeps until they are there.
-pub(crate) fn acquire_in_thread(
-    bucket: Of<'_>,
+pub(crate) fn acquire_in_thread<'a>(
+    bucket: impl Into<Of<'a>>,
     whose: Whose,
     n: u64,
     within: Option<Duration>,

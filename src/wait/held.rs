@@ -63,13 +63,14 @@ enum Has {
 impl<'a> Held<'a> {
     /// Takes `n` tokens now, or a place behind everybody who waits.
     pub(crate) fn take(
-        bucket: Of<'a>,
+        bucket: impl Into<Of<'a>>,
         whose: Whose,
         n: u64,
         within: Option<Duration>,
         notify: impl FnOnce() -> Notify,
     ) -> Result<Self, Denied> {
-        let (has, place) = match queue::enter(bucket, whose, n, within, notify)? {
+        let bucket = bucket.into();
+        let (has, place) = match queue::enter(&*bucket, whose, n, within, notify)? {
             Entered::AtOnce(place) => (Has::Tokens, place),
             Entered::Waits(number, place) => (Has::Number(number), place),
         };
@@ -102,11 +103,11 @@ impl Holds for Held<'_> {
     fn stand(&mut self, asker: Asker<'_>) -> Stand {
         let Has::Number(number) = self.has else { return Stand::Granted };
         match asker {
-            Asker::Thread => queue::stand_as_thread(self.bucket, self.whose(), number),
+            Asker::Thread => queue::stand_as_thread(&*self.bucket, self.whose(), number),
             #[cfg(feature = "tokio")]
             Asker::Task(waker) => {
                 let (whose, place) = (self.whose(), (number, &mut self.place));
-                match queue::claim_as_task(self.bucket, whose, place, waker) {
+                match queue::claim_as_task(&*self.bucket, whose, place, waker) {
                     Ok(()) => {
                         self.has = Has::Tokens;
                         Stand::Granted
@@ -127,14 +128,14 @@ impl Holds for Held<'_> {
     fn spend(&mut self) -> Grant {
         match mem::replace(&mut self.has, Has::Nothing) {
             Has::Tokens => self.place.grant(),
-            Has::Number(number) => queue::act(self.bucket, self.whose(), number, &self.place),
+            Has::Number(number) => queue::act(&*self.bucket, self.whose(), number, &self.place),
             Has::Nothing => self.bucket.moment().grant(0, 0),
         }
     }
 
     fn late(&mut self, by: Duration) -> Denied {
         let place = match mem::replace(&mut self.has, Has::Nothing) {
-            Has::Number(number) => queue::leave(self.bucket, self.whose(), number, &self.place),
+            Has::Number(number) => queue::leave(&*self.bucket, self.whose(), number, &self.place),
             Has::Tokens | Has::Nothing => None,
         };
         match place {
@@ -147,9 +148,9 @@ impl Holds for Held<'_> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         match mem::replace(&mut self.has, Has::Nothing) {
-            Has::Tokens => queue::undo(self.bucket, &self.place, self.place.n),
+            Has::Tokens => queue::undo(&*self.bucket, &self.place, self.place.n),
             Has::Number(number) => {
-                queue::leave(self.bucket, self.whose(), number, &self.place);
+                queue::leave(&*self.bucket, self.whose(), number, &self.place);
             }
             Has::Nothing => {}
         }

@@ -24,7 +24,9 @@ use crate::answer::Denied;
 use crate::bucket::{Bucket, Whose};
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
+use alloc::sync::Arc;
 use core::hash::Hash;
+use core::ops::Deref;
 use core::time::Duration;
 
 impl RateLimiter {
@@ -70,6 +72,28 @@ impl RateLimiter {
     pub fn reserve_within(&self, n: u64, max_wait: Duration) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, Whose::default(), n, Some(max_wait))
     }
+
+    /// Takes a place that owns its limiter, for a task or an object that outlives the call: see
+    /// [`reserve`](Self::reserve).
+    ///
+    /// ```
+    /// # #[cfg(feature = "std")] {
+    /// use sluicegate::{Quota, RateLimiter, Reservation};
+    /// use std::sync::Arc;
+    ///
+    /// let limiter = Arc::new(RateLimiter::new(Quota::per_second(10)));
+    /// let place: Reservation<'static> = limiter.clone().reserve_owned(3)?;
+    /// assert_eq!((place.cancel(), limiter.available()), (0, 7));
+    /// # }
+    /// # Ok::<(), sluicegate::Denied>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    pub fn reserve_owned(self: Arc<Self>, n: u64) -> Result<Reservation<'static>, Denied> {
+        Reservation::take(self, Whose::default(), n, None)
+    }
 }
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
@@ -101,7 +125,55 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     ) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, self.whose(key), n, Some(max_wait))
     }
+
+    /// Takes a place that owns its limiter: see [`RateLimiter::reserve_owned`].
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    pub fn reserve_owned(self: Arc<Self>, key: &K, n: u64) -> Result<Reservation<'static>, Denied>
+    where
+        K: 'static,
+    {
+        let whose = self.whose(key);
+        Reservation::take(self, whose, n, None)
+    }
 }
 
-/// `&dyn Bucket` of a limiter, so that places, futures and streams need no type parameter.
-pub(crate) type Of<'a> = &'a dyn Bucket;
+/// The limiter that a place, a future or a stream is of, borrowed or shared. It hides the limiter's
+/// type, so that they need no type parameter.
+#[derive(Clone)]
+pub(crate) enum Of<'a> {
+    Borrowed(&'a dyn Bucket),
+    Shared(Arc<dyn Bucket + 'a>),
+}
+
+impl<'a> Deref for Of<'a> {
+    type Target = dyn Bucket + 'a;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Borrowed(bucket) => *bucket,
+            Self::Shared(bucket) => &**bucket,
+        }
+    }
+}
+
+impl<'a, B: Bucket> From<&'a B> for Of<'a> {
+    fn from(bucket: &'a B) -> Self {
+        Self::Borrowed(bucket)
+    }
+}
+
+impl<'a, B: Bucket + 'a> From<Arc<B>> for Of<'a> {
+    fn from(bucket: Arc<B>) -> Self {
+        Self::Shared(bucket)
+    }
+}
+
+impl<'a> From<&'a dyn Bucket> for Of<'a> {
+    fn from(bucket: &'a dyn Bucket) -> Self {
+        Self::Borrowed(bucket)
+    }
+}

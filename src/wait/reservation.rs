@@ -35,12 +35,13 @@ pub struct Reservation<'a> {
 
 impl<'a> Reservation<'a> {
     pub(crate) fn take(
-        bucket: Of<'a>,
+        bucket: impl Into<Of<'a>>,
         whose: Whose,
         n: u64,
         within: Option<Duration>,
     ) -> Result<Self, Denied> {
-        let place = match queue::from_gap(bucket, whose, n, within) {
+        let bucket = bucket.into();
+        let place = match queue::from_gap(&*bucket, whose, n, within) {
             Some(place) => place,
             None => bucket.place(whose, n, within)?,
         };
@@ -98,8 +99,8 @@ impl<'a> Reservation<'a> {
         if actual > reserved {
             return self.bucket.charge(self.place.whose, actual - reserved);
         }
-        queue::undo(self.bucket, &self.place, reserved - actual);
-        queue::ended(self.bucket, self.place.whose);
+        queue::undo(&*self.bucket, &self.place, reserved - actual);
+        queue::ended(&*self.bucket, self.place.whose);
         Duration::ZERO
     }
 
@@ -108,9 +109,9 @@ impl<'a> Reservation<'a> {
             return 0;
         }
         self.closed = true;
-        let tokens = queue::cancel(self.bucket, &self.place, self.place.n);
+        let tokens = queue::cancel(&*self.bucket, &self.place, self.place.n);
         if tokens == 0 {
-            queue::ended(self.bucket, self.place.whose);
+            queue::ended(&*self.bucket, self.place.whose);
         }
         tokens
     }
@@ -119,7 +120,7 @@ impl<'a> Reservation<'a> {
     pub(crate) fn spend(&mut self) {
         if !self.closed {
             self.closed = true;
-            queue::ended(self.bucket, self.place.whose);
+            queue::ended(&*self.bucket, self.place.whose);
         }
     }
 
@@ -127,7 +128,7 @@ impl<'a> Reservation<'a> {
     pub(crate) fn undo(&mut self) {
         if !self.closed {
             self.closed = true;
-            queue::undo(self.bucket, &self.place, self.place.n);
+            queue::undo(&*self.bucket, &self.place, self.place.n);
         }
     }
 }

@@ -37,7 +37,7 @@ impl<'a> Permit<'a> {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            let new = || Acquire::new(self.bucket, self.whose, 1, None);
+            let new = || Acquire::new(self.bucket.clone(), self.whose, 1, None);
             let answer = ready!(self.acquire.get_or_insert_with(new).poll_held(cx));
             self.acquire = None;
             match answer {
@@ -64,8 +64,8 @@ pin_project! {
 }
 
 impl<'a, S: Stream> Throttle<'a, S> {
-    fn new(bucket: Of<'a>, whose: Whose, stream: S) -> Self {
-        Self { stream, item: None, permit: Permit::new(bucket, whose) }
+    fn new(bucket: impl Into<Of<'a>>, whose: Whose, stream: S) -> Self {
+        Self { stream, item: None, permit: Permit::new(bucket.into(), whose) }
     }
 }
 
@@ -110,8 +110,8 @@ pin_project! {
 }
 
 impl<'a, S> ThrottleSink<'a, S> {
-    fn new(bucket: Of<'a>, whose: Whose, sink: S) -> Self {
-        Self { sink, held: None, permit: Permit::new(bucket, whose) }
+    fn new(bucket: impl Into<Of<'a>>, whose: Whose, sink: S) -> Self {
+        Self { sink, held: None, permit: Permit::new(bucket.into(), whose) }
     }
 }
 
