@@ -76,8 +76,6 @@ pub use clock::TokioClock;
 pub use clock::{Clock, ManualClock};
 #[cfg(feature = "std")]
 pub use clock::{CoarseClock, MonotonicClock};
-#[cfg(feature = "tokio")]
-pub use combined::CombinedAcquire;
 pub use combined::{Combined, CombinedReservation, Limit};
 pub use error::{CombinedError, QuotaError, TiersError, UnknownTier};
 #[cfg(all(unix, feature = "shared"))]

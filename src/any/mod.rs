@@ -13,6 +13,7 @@ use crate::algorithm::Algorithm;
 #[cfg(feature = "url")]
 use crate::keyed::KeyedBuilder;
 use crate::keyed::KeyedLimiter;
+use crate::limiter::RateLimiter;
 use crate::quota::Quota;
 #[cfg(feature = "redis")]
 use crate::redis::{LeasedLimiter, RedisLimiter};
@@ -23,8 +24,10 @@ use url::{Options, Place, wrong};
 
 /// A limit for each key, in this process, on this machine, or in Redis: one type, whichever store it is.
 ///
-/// A limiter that is built becomes one by `into()`: [`KeyedLimiter<[u8]>`](KeyedLimiter) in memory or in a shared file,
-/// `RedisLimiter`, `LeasedLimiter`. With the feature `url` a URL opens one (`open`, `builder`):
+/// A limiter that is built becomes one by `into()`: [`KeyedLimiter<[u8]>`](KeyedLimiter) in memory or
+/// in a shared file, [`RateLimiter`] with one bucket for all keys, `RedisLimiter`, `LeasedLimiter`;
+/// and an `Arc` of the first two. So code that is written for it can be tested in memory with a
+/// [`ManualClock`](crate::ManualClock). With the feature `url` a URL opens one (`open`, `builder`):
 ///
 /// | URL | where | shared by |
 /// | --- | --- | --- |
@@ -75,8 +78,10 @@ pub struct AnyLimiter {
 
 #[derive(Clone)]
 enum Store {
-    /// In memory, of this process or of a file that processes share.
-    Local(Arc<KeyedLimiter<[u8]>>),
+    /// One bucket in memory for all keys.
+    One(Arc<RateLimiter>),
+    /// A bucket for each key in memory, of this process or of a file that processes share.
+    Keyed(Arc<KeyedLimiter<[u8]>>),
     #[cfg(feature = "redis")]
     Redis(RedisLimiter),
     #[cfg(feature = "redis")]
@@ -144,7 +149,7 @@ impl AnyBuilder {
         if !matches!(place.rest, "" | "/") {
             return Err(wrong("memory:// is followed by options alone: it has no place"));
         }
-        Ok(Store::Local(Arc::new(self.keyed(options).build()?)))
+        Ok(Store::Keyed(Arc::new(self.keyed(options).build()?)))
     }
 
     fn keyed(self, options: &Options) -> KeyedBuilder<[u8]> {
@@ -165,7 +170,7 @@ impl AnyBuilder {
         }
         let path = percent_encoding::percent_decode_str(place.rest).collect();
         let path = std::ffi::OsString::from_vec(path);
-        Ok(Store::Local(Arc::new(self.keyed(options).open_shared(path)?)))
+        Ok(Store::Keyed(Arc::new(self.keyed(options).open_shared(path)?)))
     }
 
     #[cfg(not(all(unix, feature = "shared")))]
@@ -246,9 +251,10 @@ impl AnyLimiter {
     pub fn is_current(&self) -> bool {
         match &self.store {
             #[cfg(all(unix, feature = "shared"))]
-            Store::Local(limiter) => limiter.is_current(),
+            Store::Keyed(limiter) => limiter.is_current(),
             #[cfg(not(all(unix, feature = "shared")))]
-            Store::Local(_) => true,
+            Store::Keyed(_) => true,
+            Store::One(_) => true,
             #[cfg(feature = "redis")]
             Store::Redis(_) | Store::Leased(_) => true,
         }
@@ -258,7 +264,8 @@ impl AnyLimiter {
     #[must_use]
     pub fn quota(&self) -> Quota {
         match &self.store {
-            Store::Local(limiter) => limiter.quota(),
+            Store::One(limiter) => limiter.quota(),
+            Store::Keyed(limiter) => limiter.quota(),
             #[cfg(feature = "redis")]
             Store::Redis(limiter) => limiter.quota(),
             #[cfg(feature = "redis")]
@@ -270,12 +277,25 @@ impl AnyLimiter {
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         match &self.store {
-            Store::Local(limiter) => limiter.algorithm(),
+            Store::One(limiter) => limiter.algorithm(),
+            Store::Keyed(limiter) => limiter.algorithm(),
             #[cfg(feature = "redis")]
             Store::Redis(limiter) => limiter.algorithm(),
             #[cfg(feature = "redis")]
             Store::Leased(limiter) => limiter.algorithm(),
         }
+    }
+}
+
+impl From<RateLimiter> for AnyLimiter {
+    fn from(limiter: RateLimiter) -> Self {
+        Arc::new(limiter).into()
+    }
+}
+
+impl From<Arc<RateLimiter>> for AnyLimiter {
+    fn from(limiter: Arc<RateLimiter>) -> Self {
+        Self { store: Store::One(limiter) }
     }
 }
 
@@ -287,7 +307,7 @@ impl From<KeyedLimiter<[u8]>> for AnyLimiter {
 
 impl From<Arc<KeyedLimiter<[u8]>>> for AnyLimiter {
     fn from(limiter: Arc<KeyedLimiter<[u8]>>) -> Self {
-        Self { store: Store::Local(limiter) }
+        Self { store: Store::Keyed(limiter) }
     }
 }
 
@@ -309,7 +329,8 @@ impl fmt::Debug for AnyLimiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut tuple = f.debug_tuple("AnyLimiter");
         match &self.store {
-            Store::Local(limiter) => tuple.field(limiter),
+            Store::One(limiter) => tuple.field(limiter),
+            Store::Keyed(limiter) => tuple.field(limiter),
             #[cfg(feature = "redis")]
             Store::Redis(limiter) => tuple.field(limiter),
             #[cfg(feature = "redis")]

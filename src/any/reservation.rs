@@ -47,7 +47,8 @@ impl AnyLimiter {
         n: u64,
     ) -> Result<AnyReservation<'_>, AnyError> {
         Ok(AnyReservation(match &self.store {
-            Store::Local(limiter) => Place::Local(limiter.reserve(key.as_ref(), n)?),
+            Store::One(limiter) => Place::Local(limiter.reserve(n)?),
+            Store::Keyed(limiter) => Place::Local(limiter.reserve(key.as_ref(), n)?),
             #[cfg(feature = "redis")]
             Store::Redis(limiter) => Place::Redis(limiter.reserve(key, n).await?),
             #[cfg(feature = "redis")]
@@ -67,7 +68,8 @@ impl AnyLimiter {
         max_wait: Duration,
     ) -> Result<AnyReservation<'_>, AnyError> {
         Ok(AnyReservation(match &self.store {
-            Store::Local(local) => Place::Local(local.reserve_within(key.as_ref(), n, max_wait)?),
+            Store::One(local) => Place::Local(local.reserve_within(n, max_wait)?),
+            Store::Keyed(local) => Place::Local(local.reserve_within(key.as_ref(), n, max_wait)?),
             #[cfg(feature = "redis")]
             Store::Redis(redis) => Place::Redis(redis.reserve_within(key, n, max_wait).await?),
             #[cfg(feature = "redis")]
@@ -94,6 +96,16 @@ impl AnyReservation<'_> {
     /// The limiter's answer as it will be when the place is due.
     pub fn grant(&self) -> Grant {
         each!(&self.0, local => local.grant(), redis => redis.grant())
+    }
+
+    /// Waits until the place is due; then the tokens are spent. Dropped before, it gives the place up.
+    ///
+    /// # Panics
+    ///
+    /// A wait panics outside of a tokio runtime with its time enabled.
+    #[cfg(feature = "tokio")]
+    pub async fn ready(self) -> Grant {
+        each!(self.0, local => local.ready().await, redis => redis.ready().await)
     }
 
     /// Gives the place up: how many tokens come back, as [`Reservation::cancel`] says.

@@ -5,18 +5,22 @@ use super::{AnyLimiter, Store};
 use crate::answer::Grant;
 use core::time::Duration;
 
-/// The same verb of whichever store. What never fails is `Ok`. What is not of leases is asked of Redis: it knows what is
-/// leased as taken.
+/// The same verb of whichever store. Verbs that never fail are `Ok`. A store of leases asks Redis
+/// for all verbs but checks: Redis counts what is leased as taken.
 macro_rules! each {
-    ($limiter:expr, $local:ident => $here:expr, $redis:ident => $there:expr $(,)?) => {
-        each!($limiter, $local => $here, $redis => $there, leased => {
+    ($any:expr, $one:ident => $all:expr, $keyed:ident => $here:expr, $redis:ident => $there:expr $(,)?) => {
+        each!($any, $one => $all, $keyed => $here, $redis => $there, leased => {
             let $redis = leased.redis();
             $there
         })
     };
-    ($limiter:expr, $local:ident => $here:expr, $redis:ident => $there:expr, $leased:ident => $lent:expr $(,)?) => {
-        match &$limiter.store {
-            Store::Local($local) => Ok($here),
+    (
+        $any:expr, $one:ident => $all:expr, $keyed:ident => $here:expr, $redis:ident => $there:expr,
+        $leased:ident => $lent:expr $(,)?
+    ) => {
+        match &$any.store {
+            Store::One($one) => Ok($all),
+            Store::Keyed($keyed) => Ok($here),
             #[cfg(feature = "redis")]
             Store::Redis($redis) => Ok($there),
             #[cfg(feature = "redis")]
@@ -44,7 +48,7 @@ impl AnyLimiter {
     pub async fn check_n(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, AnyError> {
         each!(
             self,
-            local => local.check_n(key.as_ref(), n)?,
+            one => one.check_n(n)?, local => local.check_n(key.as_ref(), n)?,
             redis => redis.check_n(key, n).await?,
             leased => if n > leased.max_lease() {
                 // Exactly, since no lease is as large.
@@ -63,7 +67,7 @@ impl AnyLimiter {
     pub async fn check_up_to(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, AnyError> {
         each!(
             self,
-            local => local.check_up_to(key.as_ref(), n)?,
+            one => one.check_up_to(n)?, local => local.check_up_to(key.as_ref(), n)?,
             redis => redis.check_up_to(key, n).await?,
         )
     }
@@ -74,7 +78,7 @@ impl AnyLimiter {
     ///
     /// As [`check_n`](Self::check_n).
     pub async fn peek(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, AnyError> {
-        each!(self, local => local.peek(key.as_ref(), n)?, redis => redis.peek(key, n).await?)
+        each!(self, one => one.peek(n)?, local => local.peek(key.as_ref(), n)?, redis => redis.peek(key, n).await?)
     }
 
     /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards, and says how long
@@ -84,7 +88,7 @@ impl AnyLimiter {
     ///
     /// If there is no answer. It is never denied.
     pub async fn charge(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Duration, AnyError> {
-        each!(self, local => local.charge(key.as_ref(), n), redis => redis.charge(key, n).await?)
+        each!(self, one => one.charge(n), local => local.charge(key.as_ref(), n), redis => redis.charge(key, n).await?)
     }
 
     /// Gives `n` tokens back, never above the burst. What is given back may be taken again.
@@ -93,7 +97,7 @@ impl AnyLimiter {
     ///
     /// If there is no answer. It is never denied.
     pub async fn refund(&self, key: impl AsRef<[u8]>, n: u64) -> Result<(), AnyError> {
-        each!(self, local => local.refund(key.as_ref(), n), redis => redis.refund(key, n).await?)
+        each!(self, one => one.refund(n), local => local.refund(key.as_ref(), n), redis => redis.refund(key, n).await?)
     }
 
     /// Whole tokens there now, rounded down; negative in debt.
@@ -102,7 +106,7 @@ impl AnyLimiter {
     ///
     /// If there is no answer. It is never denied.
     pub async fn available(&self, key: impl AsRef<[u8]>) -> Result<i64, AnyError> {
-        each!(self, local => local.available(key.as_ref()), redis => redis.available(key).await?)
+        each!(self, one => one.available(), local => local.available(key.as_ref()), redis => redis.available(key).await?)
     }
 
     /// How full the leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Of any other, what
@@ -112,7 +116,7 @@ impl AnyLimiter {
     ///
     /// If there is no answer. It is never denied.
     pub async fn level(&self, key: impl AsRef<[u8]>) -> Result<u64, AnyError> {
-        each!(self, local => local.level(key.as_ref()), redis => redis.level(key).await?)
+        each!(self, one => one.level(), local => local.level(key.as_ref()), redis => redis.level(key).await?)
     }
 
     /// Makes the key's bucket full again, as if nothing had ever been taken.
@@ -121,7 +125,7 @@ impl AnyLimiter {
     ///
     /// If there is no answer. It is never denied.
     pub async fn reset(&self, key: impl AsRef<[u8]>) -> Result<(), AnyError> {
-        each!(self, local => local.reset(key.as_ref()), redis => redis.reset(key).await?)
+        each!(self, one => one.reset(), local => local.reset(key.as_ref()), redis => redis.reset(key).await?)
     }
 
     /// Waits until `n` tokens are there, and takes them: first come, first served, by a timer and not by asking again (a
@@ -134,7 +138,7 @@ impl AnyLimiter {
     pub async fn acquire(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, AnyError> {
         each!(
             self,
-            local => local.acquire(key.as_ref(), n).await?,
+            one => one.acquire(n).await?, local => local.acquire(key.as_ref(), n).await?,
             redis => redis.acquire(key, n).await?,
         )
     }
@@ -154,7 +158,7 @@ impl AnyLimiter {
     ) -> Result<Grant, AnyError> {
         each!(
             self,
-            local => local.acquire_timeout(key.as_ref(), n, timeout).await?,
+            one => one.acquire(n).timeout(timeout).await?, local => local.acquire(key.as_ref(), n).timeout(timeout).await?,
             redis => redis.acquire_timeout(key, n, timeout).await?,
         )
     }

@@ -21,16 +21,13 @@ mod reservation;
 #[cfg(feature = "std")]
 mod waiting;
 
-pub use limit::Limit;
-pub use reservation::CombinedReservation;
-#[cfg(feature = "tokio")]
-pub use waiting::CombinedAcquire;
-
 use crate::answer::{Denied, Grant};
 use crate::bucket::Place;
 use crate::error::CombinedError;
 use core::fmt;
 use core::time::Duration;
+pub use limit::Limit;
+pub use reservation::CombinedReservation;
 
 /// The most limits that can be combined.
 const MAX: usize = 8;

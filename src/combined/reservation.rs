@@ -140,13 +140,34 @@ impl CombinedReservation<'_> {
         self.grant
     }
 
-    /// Gives all places up, if not all are due already.
+    /// Waits until all places are due; then the tokens are spent. Dropped before, it gives them up.
+    ///
+    /// The wait follows a lower rate of the quota, and not a higher one. Timers have milliseconds: it
+    /// ends up to one later than its moment, never before.
+    ///
+    /// # Panics
+    ///
+    /// A wait panics outside of a tokio runtime with its time enabled.
+    #[cfg(feature = "tokio")]
+    pub async fn ready(mut self) -> Grant {
+        loop {
+            let wait = self.ready_in();
+            if wait.is_zero() {
+                break;
+            }
+            tokio::time::sleep(wait).await;
+        }
+        self.parts.spend();
+        self.grant()
+    }
+
+    /// Gives all places up, and returns how many tokens were reserved: 0 if all are due already.
     ///
     /// Each limit then has what it would have had without the reservation, as far as that can be told: of a place
     /// with others behind, as [`Reservation::cancel`](crate::Reservation::cancel); of tokens that have flowed again
     /// since they were taken, nothing; all of the rest.
-    pub fn cancel(self) {
-        drop(self);
+    pub fn cancel(self) -> u64 {
+        if self.ready_in().is_zero() { 0 } else { self.tokens() }
     }
 
     /// Sets the cost right in each limit, as [`Reservation::settle`](crate::Reservation::settle). Says how long until all debts are

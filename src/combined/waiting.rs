@@ -6,10 +6,10 @@ use crate::answer::{Denied, Grant};
 use crate::bucket::queue::Stand;
 #[cfg(feature = "tokio")]
 use crate::bucket::queue::{Notify, Together};
-#[cfg(feature = "tokio")]
-use crate::wait::Wait;
 use crate::wait::held::{Ask, Asker, Held, Holds};
 use crate::wait::sleep_for;
+#[cfg(feature = "tokio")]
+use crate::wait::{Acquire, Wait};
 #[cfg(feature = "tokio")]
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -143,92 +143,35 @@ impl Combined<'_> {
 }
 
 #[cfg(feature = "tokio")]
-pub use future::CombinedAcquire;
-
-#[cfg(feature = "tokio")]
-mod future {
-    use super::{Combined, Denied, Duration, Grant, Request, Wait};
-    use core::fmt;
-    use core::future::Future;
-    use core::pin::Pin;
-    use core::task::{Context, Poll};
-
-    /// The future of [`Combined::acquire`] and its kin.
+impl<'a> Combined<'a> {
+    /// Takes `n` tokens of each limit, and waits until they are there. A limit whose tokens come earlier than the others'
+    /// holds them until then, as with [`reserve`](Self::reserve). See [`RateLimiter::acquire`](crate::RateLimiter::acquire).
     ///
-    /// Nothing is taken before it is polled first. From then on it stands in each line, and is woken once, when the
-    /// last of its places is due. Dropped at any moment, it costs nobody a token: see
-    /// [`Acquire`](crate::Acquire). Polled again when it is done, it answers the same.
-    #[must_use = "futures do nothing unless they are awaited"]
-    pub struct CombinedAcquire<'a> {
-        wait: Wait<Request<'a>>,
-    }
-
-    impl CombinedAcquire<'_> {
-        /// Waits a random time longer, at most `up_to`, and no longer than the timeout: see
-        /// [`Acquire::jitter`](crate::Acquire::jitter).
-        pub fn jitter(mut self, up_to: Duration) -> Self {
-            self.wait.jitter_by(up_to);
-            self
-        }
-    }
-
-    impl Future for CombinedAcquire<'_> {
-        type Output = Result<Grant, Denied>;
-
-        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-            self.wait.poll(cx)
-        }
-    }
-
-    impl fmt::Debug for CombinedAcquire<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_tuple("CombinedAcquire").field(&self.wait).finish()
-        }
-    }
-
-    impl<'a> Combined<'a> {
-        /// Takes `n` tokens of each limit, and waits until they are there. A limit whose tokens come earlier than the others'
-        /// holds them until then, as with [`reserve`](Self::reserve). See [`RateLimiter::acquire`](crate::RateLimiter::acquire).
-        ///
-        /// ```
-        /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-        /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-        /// use sluicegate::{Combined, Quota, RateLimiter, TokioClock};
-        ///
-        /// let limiter = |quota| RateLimiter::builder(quota).clock(TokioClock::new()).build();
-        /// let fast = limiter(Quota::per_second(10).burst(1))?;
-        /// let slow = limiter(Quota::per_second(2).burst(3))?;
-        /// let start = tokio::time::Instant::now();
-        /// for _ in 0..5 {
-        ///     Combined::new([fast.limit(), slow.limit()]).acquire(1).await?;
-        /// }
-        /// assert_eq!(start.elapsed().as_millis(), 1_000);
-        /// # Ok(())
-        /// # }
-        /// ```
-        ///
-        /// # Errors
-        ///
-        /// At once, as [`reserve`](Self::reserve).
-        ///
-        /// # Panics
-        ///
-        /// A wait panics outside of a tokio runtime with its time enabled.
-        pub fn acquire(&self, n: u64) -> CombinedAcquire<'a> {
-            CombinedAcquire { wait: Wait::new(Request { limits: *self, n }, None) }
-        }
-
-        /// [`acquire`](Self::acquire), if the wait is at most `timeout`. Otherwise it fails at once, and takes nothing.
-        ///
-        /// # Errors
-        ///
-        /// At once, as [`reserve_within`](Self::reserve_within).
-        ///
-        /// # Panics
-        ///
-        /// As [`acquire`](Self::acquire).
-        pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> CombinedAcquire<'a> {
-            CombinedAcquire { wait: Wait::new(Request { limits: *self, n }, Some(timeout)) }
-        }
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sluicegate::{Combined, Quota, RateLimiter, TokioClock};
+    ///
+    /// let limiter = |quota| RateLimiter::builder(quota).clock(TokioClock::new()).build();
+    /// let fast = limiter(Quota::per_second(10).burst(1))?;
+    /// let slow = limiter(Quota::per_second(2).burst(3))?;
+    /// let start = tokio::time::Instant::now();
+    /// for _ in 0..5 {
+    ///     Combined::new([fast.limit(), slow.limit()]).acquire(1).await?;
+    /// }
+    /// assert_eq!(start.elapsed().as_millis(), 1_000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// At once, as [`reserve`](Self::reserve).
+    ///
+    /// # Panics
+    ///
+    /// A wait panics outside of a tokio runtime with its time enabled.
+    pub fn acquire(&self, n: u64) -> Acquire<'a> {
+        Acquire::other(Wait::new(Request { limits: *self, n }))
     }
 }

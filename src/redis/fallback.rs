@@ -171,7 +171,7 @@ impl Local {
         within: Option<Duration>,
     ) -> Result<Grant, Denied> {
         let answer = match within {
-            Some(within) => self.share.acquire_timeout(key, n, within).await,
+            Some(within) => self.share.acquire(key, n).timeout(within).await,
             None => self.share.acquire(key, n).await,
         };
         self.note(key, answer)

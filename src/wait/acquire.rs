@@ -20,15 +20,34 @@ use core::time::Duration;
 use tokio::task::coop;
 use tokio::time::{Sleep, sleep};
 
-/// The future of [`acquire`](RateLimiter::acquire) and its kin.
+/// The future of every limiter's `acquire`, such as [`RateLimiter::acquire`].
 ///
-/// Nothing is taken before it is polled first. From then on it stands in line, first come, first served, and is woken
-/// once. Dropped at any moment, it costs nobody a token: those behind it come earlier by what it leaves, also if
-/// its own moment had come and it had not been polled since. Polled again when it is done, it answers the same.
+/// Nothing is taken before the first poll. From then on the caller stands in line, first come, first
+/// served, and its task is woken once. A future that is dropped, at any moment, costs nobody a token:
+/// the callers behind it come earlier by what it leaves, even if its own moment had come and it had
+/// not been polled since. A future that is polled after its answer returns the same answer.
+///
+/// `E` is the limiter's error: [`Denied`] in memory, and one that contains it elsewhere.
 #[must_use = "futures do nothing unless they are awaited"]
-#[derive(Debug)]
-pub struct Acquire<'a> {
-    wait: Wait<Request<'a>>,
+pub struct Acquire<'a, E = Denied> {
+    wait: Waiting<'a, E>,
+}
+
+enum Waiting<'a, E> {
+    /// For one limiter in memory, without an allocation.
+    One(Wait<Request<'a>>, fn(Denied) -> E),
+    Other(Box<dyn Pollable<E> + Send + 'a>),
+}
+
+/// A wait that can be polled, behind a pointer.
+pub(crate) trait Pollable<E>: fmt::Debug {
+    /// Bounds the wait.
+    fn wait_at_most(&mut self, longest: Duration);
+
+    /// Waits a random time of at most `up_to` longer.
+    fn jitter_by(&mut self, up_to: Duration);
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Grant, E>>;
 }
 
 /// Whose line, and how many tokens.
@@ -54,27 +73,67 @@ impl fmt::Debug for Request<'_> {
 }
 
 impl<'a> Acquire<'a> {
-    pub(crate) fn new(
-        bucket: impl Into<Of<'a>>,
-        whose: Whose,
-        n: u64,
-        within: Option<Duration>,
-    ) -> Self {
-        let bucket = bucket.into();
-        Self { wait: Wait::new(Request { bucket, whose, n }, within) }
+    pub(crate) fn new(bucket: impl Into<Of<'a>>, whose: Whose, n: u64) -> Self {
+        let wait = Wait::new(Request { bucket: bucket.into(), whose, n });
+        Self { wait: Waiting::One(wait, |denied| denied) }
     }
 
-    /// Waits a random time longer, at most `up_to`, and no longer than the timeout: so that many who
-    /// became due at the same moment do not act at the same moment. The place in line stays the same. It counts from
-    /// when the tokens are there.
-    pub fn jitter(mut self, up_to: Duration) -> Self {
-        self.wait.jitter_by(up_to);
+    /// The tokens, which are handed on if they are not spent. Of one limiter in memory only.
+    pub(super) fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<Held<'a>, Denied>> {
+        match &mut self.wait {
+            Waiting::One(wait, _) => wait.poll_held(cx),
+            Waiting::Other(_) => Poll::Pending,
+        }
+    }
+}
+
+impl<'a, E> Acquire<'a, E> {
+    pub(crate) fn other(wait: impl Pollable<E> + Send + 'a) -> Self {
+        Self { wait: Waiting::Other(Box::new(wait)) }
+    }
+
+    /// Waits `longest` at most. A caller whose tokens would come later is denied at once and takes
+    /// nothing. If a lower rate makes them come later while it waits, it is denied then, and gives its
+    /// place up. [`Denied::retry_after`] says by how much they would come too late.
+    pub fn timeout(mut self, longest: Duration) -> Self {
+        match &mut self.wait {
+            Waiting::One(wait, _) => wait.wait_at_most(longest),
+            Waiting::Other(wait) => wait.wait_at_most(longest),
+        }
         self
     }
 
-    /// The tokens, which are handed on if they are not spent.
-    pub(super) fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<Held<'a>, Denied>> {
-        self.wait.poll_held(cx)
+    /// Waits a random time longer, at most `up_to`, and no longer than the timeout: so callers whose
+    /// tokens come at the same moment do not all act at that moment. The time counts from when the
+    /// tokens are there; the place in line stays the same.
+    pub fn jitter(mut self, up_to: Duration) -> Self {
+        match &mut self.wait {
+            Waiting::One(wait, _) => wait.jitter_by(up_to),
+            Waiting::Other(wait) => wait.jitter_by(up_to),
+        }
+        self
+    }
+}
+
+impl<E> Future for Acquire<'_, E> {
+    type Output = Result<Grant, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.wait {
+            Waiting::One(wait, error) => wait.poll(cx).map_err(*error),
+            Waiting::Other(wait) => wait.poll(cx),
+        }
+    }
+}
+
+impl<E> fmt::Debug for Acquire<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut tuple = f.debug_tuple("Acquire");
+        match &self.wait {
+            Waiting::One(wait, _) => tuple.field(wait),
+            Waiting::Other(wait) => tuple.field(wait),
+        };
+        tuple.finish()
     }
 }
 
@@ -83,14 +142,6 @@ fn random(up_to: Duration) -> Duration {
     let random = std::hash::RandomState::new().hash_one(());
     let nanos = u64::try_from(up_to.as_nanos()).unwrap_or(u64::MAX);
     Duration::from_nanos(((u128::from(random) * u128::from(nanos)) >> 64) as u64)
-}
-
-impl Future for Acquire<'_> {
-    type Output = Result<Grant, Denied>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.wait.poll(cx)
-    }
 }
 
 /// How far a wait is.
@@ -123,15 +174,21 @@ struct Jitter {
 impl<A: Ask> Unpin for Wait<A> {}
 
 impl<A: Ask> Wait<A> {
-    pub(crate) fn new(ask: A, within: Option<Duration>) -> Self {
-        Self { state: State::Asked(ask, within), jitter: None }
+    pub(crate) fn new(ask: A) -> Self {
+        Self { state: State::Asked(ask, None), jitter: None }
     }
 
-    pub(crate) fn jitter_by(&mut self, up_to: Duration) {
+    fn wait_at_most(&mut self, longest: Duration) {
+        if let State::Asked(_, within) = &mut self.state {
+            *within = Some(longest);
+        }
+    }
+
+    fn jitter_by(&mut self, up_to: Duration) {
         self.jitter = Some(Box::new(Jitter { up_to, latest: None, timer: None }));
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Grant, Denied>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Grant, Denied>> {
         if let State::Done(answer) = &self.state {
             return Poll::Ready(*answer);
         }
@@ -188,6 +245,20 @@ impl<A: Ask> Wait<A> {
             ready!(jitter.poll(cx));
         }
         Poll::Ready(Ok(holds))
+    }
+}
+
+impl<A: Ask + fmt::Debug> Pollable<Denied> for Wait<A> {
+    fn wait_at_most(&mut self, longest: Duration) {
+        self.wait_at_most(longest);
+    }
+
+    fn jitter_by(&mut self, up_to: Duration) {
+        self.jitter_by(up_to);
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Grant, Denied>> {
+        self.poll(cx)
     }
 }
 
@@ -252,22 +323,7 @@ impl RateLimiter {
     ///
     /// A wait panics outside of a tokio runtime with its time enabled.
     pub fn acquire(&self, n: u64) -> Acquire<'_> {
-        Acquire::new(self, Whose::default(), n, None)
-    }
-
-    /// [`acquire`](Self::acquire), if the wait is at most `timeout`. Otherwise it fails at once, and takes
-    /// nothing: what is known to come too late is not waited for. If it becomes so by a lower rate, it fails then, and
-    /// gives its place up.
-    ///
-    /// # Errors
-    ///
-    /// At once, as [`reserve_within`](Self::reserve_within).
-    ///
-    /// # Panics
-    ///
-    /// As [`acquire`](Self::acquire).
-    pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> Acquire<'_> {
-        Acquire::new(self, Whose::default(), n, Some(timeout))
+        Acquire::new(self, Whose::default(), n)
     }
 
     /// [`acquire`](Self::acquire) by a future that owns its limiter, for tasks that outlive the call.
@@ -280,7 +336,7 @@ impl RateLimiter {
     ///
     /// As [`acquire`](Self::acquire).
     pub fn acquire_owned(self: Arc<Self>, n: u64) -> Acquire<'static> {
-        Acquire::new(self, Whose::default(), n, None)
+        Acquire::new(self, Whose::default(), n)
     }
 }
 
@@ -295,20 +351,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     ///
     /// As [`RateLimiter::acquire`].
     pub fn acquire(&self, key: &K, n: u64) -> Acquire<'_> {
-        Acquire::new(self, self.whose(key), n, None)
-    }
-
-    /// [`RateLimiter::acquire_timeout`] in the key's line.
-    ///
-    /// # Errors
-    ///
-    /// At once, as [`reserve_within`](Self::reserve_within).
-    ///
-    /// # Panics
-    ///
-    /// As [`RateLimiter::acquire`].
-    pub fn acquire_timeout(&self, key: &K, n: u64, timeout: Duration) -> Acquire<'_> {
-        Acquire::new(self, self.whose(key), n, Some(timeout))
+        Acquire::new(self, self.whose(key), n)
     }
 
     /// [`acquire`](Self::acquire) by a future that owns its limiter.
@@ -325,6 +368,6 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         K: 'static,
     {
         let whose = self.whose(key);
-        Acquire::new(self, whose, n, None)
+        Acquire::new(self, whose, n)
     }
 }

@@ -73,6 +73,27 @@ impl<'a> Reservation<'a> {
         self.place.grant()
     }
 
+    /// Waits until the place is due; then the tokens are spent. Dropped before, it gives the place up.
+    ///
+    /// The wait follows a lower rate of the quota, and not a higher one. Timers have milliseconds: it
+    /// ends up to one later than its moment, never before.
+    ///
+    /// # Panics
+    ///
+    /// A wait panics outside of a tokio runtime with its time enabled.
+    #[cfg(feature = "tokio")]
+    pub async fn ready(mut self) -> Grant {
+        loop {
+            let wait = self.ready_in();
+            if wait.is_zero() {
+                break;
+            }
+            tokio::time::sleep(wait).await;
+        }
+        self.spend();
+        self.grant()
+    }
+
     /// Gives the place up: how many of its tokens somebody else may have.
     ///
     /// All that have not flowed by, which is all of them unless it was to be paid in instalments; none if it is due

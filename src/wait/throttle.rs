@@ -37,7 +37,7 @@ impl<'a> Permit<'a> {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
-            let new = || Acquire::new(self.bucket.clone(), self.whose, 1, None);
+            let new = || Acquire::new(self.bucket.clone(), self.whose, 1);
             let answer = ready!(self.acquire.get_or_insert_with(new).poll_held(cx));
             self.acquire = None;
             match answer {

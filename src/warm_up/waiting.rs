@@ -51,22 +51,7 @@ impl WarmUpLimiter {
     /// A wait panics outside of a tokio runtime with its time enabled.
     #[cfg(feature = "tokio")]
     pub fn acquire(&self, n: u64) -> Acquire<'_> {
-        Acquire::new(self, Whose::default(), n, None)
-    }
-
-    /// [`acquire`](Self::acquire), if the wait is at most `timeout`. Otherwise it fails at once,
-    /// and takes nothing.
-    ///
-    /// # Errors
-    ///
-    /// At once, as [`reserve_within`](Self::reserve_within).
-    ///
-    /// # Panics
-    ///
-    /// As [`acquire`](Self::acquire).
-    #[cfg(feature = "tokio")]
-    pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> Acquire<'_> {
-        Acquire::new(self, Whose::default(), n, Some(timeout))
+        Acquire::new(self, Whose::default(), n)
     }
 
     /// Takes `n` tokens, and sleeps until it is their turn, in the order of the calls.
