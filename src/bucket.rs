@@ -12,10 +12,12 @@
 //! the load would have to be served after the debit that follows it, which processors other than
 //! x86 may do, and loom, which runs each thread in order, does not: no model sees these two.
 
+mod options;
 pub(crate) mod queue;
 mod store;
 pub(crate) mod verbs;
 
+pub(crate) use options::{Options, option_setters};
 pub(crate) use queue::{Queues, Span};
 pub(crate) use store::{Account, Ask, Store};
 

@@ -32,7 +32,6 @@ use super::lines::{Lines, slots};
 use super::slot::Fields;
 use super::table::Table;
 use crate::algorithm::Terms;
-use crate::bucket::Queues;
 use crate::clock::{Clock, MonotonicClock, Timer};
 use crate::quota::Quota;
 use crate::timeline::Timeline;
@@ -157,14 +156,15 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     /// or another process has been making the table for five seconds, or files were removed from
     /// the path as fast as this one made them.
     pub fn open_shared(self, path: impl AsRef<Path>) -> Result<KeyedLimiter<K>, SharedError> {
-        if self.source.is_some() {
+        if self.options.source.is_some() {
             return Err(SharedError::Option("clock"));
         }
         if self.seed.is_some() {
             return Err(SharedError::Option("seed"));
         }
-        let (quota, waiting) = self.shaped().map_err(SharedError::Quota)?;
-        let Self { capacity, algorithm, when_full, schedule, keys, max_debt, remembers, .. } = self;
+        let (quota, waiting) = self.options.shaped().map_err(SharedError::Quota)?;
+        let (capacity, algorithm) = (self.capacity, self.options.algorithm);
+        let schedule = self.options.schedule;
         let slots = slots(capacity).map_err(SharedError::Quota)?;
         let bits = |quota: &Quota| Terms::keyed_bits(quota, algorithm);
         let terms = |quota| schedule.terms(Terms::new(quota, algorithm, bits(&quota))?);
@@ -184,22 +184,10 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         // The layout is that of the quota that the table was made with.
         let terms = terms(header.kind.quota).map_err(SharedError::Quota)?;
         let timer = schedule.align(timer, &terms, header.unix);
-        let (live, seed) = (Timeline::new(terms, timer), Seed(header.seed));
-        let queues = Queues::of_keys();
-        let ledger = Ledger::new(true);
-        Ok(KeyedLimiter {
-            table,
-            live,
-            capacity,
-            seed,
-            when_full,
-            remembers,
-            max_debt,
-            waiting,
-            ledger,
-            queues,
-            keys,
-        })
+        let timeline = Timeline::new(terms, timer);
+        let limiter =
+            self.limiter(table, timeline, Seed(header.seed), (waiting, Ledger::new(true)));
+        Ok(limiter)
     }
 }
 
