@@ -2,8 +2,8 @@
 
 use super::KeyedLimiter;
 use super::hash::Seed;
+use super::layout::slots;
 use super::ledger::Ledger;
-use super::lines::slots;
 use super::table::{Room, Table};
 use crate::algorithm::Terms;
 use crate::bucket::{Options, Queues, Waiting, option_setters};

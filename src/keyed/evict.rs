@@ -1,8 +1,8 @@
 //! Which slot a first touch takes.
 
-use super::lines::{CANDIDATES, WAYS};
+use super::buckets::Buckets;
+use super::layout::{CANDIDATES, WAYS};
 use super::slot::{self, FREE, Fields, LIVE};
-use super::table::Buckets;
 
 /// The best of a key's candidates, by number and word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,97 +2,15 @@
 //!
 //! ORDERING: tags are loaded with Acquire, for the reason that `table.rs` gives.
 
-use super::ledger::GROUPS;
-use crate::bucket::{Furthest, Returns};
+use super::layout::{self, CANDIDATES, Common, FLOOR, Line, WAYS};
+#[cfg(all(unix, feature = "shared"))]
+use super::shared::mapping::Mapping;
 use crate::cell::{Cell, Step};
 use crate::error::QuotaError;
 use crate::sync::AtomicU64;
 use crate::sync::Ordering::Acquire;
-use crate::timeline::Announced;
 use alloc::boxed::Box;
 use core::ops::Deref;
-
-/// Slots in a cache line. Loom checks the protocol on lines of one, shuttle on whole ones.
-pub(super) const WAYS: usize = if cfg!(sluicegate_loom) { 1 } else { 4 };
-
-/// A key's candidate slots.
-pub(super) const CANDIDATES: usize = 2 * WAYS;
-
-/// Lines whose keys have a floor together.
-///
-/// With as many active keys as the capacity, each asking for half of what flows, 0.04 % of requests are denied
-/// that a larger table would grant; 0.3 % and 4.3 % with 1.1 and 1.2 times as many keys. With a floor for 64
-/// lines, 0.1, 1.6 and 8.6 %; for 16, and so for twice the memory, 0.03, 0.2 and 1.4 %.
-pub(super) const FLOOR: usize = if cfg!(sluicegate_loom) { 1 } else { 32 };
-
-/// The most keys that a table can be made for: of a machine of 32 bits, a sixty-fourth of what it can address, so
-/// that no figure of a table exceeds its words.
-const MOST_KEYS: u64 = most_keys(isize::MAX as u64);
-
-const fn most_keys(addresses: u64) -> u64 {
-    let most = addresses / 64;
-    if most < 1 << 40 { most } else { 1 << 40 }
-}
-
-/// Three slots for two keys: 24 bytes a key.
-pub(super) fn slots(capacity: usize) -> Result<usize, QuotaError> {
-    if capacity == 0 || capacity as u64 > MOST_KEYS {
-        return Err(QuotaError::CAPACITY);
-    }
-    Ok(capacity + capacity.div_ceil(2))
-}
-
-/// One cache line of slots.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub(super) struct Line {
-    pub(super) tags: [AtomicU64; WAYS],
-    pub(super) words: [AtomicU64; WAYS],
-}
-
-/// On lines of its own, and laid out the same by every compiler and library version.
-#[derive(Debug)]
-#[repr(C, align(128))]
-pub(super) struct Apart<T>(T);
-
-impl<T> Deref for Apart<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-/// What belongs to no key.
-#[derive(Debug)]
-#[repr(C)]
-pub(super) struct Common {
-    /// Buckets forgotten before they were full.
-    pub(super) evictions: Apart<AtomicU64>,
-    /// Slots that killed processes had left reserved.
-    pub(super) reclaimed: Apart<AtomicU64>,
-    /// The quota in force.
-    pub(super) announced: Apart<Announced>,
-    /// The bucket that keys without a slot share.
-    pub(super) overflow: Apart<Cell>,
-    /// What has been given back, for groups of keys.
-    pub(super) returns: Apart<[Returns; GROUPS]>,
-    /// How far the most indebted bucket has ever gone.
-    pub(super) furthest: Apart<Furthest>,
-}
-
-impl Common {
-    fn new() -> Self {
-        Self {
-            evictions: Apart(AtomicU64::new(0)),
-            reclaimed: Apart(AtomicU64::new(0)),
-            announced: Apart(Announced::new()),
-            overflow: Apart(Cell::new(0)),
-            returns: Apart(core::array::from_fn(|_| Returns::new())),
-            furthest: Apart(Furthest::new()),
-        }
-    }
-}
 
 /// The lines of a table, in this process's memory or in a file's.
 #[derive(Debug)]
@@ -103,7 +21,7 @@ pub(super) enum Lines {
         common: Box<Common>,
     },
     #[cfg(all(unix, feature = "shared"))]
-    Mapped(super::shared::Mapping),
+    Mapped(Mapping),
 }
 
 impl Deref for Lines {
@@ -134,14 +52,9 @@ impl Lines {
         let lines = Self::count(slots);
         Self::Own {
             lines: (0..lines).map(line).collect(),
-            floors: (0..Self::floors_for(lines)).map(|_| Cell::new(0)).collect(),
+            floors: (0..layout::floors(lines)).map(|_| Cell::new(0)).collect(),
             common: Box::new(Common::new()),
         }
-    }
-
-    /// How many floors there are beside so many lines.
-    pub(super) fn floors_for(lines: usize) -> usize {
-        lines.div_ceil(FLOOR)
     }
 
     /// Runs `change` while no other process does.

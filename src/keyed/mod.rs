@@ -6,6 +6,7 @@ mod builder;
 mod check_many;
 mod evict;
 mod hash;
+mod layout;
 #[cfg(any(feature = "redis", sluicegate_loom, sluicegate_shuttle))]
 #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "models need a part of it"))]
 pub(crate) mod leases;

@@ -22,8 +22,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Words set aside for the header.
-pub(super) const HEADER_WORDS: usize = 64;
 const FIELDS: usize = NAME + 32;
 /// Where the name of the keys' type begins.
 const NAME: usize = 16;

@@ -3,10 +3,9 @@
 //! ORDERING: words are loaded and swapped as in `table.rs`, although whoever frees them is alone: what the
 //! killed had stored is ordered by the system's lock.
 
-use super::super::lines::{Common, FLOOR, Line, Lines};
+use super::super::layout::{self, Common, Line};
 use super::super::slot::{self, FREE, PENDING, RESERVED};
 use super::error::SharedError;
-use super::header::HEADER_WORDS;
 use super::origin::Origin;
 use crate::cell::Cell;
 use crate::error::QuotaError;
@@ -17,6 +16,9 @@ use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FlockOperation, fcntl_lock};
 use std::fs::File;
 use std::time::Duration;
+
+/// Words set aside for the header.
+pub(super) const HEADER_WORDS: usize = 64;
 
 /// The file's first page.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ const PAGE: usize = size_of::<Page>();
 /// Bytes of a file of so many lines: the page, the lines, their floors.
 pub(super) fn bytes(lines: u64) -> u64 {
     let of = |size: usize, count: u64| count.saturating_mul(size as u64);
-    let floors = of(size_of::<Cell>(), lines.div_ceil(FLOOR as u64));
+    let floors = of(size_of::<Cell>(), lines.div_ceil(layout::FLOOR as u64));
     of(PAGE, 1).saturating_add(of(size_of::<Line>(), lines)).saturating_add(floors)
 }
 
@@ -128,7 +130,7 @@ impl Mapping {
         // atomic.
         unsafe {
             let first = self.map.as_ptr().add(PAGE + self.lines * size_of::<Line>()).cast::<Cell>();
-            core::slice::from_raw_parts(first, Lines::floors_for(self.lines))
+            core::slice::from_raw_parts(first, layout::floors(self.lines))
         }
     }
 

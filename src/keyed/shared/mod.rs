@@ -18,17 +18,17 @@
 
 mod error;
 mod header;
-mod mapping;
+pub(super) mod mapping;
 mod origin;
 
 pub use error::SharedError;
-pub(super) use mapping::Mapping;
 
 use super::KeyedLimiter;
 use super::builder::KeyedBuilder;
 use super::hash::{Seed, key_type};
+use super::layout::slots;
 use super::ledger::Ledger;
-use super::lines::{Lines, slots};
+use super::lines::Lines;
 use super::slot::Fields;
 use super::table::Table;
 use crate::algorithm::Terms;
@@ -37,7 +37,7 @@ use crate::quota::Quota;
 use crate::timeline::Timeline;
 use core::hash::Hash;
 use header::{Header, Kind, Name};
-use mapping::Handle;
+use mapping::{Handle, Mapping};
 use origin::Origin;
 use rustix::fs::{FlockOperation, OFlags};
 use std::fs::{File, OpenOptions};
