@@ -2,15 +2,10 @@
 //!
 //! ```
 //! # #[cfg(feature = "std")] {
-//! use sluicegate::{Combined, KeyedLimiter, Quota, RateLimiter};
+//! use sluicegate::{Quota, RateLimiter};
 //!
-//! // One limit for everybody.
-//! let all = RateLimiter::new(Quota::per_second(100).burst(20));
-//! // One for each user, in memory that is fixed now.
-//! let users = KeyedLimiter::<str>::new(Quota::per_second(1).burst(5), 100_000);
-//!
-//! // Both or neither; `users.check("alice")` asks one of them.
-//! match Combined::new([users.limit("alice"), all.limit()]).check() {
+//! let limiter = RateLimiter::new(Quota::per_second(100).burst(20));
+//! match limiter.check() {
 //!     Ok(grant) => println!("welcome, {} left", grant.remaining()),
 //!     Err(denied) => println!("retry after {:?}", denied.retry_after()),
 //! }
@@ -19,14 +14,36 @@
 //!
 //! - [`Quota`]: how much, how often; in code or as text (`100/minute burst 20`).
 //! - [`RateLimiter`]: one bucket. [`KeyedLimiter`]: one for each key.
-//! - [`Combined`]: several of them as one, all or nothing. [`Tiers`]: named quotas, chosen per call.
-//! - [`Grant`] and [`Denied`]: the answers, and their figures.
-//! - [`Reservation`]: a place in line, for those who wait.
-//! - [`WarmUpLimiter`]: slower at first and after idling, for those who wait.
+//! - [`Combined`]: several limits as one, all or nothing. [`Tiers`]: named quotas, chosen per call.
+//! - `RedisLimiter` and `LeasedLimiter` (feature `redis`): limits that all machines share.
+//! - [`AnyLimiter`]: any of these stores as one type; with the feature `url`, the one that a URL names.
+//! - [`WarmUpLimiter`]: slower at first and after idling, for callers that wait.
+//! - [`Grant`] and [`Denied`]: the answers, and their figures. [`Reservation`]: a place in line.
 //! - [`Algorithm`]: token bucket, leaky bucket, fixed window, sliding window.
-//! - `RedisLimiter` and `LeasedLimiter` (feature `redis`): one for each key, shared by all machines.
-//! - [`AnyLimiter`]: one for each key, in any of these stores; with the feature `url`, wherever a URL says.
 //! - [`Clock`]: where time comes from; [`ManualClock`] for tests.
+//!
+//! The same verb means the same everywhere. A keyed limiter's methods take the key first. Limits in
+//! Redis answer by futures, but for `try_check`, which spends leased tokens.
+//!
+//! | verb | [`RateLimiter`] | [`KeyedLimiter`] | [`Combined`] | [`WarmUpLimiter`] | `RedisLimiter` | `LeasedLimiter` | [`AnyLimiter`] |
+//! | --- | --- | --- | --- | --- | --- | --- | --- |
+//! | `check`, `check_n` | yes | yes | yes | - | yes | yes | yes |
+//! | `check_up_to`, `peek` | yes | yes | yes | - | yes | - | yes |
+//! | `try_check`, `try_check_n`, `try_check_up_to` | - | - | - | - | - | yes | - |
+//! | `check_many` | - | yes | - | - | - | - | - |
+//! | `charge`, `refund`, `available` | yes | yes | yes | yes | yes | - | yes |
+//! | `level` | yes | yes | - | - | yes | - | yes |
+//! | `reset` | yes | yes | - | yes | yes | - | yes |
+//! | `reserve`, `reserve_within` | yes | yes | yes | yes | yes | - | yes |
+//! | `reserve_owned`, `acquire_owned` | yes | yes | - | - | - | - | - |
+//! | `acquire` | yes | yes | yes | yes | yes | - | yes |
+//! | `acquire_blocking`, `acquire_blocking_timeout` | yes | yes | yes | yes | - | - | - |
+//! | `throttle`, `throttle_sink` | yes | yes | - | - | - | - | - |
+//! | `set_quota` | yes | yes | - | yes | - | - | - |
+//! | `quota` | yes | yes | - | yes | yes | yes | yes |
+//! | `algorithm` | yes | yes | - | - | yes | yes | yes |
+//!
+//! `ci/verbs.py` keeps this table true.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![no_std]
 // In the library alone: tests and examples may.
