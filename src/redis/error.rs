@@ -105,13 +105,13 @@ impl RedisError {
     }
 
     /// Whether the server refuses the login, at connect or later.
-    pub(super) fn refuses_login(&self) -> bool {
+    pub(in crate::redis) fn refuses_login(&self) -> bool {
         let (Self::Unavailable(text) | Self::Configuration(text)) = self else { return false };
         text.contains(LOGIN_REFUSED)
     }
 
     /// The failure of a call.
-    pub(super) fn of_call(error: &::redis::RedisError) -> Self {
+    pub(in crate::redis) fn of_call(error: &::redis::RedisError) -> Self {
         let text = text(error);
         match error.kind() {
             ErrorKind::Io => Self::Connection(text),
@@ -136,22 +136,22 @@ impl RedisError {
     }
 
     /// An answer that no script gives.
-    pub(super) fn odd_answer() -> Self {
+    pub(in crate::redis) fn odd_answer() -> Self {
         Self::Connection("the answer is not one of the limiter's scripts".to_string())
     }
 
-    pub(super) fn no_runtime() -> Self {
+    pub(in crate::redis) fn no_runtime() -> Self {
         Self::Connection("the runtime that the limiter was connected in has ended".to_string())
     }
 
     /// The failure to connect to a server at this address.
-    pub(super) fn of_connecting(error: &::redis::RedisError, server: &str) -> Self {
+    pub(in crate::redis) fn of_connecting(error: &::redis::RedisError, server: &str) -> Self {
         let said = text(error);
         if error.kind() == ErrorKind::AuthenticationFailed || has_word(&said, &LOGIN) {
             return Self::Configuration(alloc::format!("{server}: {LOGIN_REFUSED}"));
         }
         #[cfg(feature = "redis-tls")]
-        if let Some(fault) = super::tls::fault(&said, server) {
+        if let Some(fault) = super::client::tls::fault(&said, server) {
             return Self::Configuration(fault);
         }
         let eof = error.is_connection_dropped() && !error.is_connection_refusal();
@@ -242,14 +242,14 @@ fn is_mistake(kind: ErrorKind, text: &str) -> bool {
 }
 
 /// Whether it may be the end of a handshake, rather than a script's. Those of scripts are known.
-pub(super) fn may_be_of_handshake(error: &::redis::RedisError) -> bool {
+pub(in crate::redis) fn may_be_of_handshake(error: &::redis::RedisError) -> bool {
     let text = text(error);
     error.kind() != ErrorKind::Io && !has_word(&text, &PASSING) && !has_word(&text, &OF_SCRIPTS)
 }
 
 /// Whether it is of a script that has run, or is not there.
 #[cfg(feature = "redis-cluster")]
-pub(super) fn is_of_script(error: &::redis::RedisError) -> bool {
+pub(in crate::redis) fn is_of_script(error: &::redis::RedisError) -> bool {
     error.code().is_some() && has_word(&text(error), &OF_SCRIPTS)
 }
 
@@ -263,7 +263,7 @@ fn has_word(text: &str, words: &[&str]) -> bool {
 
 /// Whether the server does not know a script by its digest, so that it has not run. Found anywhere, since a proxy may
 /// put its own words in front.
-pub(super) fn is_no_script(error: &::redis::RedisError) -> bool {
+pub(in crate::redis) fn is_no_script(error: &::redis::RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
         || (error.code().is_some() && text(error).contains("NOSCRIPT"))
 }

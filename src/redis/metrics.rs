@@ -1,6 +1,6 @@
 //! What has happened, counted.
 
-use super::distance::Distance;
+use super::client::distance::Distance;
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::Relaxed;
 use core::time::Duration;

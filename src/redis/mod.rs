@@ -11,49 +11,22 @@
 //! `acquire.rs`); `several.rs` asks several limits as one (`joint.rs`). Leased mode, `lease/`,
 //! stands on all of it.
 
-mod acquire;
-mod away;
-mod breaker;
-mod builder;
-#[cfg(feature = "redis-cluster")]
-mod cluster;
-mod combine;
-mod connection;
-mod distance;
+mod client;
 mod error;
-mod exact;
-mod fallback;
-mod held;
-mod joint;
-mod kernel;
-mod key;
 mod lease;
-mod lines;
-mod link;
+mod limiter;
 mod metrics;
-mod path;
-mod place;
-mod probe;
+mod outage;
 mod queue;
-mod reservation;
-mod several;
+mod request;
+mod script;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_window;
-#[cfg(test)]
-mod tests_window_laws;
-#[cfg(feature = "redis-tls")]
-mod tls;
-mod units;
-mod url;
-mod waiting;
-mod window;
 
-pub use builder::RedisBuilder;
 pub use error::RedisError;
-pub use exact::RedisLimiter;
-pub use fallback::Fallback;
 pub use lease::{LeaseStats, LeasedBuilder, LeasedLimiter};
+pub use limiter::RedisLimiter;
+pub use limiter::builder::RedisBuilder;
 pub use metrics::RedisMetrics;
-pub use reservation::RedisReservation;
+pub use outage::fallback::Fallback;
+pub use request::reservation::RedisReservation;

@@ -4,7 +4,7 @@ use super::record::{Key, Records};
 use super::{Shared, size};
 use crate::answer::{Denied, Grant};
 use crate::redis::RedisError;
-use crate::redis::units::Ask as Exact;
+use crate::redis::script::units::Ask as Exact;
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;

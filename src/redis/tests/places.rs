@@ -1,10 +1,10 @@
 //! Places that are given up, against the law of the burst.
 
-use super::super::place::End;
-use super::super::units::{Ask, Units};
 use super::kept::Kept;
 use super::support::{WindowLaw, exact, quota};
 use super::{Random, START, long};
+use crate::redis::script::place::End;
+use crate::redis::script::units::{Ask, Units};
 use alloc::vec::Vec;
 
 /// What is spent, in the order of its times: at once, or when a place is due. Places are taken and given up, and then

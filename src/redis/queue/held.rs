@@ -1,0 +1,190 @@
+//! Flow that Redis has granted to a process and that no caller has used yet. Pure.
+
+use crate::redis::script::units::Units;
+use alloc::collections::VecDeque;
+
+/// The age, in nanoseconds since it was due, at which flow that nobody wanted is forgotten. Handed
+/// on later, it would be acted on so much later than other processes know.
+pub(in crate::redis) const STALE: u64 = 10_000_000;
+
+/// A stretch of token time, in parts since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::redis) struct Held {
+    pub(in crate::redis) start: u128,
+    pub(in crate::redis) end: u128,
+    /// The server's time when it granted this, in parts, and the line's when the answer came, in
+    /// nanoseconds. That is later, so nobody is early.
+    pub(in crate::redis) seen: u128,
+    pub(in crate::redis) at: u64,
+    /// What was missing from the bucket with it, in parts, if it was due at once.
+    pub(in crate::redis) missing: Option<u128>,
+}
+
+impl Held {
+    pub(in crate::redis) fn cost(&self) -> u128 {
+        self.end - self.start
+    }
+
+    /// The server's time at which a place that ends at this point is due.
+    pub(in crate::redis) fn acts(&self, units: &Units, point: u128) -> u128 {
+        point.saturating_sub(units.burst()).max(self.seen)
+    }
+
+    /// The moment at which all of it is due, by the line's clock.
+    pub(in crate::redis) fn due(&self, units: &Units) -> u64 {
+        self.local(units, self.acts(units, self.end))
+    }
+
+    /// The line's time at a time of the server.
+    pub(in crate::redis) fn local(&self, units: &Units, time: u128) -> u64 {
+        let nanos = time.saturating_sub(self.seen).saturating_mul(1_000);
+        let nanos = nanos.div_ceil(units.parts().into());
+        self.at.saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// The server's time at a time of the line.
+    pub(in crate::redis) fn time(&self, units: &Units, local: u64) -> u128 {
+        let nanos = u128::from(local.saturating_sub(self.at));
+        self.seen + nanos * u128::from(units.parts()) / 1_000
+    }
+}
+
+/// Stretches in the order of their ends. Other processes' places may lie between them.
+#[derive(Debug)]
+pub(in crate::redis) struct Stretches {
+    units: Units,
+    list: VecDeque<Held>,
+    flow: u128,
+    /// The number of stretches that do not begin where the one before ends.
+    gaps: usize,
+}
+
+impl Stretches {
+    pub(in crate::redis) fn new(units: Units) -> Self {
+        Self { units, list: VecDeque::new(), flow: 0, gaps: 0 }
+    }
+
+    /// The cost of all stretches.
+    pub(in crate::redis) fn flow(&self) -> u128 {
+        self.flow
+    }
+
+    pub(in crate::redis) fn has_gaps(&self) -> bool {
+        self.gaps > 0
+    }
+
+    pub(in crate::redis) fn first(&self) -> Option<&Held> {
+        self.list.front()
+    }
+
+    pub(in crate::redis) fn get(&self, at: usize) -> Option<&Held> {
+        self.list.get(at)
+    }
+
+    pub(in crate::redis) fn insert(&mut self, held: Held) {
+        let at = self.list.partition_point(|other| other.end <= held.end);
+        let before = at.checked_sub(1).and_then(|before| self.list.get(before)).copied();
+        let after = self.list.get(at).copied();
+        let gap = |one: Option<Held>, two: Option<Held>| {
+            usize::from(one.zip(two).is_some_and(|(one, two)| one.end != two.start))
+        };
+        self.gaps -= gap(before, after);
+        self.gaps += gap(before, Some(held)) + gap(Some(held), after);
+        self.flow += held.cost();
+        self.list.insert(at, held);
+    }
+
+    /// The point so much after the beginning, and its stretch. There must be no gaps.
+    pub(in crate::redis) fn after(&self, cost: u128) -> Option<(usize, u128)> {
+        let end = self.list.front()?.start + cost;
+        let at = self.list.partition_point(|held| held.end < end);
+        (cost <= self.flow).then_some((at, end))
+    }
+
+    /// The end of the first stretch, from a point on, that is so long without a gap.
+    pub(in crate::redis) fn fit(&self, at: usize, from: u128, cost: u128) -> Option<(usize, u128)> {
+        let (mut have, mut before) = (0, None);
+        for (at, held) in self.list.iter().enumerate().skip(at) {
+            let start = if before.is_none() { held.start.max(from) } else { held.start };
+            if before.is_some_and(|before| before != held.start) {
+                have = 0;
+            }
+            have += held.end.saturating_sub(start);
+            if have >= cost {
+                return Some((at, held.end - (have - cost)));
+            }
+            before = Some(held.end);
+        }
+        None
+    }
+
+    /// The cost of all behind a point of a stretch.
+    pub(in crate::redis) fn behind(&self, at: usize, end: u128) -> u128 {
+        let rest = self.list.get(at).map_or(0, |held| held.end.saturating_sub(end));
+        rest + self.list.range((at + 1).min(self.list.len())..).map(Held::cost).sum::<u128>()
+    }
+
+    /// Removes all up to a point.
+    pub(in crate::redis) fn consume(&mut self, at: usize, end: u128) {
+        for _ in 0..at {
+            self.drop_first();
+        }
+        let Some(held) = self.list.front_mut() else { return };
+        if held.end == end {
+            self.drop_first();
+        } else {
+            self.flow -= end - held.start;
+            held.start = end;
+        }
+    }
+
+    fn drop_first(&mut self) {
+        let Some(first) = self.list.pop_front() else { return };
+        self.flow -= first.cost();
+        if let Some(next) = self.list.front() {
+            self.gaps -= usize::from(next.start != first.end);
+        }
+    }
+
+    /// Removes so much from the end, or less if there is a gap.
+    pub(in crate::redis) fn take_last(&mut self, mut most: u128) -> Option<Held> {
+        let last = *self.list.back()?;
+        let mut start = last.end;
+        while most > 0
+            && let Some(held) = self.list.back().copied()
+            && held.end == start
+        {
+            self.list.pop_back();
+            self.gaps -= usize::from(self.list.back().is_some_and(|one| one.end != held.start));
+            self.flow -= held.cost();
+            if held.cost() > most {
+                start -= most;
+                self.insert(Held { end: start, missing: None, ..held });
+                break;
+            }
+            most -= held.cost();
+            start = held.start;
+        }
+        (start < last.end).then_some(Held { start, ..last })
+    }
+
+    /// Removes what is stale: whole tokens of it.
+    pub(in crate::redis) fn forget_stale(&mut self, now: u64) {
+        let stale = now.saturating_sub(STALE);
+        while let Some(first) = self.list.front().copied()
+            && first.at < stale
+        {
+            let fresh = first.time(&self.units, stale) + self.units.burst();
+            if first.end <= fresh {
+                self.drop_first();
+                continue;
+            }
+            let gone = fresh.saturating_sub(first.start);
+            let gone = gone - gone % self.units.cost(1);
+            if gone > 0 {
+                self.consume(0, first.start + gone);
+            }
+            return;
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The fixed point of a bucket in Redis, and its decisions: integers in, integers out.
+//!
+//! A script's numbers are doubles, exact below 2^53, and a server's clock counts microseconds. So flow is counted
+//! in whole microseconds and *parts* of one: with `1000 count / period` (in nanoseconds) in lowest terms
+//! `parts / token`, a microsecond is `parts` and a token takes `token` of them to flow. **Nothing is rounded**,
+//! neither time nor tokens, at any rate at which `parts` is at most 2^52; most quotas have one part. A single
+//! number would be exact only up to 9 parts, if 30 years shall fit it.
+//!
+//! At counts over 4.5 * 10^12 in an odd period `parts` may be larger. Then it is 2^52, and a token is
+//! rounded up, by less than one part in 10^9.
+//!
+//! ```text
+//!   debt = clamp(full time - now, 0, burst)          what is missing
+//!
+//!   take n:    debt  ->  debt + n             if that is at most the burst
+//!   up to n:   debt  ->  debt + granted       granted = min(n, the whole tokens in burst - debt)
+//!   charge n:  debt  ->  debt + n             at most what may be owed: 142 years of flow, or less
+//!   refund n:  debt  ->  max(debt - n, 0)
+//! ```
+//!
+//! The scripts compute the same in pairs (whole microseconds, parts), of which no sum reaches 2^53.
+
+use crate::error::QuotaError;
+use crate::quota::Quota;
+
+/// The most parts of a microsecond: two of them add up to less than 2^53.
+const MOST_PARTS: u128 = 1 << 52;
+/// The longest debt, in microseconds: 142 years. With today's date it stays under 2^53 until the year 2112.
+pub(in crate::redis) const LONGEST_DEBT: u64 = (1 << 52) - 1;
+/// The longest burst, so that one can be charged on top.
+const LONGEST_BURST: u128 = 1 << 51;
+
+/// Flow as the scripts count it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::redis) struct Flow {
+    /// Whole microseconds.
+    pub(in crate::redis) us: u64,
+    /// Parts of one.
+    pub(in crate::redis) part: u64,
+}
+
+/// What is asked of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::redis) enum Ask {
+    /// All or none.
+    Take(u64),
+    /// As many as there are, at least one.
+    UpTo(u64),
+    /// Whatever is there.
+    Charge(u64),
+    /// Gives back.
+    Refund(u64),
+    /// What taking would answer. Nothing is written.
+    Look(u64),
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::redis) struct Settled {
+    /// The tokens granted; `None` if it is denied.
+    pub(in crate::redis) granted: Option<u64>,
+    /// What is missing then, in parts.
+    pub(in crate::redis) debt: u128,
+}
+
+/// The fixed point of one quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::redis) struct Units {
+    /// Parts in a microsecond.
+    parts: u64,
+    /// Parts in which a token flows.
+    token: u128,
+    limit: u64,
+    /// The most that a charge leaves missing, in parts.
+    most_owed: u128,
+}
+
+impl Units {
+    pub(in crate::redis) fn new(quota: &Quota) -> Result<Self, QuotaError> {
+        let (flows, period) = (1_000 * u128::from(quota.count()), u128::from(quota.period_ns()));
+        let common = greatest_common_divisor(flows, period);
+        let (mut parts, mut token) = (flows / common, period / common);
+        if parts > MOST_PARTS {
+            token = (token * MOST_PARTS).div_ceil(parts);
+            parts = MOST_PARTS;
+        }
+        let units = Self { parts: parts as u64, token, limit: quota.burst_size(), most_owed: 0 };
+        if units.burst() > LONGEST_BURST * parts {
+            return Err(QuotaError::REDIS_BURST);
+        }
+        Ok(units.with_max_debt(u64::MAX))
+    }
+
+    /// The same bucket, whose charges take its balance no lower than `-tokens`; as low as there are
+    /// numbers, if those are all that there can be.
+    pub(in crate::redis) fn with_max_debt(self, tokens: u64) -> Self {
+        let longest = self.longest_debt();
+        let bounded = (self.burst() + self.cost(tokens)).min(longest);
+        Self { most_owed: if tokens < u64::MAX { bounded } else { longest }, ..self }
+    }
+
+    pub(in crate::redis) fn parts(&self) -> u64 {
+        self.parts
+    }
+
+    pub(in crate::redis) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// What a full bucket holds, in parts.
+    pub(in crate::redis) fn burst(&self) -> u128 {
+        u128::from(self.limit) * self.token
+    }
+
+    /// What `n` tokens cost, in parts. More than the longest debt is not told apart.
+    pub(in crate::redis) fn cost(&self, n: u64) -> u128 {
+        self.token.saturating_mul(n.into()).min(self.longest_debt())
+    }
+
+    /// The most that a charge leaves missing, in parts.
+    pub(in crate::redis) fn most_owed(&self) -> u128 {
+        self.most_owed
+    }
+
+    pub(in crate::redis) fn longest_debt(&self) -> u128 {
+        u128::from(LONGEST_DEBT) * u128::from(self.parts)
+    }
+
+    /// Parts as a script counts them.
+    pub(in crate::redis) fn flow(&self, parts: u128) -> Flow {
+        let one = u128::from(self.parts);
+        Flow { us: (parts / one) as u64, part: (parts % one) as u64 }
+    }
+
+    /// The inverse.
+    pub(in crate::redis) fn in_parts(&self, flow: Flow) -> u128 {
+        u128::from(flow.us) * u128::from(self.parts) + u128::from(flow.part)
+    }
+
+    /// Decides on what is missing.
+    pub(in crate::redis) fn settle(&self, debt: u128, ask: Ask) -> Settled {
+        let take = |n: u64| {
+            let after = debt + self.cost(n);
+            if n > 0 && (n > self.limit || after > self.burst()) {
+                return Settled { granted: None, debt };
+            }
+            Settled { granted: Some(n), debt: after }
+        };
+        match ask {
+            Ask::Take(n) | Ask::Look(n) => take(n),
+            Ask::UpTo(n) => {
+                let there = self.burst().saturating_sub(debt) / self.token;
+                // At most the burst's tokens are there.
+                take(n.min(there as u64).max(n.min(1)))
+            }
+            Ask::Charge(n) => {
+                // A line of places goes lower than a charge may: that one adds nothing then.
+                let debt = (debt + self.cost(n)).min(self.most_owed).max(debt);
+                Settled { granted: Some(n), debt }
+            }
+            Ask::Refund(n) => Settled { granted: Some(n), debt: debt.saturating_sub(self.cost(n)) },
+        }
+    }
+
+    /// Whole tokens there, rounded down; negative in debt.
+    pub(in crate::redis) fn balance(&self, debt: u128) -> i64 {
+        // Both are under 2^105.
+        let units = self.burst() as i128 - debt as i128;
+        let tokens = units.div_euclid(self.token as i128);
+        i64::try_from(tokens).unwrap_or(i64::MIN)
+    }
+
+    /// Microseconds until as much has flowed, rounded up.
+    fn wait(&self, parts: u128) -> u64 {
+        parts.div_ceil(self.parts.into()) as u64
+    }
+
+    /// Microseconds until the bucket is full.
+    pub(in crate::redis) fn until_full(&self, debt: u128) -> u64 {
+        self.wait(debt)
+    }
+
+    /// Microseconds until `n` tokens are there; `None` if they never are.
+    pub(in crate::redis) fn until(&self, debt: u128, n: u64) -> Option<u64> {
+        let over = || (debt + self.cost(n)).saturating_sub(self.burst());
+        (n <= self.limit).then(|| self.wait(over()))
+    }
+}
+
+fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}

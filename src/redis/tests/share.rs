@@ -1,0 +1,79 @@
+//! Every quota that Redis has numbers for has a share in this process, which is within its part.
+
+use super::{quota, quotas};
+use crate::algorithm::Algorithm;
+use crate::bucket::Waiting;
+use crate::quota::Quota;
+use crate::redis::outage::fallback::{Local, Owed, share_of};
+use crate::redis::script::{Kernel, State};
+use num_bigint::BigUint;
+
+#[test]
+fn every_quota_has_a_share_within_its_part() {
+    let mut all = quotas();
+    all.extend([
+        quota(1_000_000_000_000_000, 86_400_000_000_000, 1_000),
+        quota(u64::MAX, 3_660 * 86_400_000_000_000, 1),
+        quota(1, 3_660 * 86_400_000_000_000, 1),
+        Quota::per_day(1).burst(26_000),
+    ]);
+    for quota in all {
+        for nodes in [1, 2, 3, 1_000, 1 << 40, u64::MAX] {
+            let share = share_of(&quota, nodes);
+            assert!(share.burst_size() == (quota.burst_size() / nodes).max(1));
+            let product = |numbers: [u64; 3]| numbers.map(BigUint::from).iter().product();
+            let of_all: BigUint = product([share.count(), quota.period_ns(), nodes]);
+            let whole: BigUint = product([quota.count(), share.period_ns(), 1]);
+            // A token in 584 years is none.
+            let none = (share.count(), share.period_ns()) == (1, u64::MAX);
+            assert!(of_all <= whole || none, "{share:?} of {quota:?}");
+            // It is as little less as its numbers can tell.
+            assert!(of_all * 2_u32 > whole || none, "{share:?} of {quota:?}");
+            let local = Local::new(&quota, Waiting::default(), nodes, 100, u64::MAX).unwrap();
+            assert!(local.take(b"a", 1).is_ok(), "{share:?} of {quota:?}");
+            assert!(local.take(b"a", u64::MAX).is_err());
+        }
+    }
+}
+
+/// What a share does not take of a charge is forgotten there, and not owed in Redis: else it would be
+/// charged when the debt has been paid.
+#[test]
+fn no_more_is_owed_of_charges_than_the_share_took() {
+    let quota = Quota::per_day(1).burst(10);
+    let kernel = Kernel::new(&quota, Algorithm::TokenBucket).unwrap().with_max_debt(5);
+    let Kernel::Bucket(units) = kernel else { panic!("a bucket") };
+    for (missing, takes) in [(0, 15), (8, 7), (15, 0)] {
+        let local = Local::new(&quota, Waiting::default(), 1, 100, 5).unwrap();
+        local.learn(b"a", &kernel, State::Bucket(units.cost(missing)));
+        for n in [1_000, 1] {
+            local.charge(b"a", n);
+            assert_eq!(local.available(b"a"), -5);
+        }
+        let owed = Owed::of(&local, b"a").map_or((0, 0), |owed| {
+            let all = (owed.granted, owed.charged);
+            owed.forgive();
+            all
+        });
+        assert_eq!(owed, (0, takes), "{missing} missing");
+        assert!(Owed::of(&local, b"a").is_none(), "it has been paid");
+    }
+}
+
+/// A bucket that is forgotten leaves its debt to those that come later, in a table of limits. In one of debts nobody
+/// pays what another owes.
+#[test]
+fn nobody_owes_what_others_owed_whose_accounts_were_forgotten() {
+    let quota = Quota::per_hour(10);
+    for max_debt in [u64::MAX, 100] {
+        let local = Local::new(&quota, Waiting::default(), 1, 1, max_debt).unwrap();
+        for user in 0..100_u64 {
+            local.owe(&user.to_le_bytes(), 5);
+            local.charge(&user.to_le_bytes(), 7);
+        }
+        assert!(Owed::of(&local, b"innocent").is_none());
+        local.owe(b"innocent", 2);
+        let owed = Owed::of(&local, b"innocent").unwrap();
+        assert_eq!((owed.granted, owed.charged), (2, 0));
+    }
+}
