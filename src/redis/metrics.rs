@@ -1,37 +1,37 @@
-//! What has happened, counted.
+//! Counts what happens to a limiter in Redis.
 
-use super::client::distance::Distance;
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::Relaxed;
 use core::time::Duration;
 
-/// What has happened to a limiter in Redis since it was connected: [`RedisLimiter::metrics`](crate::RedisLimiter::metrics).
-/// Counters only grow; their differences are rates.
+/// What has happened to a limiter in Redis since it was connected, from
+/// [`RedisLimiter::metrics`](crate::RedisLimiter::metrics). Counters only grow; their differences
+/// are rates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RedisMetrics {
-    /// Scripts and commands that were sent.
+    /// Scripts that were sent.
     pub calls: u64,
-    /// Requests that went with others', as one script.
+    /// Requests that shared the script of other requests.
     pub combined: u64,
     /// Calls without an answer within the deadline.
     pub timeouts: u64,
-    /// Calls that failed otherwise.
+    /// Calls that failed in another way.
     pub failures: u64,
-    /// Requests that were not sent, because too many were on their way.
+    /// Requests that were not sent because too many were in flight.
     pub overloaded: u64,
-    /// Decisions by the policy for when Redis is away.
+    /// Decisions of the [`Fallback`](crate::Fallback).
     pub fallbacks: u64,
-    /// How often Redis was given up for away.
+    /// Outages: how often Redis was taken for away.
     pub opened: u64,
-    /// How often it was probed since.
+    /// Probes during outages.
     pub probes: u64,
-    /// Whether it is away now.
+    /// Whether Redis is away now.
     pub away: bool,
-    /// Whether it is away because it is slow: the last probe was answered, but later than within
-    /// the deadline.
+    /// Whether Redis is away because it is slow: it answered the last probe, but not within the
+    /// deadline.
     pub slow: bool,
-    /// The round trip that was measured last, at connect or by a probe; zero before the first.
+    /// The last round trip that was measured, at connect or by a probe; zero before the first.
     pub round_trip: Duration,
 }
 
@@ -61,20 +61,18 @@ impl Counter {
 }
 
 impl Counters {
-    pub(super) fn read(&self, away: bool, distance: &Distance) -> RedisMetrics {
-        let read = Counter::read;
+    /// Reads all counters. The metrics that are not counted are left at their defaults.
+    pub(super) fn read(&self) -> RedisMetrics {
         RedisMetrics {
-            calls: read(&self.calls),
-            combined: read(&self.combined),
-            timeouts: read(&self.timeouts),
-            failures: read(&self.failures),
-            overloaded: read(&self.overloaded),
-            fallbacks: read(&self.fallbacks),
-            opened: read(&self.opened),
-            probes: read(&self.probes),
-            away,
-            slow: away && distance.is_too_far(),
-            round_trip: distance.round_trip(),
+            calls: self.calls.read(),
+            combined: self.combined.read(),
+            timeouts: self.timeouts.read(),
+            failures: self.failures.read(),
+            overloaded: self.overloaded.read(),
+            fallbacks: self.fallbacks.read(),
+            opened: self.opened.read(),
+            probes: self.probes.read(),
+            ..RedisMetrics::default()
         }
     }
 }

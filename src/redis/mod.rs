@@ -1,15 +1,16 @@
 //! Limits that all machines share, in Redis.
 //!
-//! Exact mode: a decision is a script in the server. `units.rs` has the numbers and the pure decisions, the `*.lua` the
-//! same for the server, `window.rs` and `window*.lua` those of windows, `kernel.rs` how one is asked and answers; `link.rs`
-//! is the connection (`connection.rs`: how it is made, `cluster.rs`: that to a cluster,
-//! `distance.rs`: how far it is), and `path.rs` the way of a request: combined with others
-//! (`combine.rs`), or decided here (`away.rs`, `fallback.rs`) while Redis is away (`breaker.rs`,
-//! `probe.rs`). `key.rs` names keys.
-//! `waiting.rs` reserves places in line (`place.rs`), which are held by a
-//! `reservation.rs`, or by the line of this process (`held.rs`, `queue.rs`, `lines.rs`,
-//! `acquire.rs`); `several.rs` asks several limits as one (`joint.rs`). Leased mode, `lease/`,
-//! stands on all of it.
+//! Each room uses only those below it:
+//!
+//! ```text
+//!   lease     LeasedLimiter: tokens are taken ahead, and spent in this process
+//!   limiter   RedisLimiter, its builder and its verbs
+//!   request   the way of a request: to Redis, or to a decision in this process
+//!   queue     the callers of this process that wait
+//!   outage    whether Redis is asked at all, and what decides if not
+//!   script    the scripts that decide in the server, and the same decisions in Rust
+//!   client    connections
+//! ```
 
 mod client;
 mod error;
@@ -24,7 +25,9 @@ mod script;
 mod tests;
 
 pub use error::RedisError;
-pub use lease::{LeaseStats, LeasedBuilder, LeasedLimiter};
+pub use lease::builder::LeasedBuilder;
+pub use lease::limiter::LeasedLimiter;
+pub use lease::stats::LeaseStats;
 pub use limiter::RedisLimiter;
 pub use limiter::builder::RedisBuilder;
 pub use metrics::RedisMetrics;

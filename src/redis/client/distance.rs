@@ -1,22 +1,22 @@
-//! The distance of the server: a round trip, and the deadline that must be longer.
+//! How far away the server is: a round trip, and the deadline, which must be longer.
 
 use crate::redis::error::RedisError;
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::Relaxed;
 use core::time::Duration;
 
-/// The deadline of calls, and what has been measured of the way to the server.
+/// The deadline of calls, and the round trips that were measured.
 #[derive(Debug)]
 pub(in crate::redis) struct Distance {
-    /// The deadline, unless round trips make it longer.
+    /// The shortest deadline. Round trips may make it longer.
     least: Duration,
     /// The number of round trips that the deadline must have room for.
     round_trips: u32,
-    /// In nanoseconds.
+    /// The present deadline, in nanoseconds.
     deadline: AtomicU64,
-    /// The last that was measured, in nanoseconds; 0 before the first.
+    /// The last round trip that was measured, in nanoseconds; 0 before the first.
     round_trip: AtomicU64,
-    /// Whether it was too long for the deadline: 0 or 1.
+    /// Whether that was too long for the deadline: 0 or 1.
     too_far: AtomicU64,
 }
 
@@ -42,14 +42,14 @@ impl Distance {
         Duration::from_nanos(self.deadline.load(Relaxed))
     }
 
-    /// The time for which a timer is set so that the deadline is kept. Timers have milliseconds,
-    /// and are late rather than early.
+    /// The time for which a timer must be set to keep the deadline. Timers count milliseconds, and
+    /// are late rather than early.
     pub(in crate::redis) fn patience(&self) -> Duration {
         let deadline = self.deadline();
         deadline - deadline.min(Duration::from_millis(4)) / 4
     }
 
-    /// Notes a round trip. Fails if it is so long that no call could be in time.
+    /// Notes a round trip. Fails if it is too long for a call to be in time.
     pub(in crate::redis) fn measured(&self, round_trip: Duration) -> Result<(), RedisError> {
         self.round_trip.store(nanos(round_trip), Relaxed);
         self.set_deadline(round_trip);
@@ -68,12 +68,12 @@ impl Distance {
         Duration::from_nanos(self.round_trip.load(Relaxed))
     }
 
-    /// Whether the last round trip was too long.
+    /// Says whether the last round trip was too long.
     pub(in crate::redis) fn is_too_far(&self) -> bool {
         self.too_far.load(Relaxed) != 0
     }
 
-    /// The error that says so.
+    /// The error of a server that is too far away.
     pub(in crate::redis) fn too_far(&self) -> RedisError {
         RedisError::TooFar { round_trip: self.round_trip(), deadline: self.deadline() }
     }
@@ -104,7 +104,7 @@ mod tests {
         assert!(!distance.is_too_far());
     }
 
-    /// What the numbers have room for.
+    /// The longest time that the numbers have room for.
     const LONGEST: Duration = Duration::from_nanos(u64::MAX);
 
     #[test]

@@ -1,100 +1,58 @@
-//! The connection of one limiter, and a call over it.
+//! The connection of one limiter, and the calls over it.
 
+use super::connection::{Connection, Connector};
+use super::distance::Distance;
+use super::failure;
+use super::lua::{Call, Lua};
+use super::maker::ConnectOptions;
 use crate::clock::{Clock, TokioClock};
-use crate::redis::client::connection::{Connection, Source, Way};
-use crate::redis::client::distance::Distance;
-use crate::redis::error::{RedisError, is_no_script, may_be_of_handshake};
-use ::redis::{Cmd, FromRedisValue, ParsingError, Script, Value};
+use crate::redis::error::RedisError;
+use ::redis::{Cmd, FromRedisValue, Value};
 use alloc::boxed::Box;
-use alloc::string::{String, ToString};
 use core::future::poll_fn;
 use core::pin::pin;
 use core::task::Poll;
 use core::time::Duration;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
-/// A script, and the digest that servers know it by.
-pub(in crate::redis) struct Lua {
-    pub(in crate::redis) code: &'static str,
-    pub(in crate::redis) digest: LazyLock<String>,
-}
-
-impl Lua {
-    pub(in crate::redis) fn digest(code: &str) -> String {
-        Script::new(code).get_hash().to_string()
-    }
-}
-
-/// A script of files: those that several have in common, and what is its own.
-macro_rules! lua {
-    ($($file:literal),+) => {{
-        const CODE: &str = concat!($(include_str!($file)),+);
-        $crate::redis::client::link::Lua {
-            code: CODE,
-            digest: std::sync::LazyLock::new(|| $crate::redis::client::link::Lua::digest(CODE)),
-        }
-    }};
-}
-pub(in crate::redis) use lua;
-
-/// The numbers that a script answers, and how many they are: one, or a few.
-pub(in crate::redis) struct Reply(pub(in crate::redis) [u64; 4], pub(in crate::redis) usize);
-
-impl FromRedisValue for Reply {
-    fn from_redis_value_ref(value: &Value) -> Result<Self, ParsingError> {
-        let mut reply = Self([0; 4], 0);
-        let values = match value {
-            Value::Array(values) => values.as_slice(),
-            value => core::slice::from_ref(value),
-        };
-        for (value, slot) in values.iter().zip(&mut reply.0) {
-            *slot = u64::from_redis_value_ref(value)?;
-            reply.1 += 1;
-        }
-        Ok(reply)
-    }
-
-    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
-        Self::from_redis_value_ref(&value)
-    }
-}
-
-/// A connection that has answered, and that nobody uses yet.
+/// A connection that has answered, and that nothing uses yet.
 pub(in crate::redis) struct Fresh(Connection);
 
-/// One connection for all of a limiter's calls, since a slow command of somebody else would hold up all that share a
-/// socket with it.
+/// One connection for all calls of a limiter, since a slow command of another user would hold up all
+/// that share a socket with it.
 #[derive(Clone)]
 pub(in crate::redis) struct Link {
     managed: Arc<Mutex<Managed>>,
-    source: Arc<Source>,
+    connector: Arc<Connector>,
     distance: Arc<Distance>,
 }
 
-/// A lost connection is made anew by itself. But one whose handshake the server refuses takes that for its last word, and
-/// answers with it for ever: then it is replaced.
+/// The present connection. A lost one is made anew by its manager. But a manager whose handshake the
+/// server refuses answers with that refusal for ever, and is replaced here.
 struct Managed {
-    /// None before the first, if the limiter started while its server was away.
+    /// `None` before the first, if the limiter started while its server was away.
     connection: Option<Connection>,
-    /// How many there were before.
+    /// The number of connections before this one.
     replaced: u64,
 }
 
 impl Link {
-    /// Connects, and measures how far the server is. If it is away, or too far, returns the error
-    /// beside a link that has yet to [adopt](Self::adopt) a connection. Fails for what does not
-    /// pass by itself.
+    /// Connects, and measures how far away the server is. If it does not answer, or is too far, the
+    /// result holds that error beside a link that has yet to [adopt](Self::adopt) a connection.
+    ///
+    /// Fails for what does not pass by itself.
     pub(in crate::redis) async fn connect(
         url: &str,
-        way: &Way,
+        options: &ConnectOptions,
         distance: Distance,
     ) -> Result<(Self, Option<RedisError>), RedisError> {
-        let source = Arc::new(Source::new(url, way)?);
+        let connector = Arc::new(Connector::new(url, options)?);
         let opening = async {
-            let mut connection = source.open().await?;
-            if let Some(round_trip) = connection.round_trip(way.within, distance.patience()).await {
+            let mut connection = connector.open().await?;
+            let enough = distance.patience();
+            if let Some(round_trip) = connection.round_trip(options.within, enough).await {
                 distance.measured(round_trip)?;
             }
             Ok(connection)
@@ -105,97 +63,76 @@ impl Link {
             Err(error) => (None, Some(error)),
         };
         let managed = Arc::new(Mutex::new(Managed { connection, replaced: 0 }));
-        Ok((Self { managed, source, distance: Arc::new(distance) }, absent))
+        Ok((Self { managed, connector, distance: Arc::new(distance) }, absent))
     }
 
     pub(in crate::redis) fn server(&self) -> &str {
-        self.source.server()
-    }
-
-    pub(in crate::redis) fn deadline(&self) -> Duration {
-        self.distance.deadline()
-    }
-
-    pub(in crate::redis) fn patience(&self) -> Duration {
-        self.distance.patience()
+        self.connector.server()
     }
 
     pub(in crate::redis) fn distance(&self) -> &Distance {
         &self.distance
     }
 
-    /// Runs a script on keys of one slot, within the deadline. A server that does not know it has not run it, and is then
-    /// sent all of it, once. Whatever else went wrong may have been applied, and is not sent again.
+    /// Runs a script on keys of one slot, within the deadline. A server that does not know the
+    /// script has not run it; it is then sent the whole script, once. After any other failure the
+    /// server may have run it, and it is not sent again.
     pub(in crate::redis) async fn run<T: FromRedisValue>(
         &self,
-        script: &Lua,
+        call: &Call,
         keys: &[&[u8]],
-        numbers: &[u64],
+    ) -> Result<T, RedisError> {
+        let (mut connection, replaced) = self.current()?;
+        let answer = timeout(self.distance.patience(), evaluate(&mut connection, call, keys)).await;
+        self.judge(&answer, replaced);
+        self.in_time(answer)
+    }
+
+    /// Runs a script that other calls follow without waiting for its answer. The whole script is
+    /// sent at once, since those calls would overtake one that had to be sent a second time.
+    pub(in crate::redis) async fn run_before<T: FromRedisValue>(
+        &self,
+        call: &Call,
+        keys: &[&[u8]],
     ) -> Result<T, RedisError> {
         let (mut connection, replaced) = self.current()?;
         let answer =
-            timeout(self.patience(), evaluate(&mut connection, script, keys, numbers)).await;
+            timeout(self.distance.patience(), send_whole(&mut connection, call, keys)).await;
         self.judge(&answer, replaced);
         self.in_time(answer)
     }
 
-    /// Runs a script that others follow without waiting for its answer. They would overtake one that had to be sent once more, so
-    /// all of it is sent at once.
-    pub(in crate::redis) async fn run_before<T: FromRedisValue>(
-        &self,
-        script: &Lua,
-        keys: &[&[u8]],
-        numbers: &[u64],
-    ) -> Result<T, RedisError> {
-        let (mut connection, replaced) = self.current()?;
-        let key = keys.first().copied().unwrap_or_default();
-        let command = command("EVAL", script.code, keys, numbers);
-        let answer = timeout(self.patience(), send(&mut connection, &command, key)).await;
-        self.judge(&answer, replaced);
-        self.in_time(answer)
-    }
-
-    /// Runs a script over a new connection, made within the time for that, twice: a server that is
-    /// coming back may answer once, and no more. A server that answers both times, but too late, is
-    /// told apart from one that does not answer. The limiter's own connection stays until this one
-    /// is [adopted](Self::adopt).
+    /// Runs a script over a new connection twice, since a server that is coming back may answer once
+    /// and no more. Measures how far away the server is, which tells one that answers too late from
+    /// one that does not answer. The limiter keeps its connection until this one is
+    /// [adopted](Self::adopt).
     pub(in crate::redis) async fn probe(
         &self,
-        script: &Lua,
+        call: &Call,
         key: &[u8],
-        numbers: &[u64],
     ) -> Result<Fresh, RedisError> {
-        let mut connection = self.source.open().await?;
+        let mut connection = self.connector.open().await?;
         let (keys, clock) = ([key], TokioClock::new());
+        let patience = self.connector.within().max(self.distance.patience());
         let mut took = [0; 2];
         for time in &mut took {
             let began = clock.nanos();
-            let asking = evaluate::<Value>(&mut connection, script, &keys, numbers);
-            self.in_time(timeout(self.source.within().max(self.patience()), asking).await)?;
+            let asking = evaluate::<Value>(&mut connection, call, &keys);
+            self.in_time(timeout(patience, asking).await)?;
             *time = clock.nanos() - began;
         }
         let [first, second] = took.map(Duration::from_nanos);
         self.distance.measured(first.min(second))?;
-        if first.max(second) > self.patience() {
-            return Err(RedisError::Timeout(self.deadline()));
+        if first.max(second) > self.distance.patience() {
+            return Err(RedisError::Timeout(self.distance.deadline()));
         }
         Ok(Fresh(connection))
     }
 
-    /// From now on the limiter's calls go over this connection. Those on their way end where they are.
+    /// Sends all later calls over this connection. Those in flight end where they are.
     pub(in crate::redis) fn adopt(&self, fresh: Fresh) {
         let mut managed = self.managed();
         *managed = Managed { connection: Some(fresh.0), replaced: managed.replaced + 1 };
-    }
-
-    /// Deletes a key, within the deadline.
-    pub(in crate::redis) async fn delete(&self, key: &[u8]) -> Result<(), RedisError> {
-        let mut command = Cmd::new();
-        command.arg("DEL").arg(key);
-        let (mut connection, replaced) = self.current()?;
-        let answer = timeout(self.patience(), send(&mut connection, &command, key)).await;
-        self.judge(&answer, replaced);
-        self.in_time(answer)
     }
 
     fn current(&self) -> Result<(Connection, u64), RedisError> {
@@ -207,18 +144,18 @@ impl Link {
     /// Replaces a manager that answers with a refused handshake for ever.
     fn judge<T>(&self, answer: &InTime<T>, replaced: u64) {
         if let Ok(Err(error)) = answer
-            && may_be_of_handshake(error)
+            && failure::may_be_of_handshake(error)
         {
             self.replace(replaced);
         }
     }
 
-    /// Begins with a manager that has not failed; it connects when it is next asked. Of many who find that it is
-    /// time, one does.
+    /// Begins with a manager that has not failed, and connects when it is next used. Of many calls
+    /// that find the old one refused, one replaces it.
     fn replace(&self, seen: u64) {
         let mut managed = self.managed();
         if managed.replaced == seen
-            && let Some(connection) = self.source.lazy()
+            && let Some(connection) = self.connector.lazy()
         {
             *managed = Managed { connection: Some(connection), replaced: seen + 1 };
         }
@@ -228,13 +165,14 @@ impl Link {
         self.managed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The manager connects anew outside of its own timeouts, so the deadline is around everything. What is dropped
-    /// stays in its place in the queue of answers, so that its answer is nobody else's.
+    /// The deadline bounds the whole call, since the manager connects anew outside of its own
+    /// timeouts. A call that is dropped keeps its place in the queue of answers, so its answer goes
+    /// to no other call.
     fn in_time<T>(&self, answer: InTime<T>) -> Result<T, RedisError> {
         match answer {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(RedisError::of_call(&error)),
-            Err(_) => Err(RedisError::Timeout(self.deadline())),
+            Ok(Err(error)) => Err(failure::of_call(&error)),
+            Err(_) => Err(RedisError::Timeout(self.distance.deadline())),
         }
     }
 }
@@ -244,40 +182,49 @@ type InTime<T> = Result<Result<T, ::redis::RedisError>, Elapsed>;
 
 async fn evaluate<T: FromRedisValue>(
     connection: &mut Connection,
-    script: &Lua,
+    call: &Call,
     keys: &[&[u8]],
-    numbers: &[u64],
 ) -> Result<T, ::redis::RedisError> {
-    // All are of one slot. A script without keys goes to any server.
-    let key = keys.first().copied().unwrap_or_default();
-    match send(connection, &command("EVALSHA", &script.digest, keys, numbers), key).await {
+    let command = command("EVALSHA", Lua::digest(call.script), call, keys);
+    match send(connection, &command, keys).await {
         // Rare, and so not a part of every call's future.
-        Err(error) if is_no_script(&error) => {
-            let whole = command("EVAL", script.code, keys, numbers);
-            Box::pin(async { send(connection, &whole, key).await }).await
+        Err(error) if failure::is_no_script(&error) => {
+            Box::pin(send_whole(connection, call, keys)).await
         }
         answer => answer,
     }
 }
 
-fn command(name: &str, script: &str, keys: &[&[u8]], numbers: &[u64]) -> Cmd {
-    // At most 20 digits each.
+async fn send_whole<T: FromRedisValue>(
+    connection: &mut Connection,
+    call: &Call,
+    keys: &[&[u8]],
+) -> Result<T, ::redis::RedisError> {
+    send(connection, &command("EVAL", call.script.code, call, keys), keys).await
+}
+
+fn command(name: &str, script: &str, call: &Call, keys: &[&[u8]]) -> Cmd {
+    let Call { verb, numbers, .. } = call;
+    // A number has at most 20 digits.
     let names = keys.iter().map(|key| key.len()).sum::<usize>();
-    let size = name.len() + script.len() + 1 + names + 20 * numbers.len();
-    let mut command = Cmd::with_capacity(3 + keys.len() + numbers.len(), size);
-    command.arg(name).arg(script).arg(keys.len()).arg(keys).arg(numbers);
+    let size = name.len() + script.len() + 1 + names + verb.len() + 20 * numbers.len();
+    let mut command = Cmd::with_capacity(4 + keys.len() + numbers.len(), size);
+    command.arg(name).arg(script).arg(keys.len()).arg(keys).arg(*verb).arg(numbers);
     command
 }
 
 async fn send<T: FromRedisValue>(
     connection: &mut Connection,
     command: &Cmd,
-    key: &[u8],
+    keys: &[&[u8]],
 ) -> Result<T, ::redis::RedisError> {
+    // All keys are in one slot. A script without keys goes to any server.
+    let key = keys.first().copied().unwrap_or_default();
     Ok(::redis::from_redis_value(connection.send(command, key).await?)?)
 }
 
-/// What comes of the second, unless the first fails. They are sent in this order, and neither waits for the other's answer.
+/// Runs two calls, which are sent in this order without waiting for each other's answer. Returns the
+/// second's answer, unless the first fails.
 pub(in crate::redis) async fn both<T>(
     first: impl Future<Output = Result<(), RedisError>>,
     second: impl Future<Output = Result<T, RedisError>>,

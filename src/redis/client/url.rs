@@ -1,7 +1,8 @@
-//! URLs of servers.
+//! Reads the URLs of servers.
 
 #[cfg(feature = "redis-cluster")]
-use crate::redis::client::cluster::{Directory, Roster};
+use super::cluster::directory::{Directory, Roster};
+use super::failure::unreadable_url;
 use crate::redis::error::RedisError;
 use ::redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 use alloc::boxed::Box;
@@ -11,37 +12,39 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
-/// After so long without a sign of a peer's machine the system gives the connection up. A process that
-/// stands still on a machine that does not is told by our own deadline.
+/// The time without a sign of a peer's machine after which the system gives the connection up. A
+/// process that stands still on a live machine is noticed by the deadline of calls instead.
 const DEAD_PEER: Duration = Duration::from_secs(5);
 
-/// What is at a URL.
-pub(in crate::redis) enum Place {
+/// What a URL names.
+pub(super) enum Address {
     Server(Box<ConnectionInfo>),
     #[cfg(feature = "redis-cluster")]
     Cluster(Box<Roster>),
 }
 
-pub(in crate::redis) fn place(url: &str) -> Result<Place, RedisError> {
-    refuse_options(url)?;
-    match url.split_once("://") {
-        #[cfg(feature = "redis-cluster")]
-        Some((scheme @ ("redis-cluster" | "rediss-cluster"), rest)) => {
-            cluster(scheme.trim_end_matches("-cluster"), &List::of(rest), url)
+impl Address {
+    pub(super) fn parse(url: &str) -> Result<Self, RedisError> {
+        refuse_options(url)?;
+        match url.split_once("://") {
+            #[cfg(feature = "redis-cluster")]
+            Some((scheme @ ("redis-cluster" | "rediss-cluster"), rest)) => {
+                cluster(scheme.trim_end_matches("-cluster"), &List::of(rest), url)
+            }
+            #[cfg(feature = "redis-sentinel")]
+            Some((scheme @ ("redis-sentinel" | "rediss-sentinel"), rest)) => {
+                sentinels(scheme.trim_end_matches("-sentinel"), &List::of(rest), url)
+            }
+            _ => Ok(Self::Server(Box::new(server(url, url)?))),
         }
-        #[cfg(feature = "redis-sentinel")]
-        Some((scheme @ ("redis-sentinel" | "rediss-sentinel"), rest)) => {
-            sentinels(scheme.trim_end_matches("-sentinel"), &List::of(rest), url)
-        }
-        _ => Ok(Place::Server(Box::new(server(url, url)?))),
     }
 }
 
-/// What the client reads behind the path of a socket.
+/// The options that the client library reads from the URL of a socket.
 const OF_SOCKETS: [&str; 3] = ["db", "user", "pass"];
 
-/// Fails if the URL has an option: none is in vain. Those of a limiter are its builder's methods
-/// here.
+/// Fails if the URL has an option that nothing would read. A limiter's options are methods of its
+/// builder.
 fn refuse_options(url: &str) -> Result<(), RedisError> {
     let Some((scheme, whole)) = url.split_once("://") else { return Ok(()) };
     let wrong = |text: &str| Err(RedisError::Configuration(text.to_string()));
@@ -59,34 +62,34 @@ fn refuse_options(url: &str) -> Result<(), RedisError> {
         text != "insecure" || !(scheme.starts_with("rediss") || scheme == "valkeys")
     });
     if (odd.is_some() || odd_fragment) && after.contains('@') {
-        // Then it is perhaps none, but a part of a password.
+        // It may be a part of a password rather than an option.
         return wrong(
-            "the URL has an odd option, or its login is cut off: a `?` in it is written %3F, and a \
-             `#` %23",
+            "the URL has an unknown option, or its login is cut off: write %3F for a `?` in it, \
+             and %23 for a `#`",
         );
     }
     if let Some(name) = odd {
-        let known = if of_socket { ", but db, user and pass of a socket" } else { "" };
+        let known = if of_socket { " but db, user and pass of a socket" } else { "" };
         return wrong(&alloc::format!(
-            "the URL has an option {name:?}, and a builder's URL has none{known}: here they are \
-             its methods (AnyLimiter::open reads them)"
+            "the URL has an option {name:?}, and a builder reads none from its URL{known}: call \
+             the builder's methods instead (AnyLimiter::open reads options)"
         ));
     }
     if odd_fragment {
         return wrong(
-            "the URL cannot be read: behind a `#` is nothing but `insecure`, of a server over TLS",
+            "the URL cannot be read: only `#insecure` may be at its end, for a server over TLS",
         );
     }
     Ok(())
 }
 
-/// Several hosts, what is before them, and what is after.
+/// The parts of a URL with several hosts.
 #[cfg(feature = "redis-cluster")]
 struct List<'a> {
     login: &'a str,
     hosts: Vec<&'a str>,
     path: &'a str,
-    /// Options.
+    /// The options.
     tail: &'a str,
 }
 
@@ -101,7 +104,7 @@ impl<'a> List<'a> {
 }
 
 #[cfg(feature = "redis-cluster")]
-fn cluster(scheme: &str, list: &List<'_>, given: &str) -> Result<Place, RedisError> {
+fn cluster(scheme: &str, list: &List<'_>, given: &str) -> Result<Address, RedisError> {
     let List { login, hosts, path, tail } = list;
     let seeds = hosts
         .iter()
@@ -109,22 +112,22 @@ fn cluster(scheme: &str, list: &List<'_>, given: &str) -> Result<Place, RedisErr
     let seeds = seeds.collect::<Result<Vec<_>, _>>()?;
     // A cluster has one database.
     let node = seeds.first().filter(|seed| seed.redis_settings().db() == 0);
-    let node = node.cloned().ok_or_else(|| bad(given))?;
-    Ok(Place::Cluster(Box::new(Roster { directory: Directory::Nodes, seeds, node })))
+    let node = node.cloned().ok_or_else(|| unreadable_url(given))?;
+    Ok(Address::Cluster(Box::new(Roster { directory: Directory::Nodes, seeds, node })))
 }
 
-/// The login and the database are the server's. Sentinels are asked without one.
+/// Reads the login and the database of the server. Sentinels are asked without a login.
 #[cfg(feature = "redis-sentinel")]
-fn sentinels(scheme: &str, list: &List<'_>, given: &str) -> Result<Place, RedisError> {
+fn sentinels(scheme: &str, list: &List<'_>, given: &str) -> Result<Address, RedisError> {
     const PORT: u16 = 26_379;
     let List { login, hosts, path, tail } = list;
     let path = path.strip_prefix('/').unwrap_or_default();
     let (service, database) = path.split_once('/').unwrap_or((path, ""));
     if service.is_empty() {
-        return Err(bad(given));
+        return Err(unreadable_url(given));
     }
     let seeds = hosts.iter().map(|host| {
-        // The colons of an address of IPv6 are in brackets.
+        // The colons of an IPv6 address are in brackets.
         let port = host.rsplit(']').next().is_some_and(|end| end.contains(':'));
         let port = if port { "".to_string() } else { alloc::format!(":{PORT}") };
         server(&alloc::format!("{scheme}://{host}{port}{tail}"), given)
@@ -133,13 +136,13 @@ fn sentinels(scheme: &str, list: &List<'_>, given: &str) -> Result<Place, RedisE
     let host = hosts.first().copied().unwrap_or_default();
     let node = server(&alloc::format!("{scheme}://{login}{host}/{database}{tail}"), given)?;
     let directory = Directory::Sentinels(service.to_string());
-    Ok(Place::Cluster(Box::new(Roster { directory, seeds, node })))
+    Ok(Address::Cluster(Box::new(Roster { directory, seeds, node })))
 }
 
-/// A server at a URL, and the settings of the socket. RESP3, so that a lost connection is noticed, and made anew,
-/// before the next call.
+/// Reads the URL of one server, and sets the options of its socket. Connections speak RESP3, so that
+/// a lost one is noticed, and made anew, before the next call.
 fn server(url: &str, given: &str) -> Result<ConnectionInfo, RedisError> {
-    let info = url.into_connection_info().map_err(|_| bad(given))?;
+    let info = url.into_connection_info().map_err(|_| unreadable_url(given))?;
     let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
     let keepalive = ::redis::io::tcp::socket2::TcpKeepalive::new().with_time(DEAD_PEER);
     let tcp = info.tcp_settings().clone().set_nodelay(true).set_keepalive(keepalive);
@@ -148,8 +151,8 @@ fn server(url: &str, given: &str) -> Result<ConnectionInfo, RedisError> {
     Ok(info.set_redis_settings(login).set_tcp_settings(tcp))
 }
 
-/// Without the login.
-impl fmt::Display for Place {
+/// Writes the address without the login.
+impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Server(info) => info.addr().fmt(f),
@@ -157,35 +160,4 @@ impl fmt::Display for Place {
             Self::Cluster(roster) => roster.fmt(f),
         }
     }
-}
-
-/// Says nothing of what is in the URL, which may be a password.
-pub(in crate::redis) fn bad(url: &str) -> RedisError {
-    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
-    let text = match scheme {
-        "rediss" | "valkeys" | "rediss-cluster" | "rediss-sentinel"
-            if cfg!(not(feature = "redis-tls")) =>
-        {
-            "a rediss URL needs TLS, which this build has not: enable the feature `redis-tls` of sluicegate"
-        }
-        "redis-cluster" | "rediss-cluster" if cfg!(not(feature = "redis-cluster")) => {
-            "a redis-cluster URL needs what this build has not: enable the feature `redis-cluster` of sluicegate"
-        }
-        "redis-sentinel" | "rediss-sentinel" if cfg!(not(feature = "redis-sentinel")) => {
-            "a redis-sentinel URL needs what this build has not: enable the feature `redis-sentinel` of sluicegate"
-        }
-        "redis-sentinel" | "rediss-sentinel" => {
-            "the URL cannot be read: it must be redis-sentinel://[[user]:password@]host[:port][,host[:port]...]/service\
-             [/database], or the same with rediss-sentinel:// for TLS"
-        }
-        "redis-cluster" | "rediss-cluster" => {
-            "the URL cannot be read: it must be redis-cluster://[[user]:password@]host[:port][,host[:port]...], or the same \
-             with rediss-cluster:// for TLS"
-        }
-        _ => {
-            "the URL cannot be read: it must be redis://[[user]:password@]host[:port][/database], the same with rediss:// \
-             for TLS, or unix:///path"
-        }
-    };
-    RedisError::Configuration(text.to_string())
 }

@@ -1,21 +1,21 @@
-//! What becomes of the answers of Redis: a deposit, a denial, a pause.
+//! Acts on the answers of Redis: by a deposit, a denial, or a pause.
 
-use super::builder;
-use super::record::Key;
-use super::refill::{Done, Refiller, tell};
+use super::message::{Done, Key, tell};
+use super::refill::Refiller;
+use super::shared::nanos;
 use crate::answer::{Denied, Grant};
-use crate::redis::RedisError;
+use crate::redis::error::RedisError;
 
-/// The least time between two calls for a key whose bucket is empty: it costs 200 a second at most.
+/// The least time between two calls for a key whose bucket is empty: at most 200 calls a second.
 const PACE: u64 = 5_000_000;
 
-/// The least time until a call that had no answer is tried again, and how much longer it may be, by chance: not all
-/// nodes come back at once.
+/// The least time until a call without an answer is repeated, and the most that is added to it at
+/// random, so that not all nodes come back at once.
 const PAUSE: u64 = 10_000_000;
 const JITTER: u64 = 90_000_000;
 
 impl Refiller {
-    /// A call has ended.
+    /// Acts on the end of a call.
     pub(super) fn done(&mut self, done: Option<Done>) {
         let now = self.shared.leases.nanos();
         let key = match done {
@@ -41,13 +41,14 @@ impl Refiller {
                 }
                 key
             }
-            // Only the end of the runtime ends a call so.
+            // Only the end of the runtime ends a call without an outcome.
             None => return,
         };
         self.go_on(&key, now);
     }
 
-    /// A call without an answer is one whoever stands in. By what it failed the fallback does not tell.
+    /// Counts a fetch that Redis did not answer, even if the fallback granted it. The fallback hides the
+    /// error, so `asked` says whether Redis may have applied the call.
     fn count_failure(&self, want: u64, asked: bool, answer: &Result<Grant, RedisError>) {
         let (failed, may_be_applied) = match answer {
             Ok(grant) => (grant.source().is_degraded(), asked),
@@ -62,7 +63,7 @@ impl Refiller {
         }
     }
 
-    /// After a call: the next one, if anybody wants it.
+    /// Makes the next call after one has ended, if any caller wants a lease.
     fn go_on(&mut self, key: &Key, now: u64) {
         if let Some(record) = self.records.get(key)
             && record.wanted
@@ -75,7 +76,7 @@ impl Refiller {
         self.records.plan(key);
     }
 
-    /// Redis has granted so many of those wanted.
+    /// Deposits the tokens that Redis has granted, and tells the callers.
     fn leased(&mut self, key: &Key, want: u64, granted: u64, began: u64) {
         let shared = self.shared.clone();
         shared.counters.leased.add(granted);
@@ -90,10 +91,10 @@ impl Refiller {
         match left {
             Some(left) => {
                 (record.left, record.at, record.ends) = (left, now, ends);
-                // The bucket is empty, and for those who ask next there is nothing to be told yet.
+                // If the bucket is empty now, the next callers cannot be told anything yet.
                 record.held = if granted < want { now + PACE } else { 0 };
                 record.verdict = None;
-                // Who finds too few asks again; who only passed by has nothing to ask.
+                // A caller that waits and finds too few asks again. One that did not wait asks nothing.
                 record.wanted = !record.next.is_empty();
                 record.need = if record.wanted { record.need } else { 0 };
             }
@@ -105,24 +106,24 @@ impl Refiller {
         waiting.into_iter().for_each(|waiter| tell(waiter, Ok(())));
     }
 
-    /// Redis has none.
+    /// Denies the key for as long as Redis has said.
     fn denied(&mut self, key: &Key, denied: &Denied, now: u64) {
         let longest = self.shared.lease_for;
-        let retry_after = denied.retry_after().map_or(longest, builder::nanos);
-        // Beyond the time that a lease holds others may have given theirs back.
+        let retry_after = denied.retry_after().map_or(longest, nanos);
+        // By the time that a lease holds, other nodes may have given theirs back.
         let hold = retry_after.min(longest).max(PACE);
         let seconds = retry_after.saturating_sub(hold).div_ceil(1_000_000_000);
         self.hold(key, now + hold, Some(seconds), RedisError::Denied(*denied));
     }
 
-    /// There is no answer.
+    /// Pauses after a call without an answer.
     fn failed(&mut self, key: &Key, failure: RedisError, now: u64) {
         let chance = self.shared.leases.hash(&now.to_ne_bytes());
         let pause = PAUSE + chance % JITTER;
         self.hold(key, now + pause, None, failure);
     }
 
-    /// Leaves a key alone until then, and tells all who wait why.
+    /// Leaves a key alone until then, and tells all waiting callers why.
     fn hold(&mut self, key: &Key, until: u64, seconds: Option<u64>, why: RedisError) {
         let Some(record) = self.records.get(key) else { return };
         self.shared.leases.deny(record.hash, until, seconds);

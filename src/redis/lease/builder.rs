@@ -1,11 +1,17 @@
-//! Choices for a limiter that leases.
+//! The choices for a limiter that leases.
 
-use super::{LeasedLimiter, Shared, flow};
+use super::limiter::LeasedLimiter;
+use super::shared::{Shared, flow, nanos};
+use super::stats::Counters;
 use crate::algorithm::lease::{LONGEST, MOST, TICK_BITS};
 use crate::clock::Timer;
 use crate::error::QuotaError;
 use crate::keyed::leases::Leases;
-use crate::redis::{Fallback, RedisBuilder, RedisError, RedisLimiter};
+use crate::quota::Quota;
+use crate::redis::error::RedisError;
+use crate::redis::limiter::RedisLimiter;
+use crate::redis::limiter::builder::RedisBuilder;
+use crate::redis::outage::fallback::Fallback;
 use alloc::string::{String, ToString};
 use core::time::Duration;
 use tokio::sync::Semaphore;
@@ -13,10 +19,10 @@ use tokio::sync::Semaphore;
 const CAPACITY: usize = 65_536;
 const HORIZON: Duration = Duration::from_millis(100);
 const LEASE_FOR: Duration = Duration::from_secs(1);
-/// Two ticks and more: a lease's end is rounded down by one.
+/// More than two ticks, since the end of a lease is rounded down by one.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// Choices for a [`LeasedLimiter`], from [`LeasedLimiter::builder`].
+/// The choices for a [`LeasedLimiter`], from [`LeasedLimiter::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it connects"]
 pub struct LeasedBuilder {
@@ -27,42 +33,54 @@ pub struct LeasedBuilder {
     lease_for: Duration,
 }
 
-impl LeasedBuilder {
-    /// Of a Redis that is to be asked so.
-    pub(in crate::redis) fn new(redis: RedisBuilder) -> Self {
-        Self {
-            nodes: redis.nodes,
-            redis,
+impl LeasedLimiter {
+    /// Chooses the number of nodes and the rest, and connects.
+    pub fn builder(quota: Quota) -> LeasedBuilder {
+        RedisLimiter::builder(quota).leased()
+    }
+}
+
+impl RedisBuilder {
+    /// Leases tokens ahead instead of asking for each, and otherwise as chosen so far.
+    pub fn leased(self) -> LeasedBuilder {
+        LeasedBuilder {
+            nodes: self.nodes,
+            redis: self,
             capacity: CAPACITY,
             horizon: HORIZON,
             lease_for: LEASE_FOR,
         }
     }
+}
 
-    /// How many processes lease from the same buckets at a time; 1 unless set. Together they never hold more than half of a
-    /// burst. With more processes than this they may hold more, and all of them may admit that much too many.
+impl LeasedBuilder {
+    /// Sets how many processes lease from the same buckets at a time; 1 unless set. Together they never
+    /// hold more than half of a burst. If there are more processes, they may hold more, and admit that
+    /// much too many together.
     pub fn nodes(mut self, nodes: u64) -> Self {
         self.nodes = nodes;
         self.redis = self.redis.nodes(nodes);
         self
     }
 
-    /// The most keys that hold leases at a time, those included that have spent theirs and those that are denied; 65,536
-    /// unless set. They take 24 bytes each, and some 300 while a lease is out. A key beyond is denied.
+    /// Sets the most keys that hold leases at a time, with those that have spent theirs and those that are
+    /// denied; 65,536 unless set. They take 24 bytes each, and some 300 while a lease is out. A key beyond
+    /// is denied.
     pub fn capacity(mut self, keys: usize) -> Self {
         self.capacity = keys;
         self
     }
 
-    /// How long a lease should suffice: a key's next one is what it spends in that time at its present rate. 100 ms unless
-    /// set. Longer ones cost fewer calls, and keep more from the other nodes.
+    /// Sets the time for which a lease should suffice: a key's next lease is what it spends in that time
+    /// at its present rate. 100 ms unless set. Longer leases cost fewer calls, and keep more tokens from
+    /// the other nodes.
     pub fn horizon(mut self, horizon: Duration) -> Self {
         self.horizon = horizon;
         self
     }
 
-    /// How long a lease holds, from before it was asked for; a second unless set, from 10 ms to 4 minutes. What is left
-    /// then is given back.
+    /// Sets how long a lease holds, from before it was asked for; a second unless set, from 10 ms to 4
+    /// minutes. What is left then is given back.
     pub fn lease_for(mut self, time: Duration) -> Self {
         self.lease_for = time;
         self
@@ -74,8 +92,8 @@ impl LeasedBuilder {
         self
     }
 
-    /// As [`RedisBuilder::prefix`]. A [`RedisLimiter`] of the same prefix and quota has the same buckets, and may be
-    /// asked by others at the same time.
+    /// As [`RedisBuilder::prefix`]. A [`RedisLimiter`] of the same prefix and quota has the same buckets,
+    /// and may be asked at the same time.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.redis = self.redis.prefix(prefix);
         self
@@ -100,14 +118,13 @@ impl LeasedBuilder {
         self
     }
 
-    /// As [`RedisBuilder::fallback`]: who grants leases while Redis is away.
+    /// As [`RedisBuilder::fallback`]: what grants leases while Redis is away.
     pub fn fallback(mut self, fallback: Fallback) -> Self {
         self.redis = self.redis.fallback(fallback);
         self
     }
 
-    /// As [`RedisBuilder::max_debt`], of what is charged [there](LeasedLimiter::redis): a lease is
-    /// never in debt.
+    /// As [`RedisBuilder::max_debt`], for charges to [`LeasedLimiter::redis`]: a lease is never in debt.
     pub fn max_debt(mut self, tokens: u64) -> Self {
         self.redis = self.redis.max_debt(tokens);
         self
@@ -119,8 +136,8 @@ impl LeasedBuilder {
         self
     }
 
-    /// Connects to the server at `redis://[[user]:password@]host[:port][/database]`, or a socket at `unix:///path`, and
-    /// starts the task that leases, in the present tokio runtime.
+    /// [Connects](RedisBuilder::connect) to a server, and starts the task that leases in the present tokio
+    /// runtime.
     ///
     /// # Errors
     ///
@@ -134,14 +151,15 @@ impl LeasedBuilder {
         self.over(redis)
     }
 
-    /// Leases from the buckets of a limiter that is there already; its own quota and choices hold. Starts the task that
-    /// leases, in the present tokio runtime.
+    /// Leases from the buckets of an existing limiter, whose own quota and choices hold. Starts the task
+    /// that leases in the present tokio runtime.
     ///
     /// # Errors
     ///
-    /// - [`RedisError::Quota`]: the burst is less than 4 tokens for each node, which is too few to lease (take a larger
-    ///   one, or a [`RedisLimiter`] alone); a capacity of 0 or over 2^40;
-    /// - [`RedisError::Configuration`]: no nodes, several limits at once, or a lease shorter than 10 ms or longer than 4 minutes.
+    /// - [`RedisError::Quota`]: the burst is less than 4 tokens for each node, which is too few to lease
+    ///   (take a larger one, or a [`RedisLimiter`] alone); a capacity of 0 or over 2^40;
+    /// - [`RedisError::Configuration`]: no nodes, a window, several limits at once, or a lease shorter than
+    ///   10 ms or longer than 4 minutes.
     ///
     /// # Panics
     ///
@@ -149,15 +167,13 @@ impl LeasedBuilder {
     pub fn over(self, redis: RedisLimiter) -> Result<LeasedLimiter, RedisError> {
         let wrong = |text: &str| Err(RedisError::Configuration(text.to_string()));
         if self.nodes == 0 {
-            return wrong("leases need a node to be held by");
+            return wrong("leases need at least one node");
         }
-        if redis.is_window() {
-            return wrong(
-                "leases are of token and leaky buckets: what a window has left ends with it",
-            );
+        if redis.terms().is_window() {
+            return wrong("windows cannot be leased: what a window has left ends with it");
         }
         if redis.quotas().len() > 1 {
-            return wrong("leases are of one limit, not of several at once");
+            return wrong("several limits at once cannot be leased");
         }
         if self.lease_for < SHORTEST || nanos(self.lease_for) >> TICK_BITS >= LONGEST {
             return wrong("a lease must hold for 10 ms to 4 minutes");
@@ -172,7 +188,7 @@ impl LeasedBuilder {
         if max_lease < 2 {
             return Err(RedisError::Quota(QuotaError::LEASE_BURST));
         }
-        // An answer may wait for another call of the same key, and both for their deadlines.
+        // An answer may wait for another call of the same key, and each of them for its deadline.
         let patience = nanos(redis.deadline()).saturating_mul(2);
         let patience = patience.saturating_add(nanos(self.lease_for));
         let timer = Timer::new(Timer::system());
@@ -187,12 +203,8 @@ impl LeasedBuilder {
             horizon: nanos(self.horizon),
             lease_for: nanos(self.lease_for),
             reset_after: flow(&quota, burst),
-            counters: super::stats::Counters::default(),
+            counters: Counters::default(),
             ended: Semaphore::new(0),
         }))
     }
-}
-
-pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

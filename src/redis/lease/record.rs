@@ -1,41 +1,38 @@
-//! What the task knows of the keys that have leases, and when it has to look at each of them again.
+//! The task's knowledge of the keys that have leases, and of when each needs it again.
 
-use super::refill::Waiter;
-use crate::redis::RedisError;
+use super::message::{Key, Waiter};
+use crate::redis::error::RedisError;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use std::collections::HashMap;
-use std::sync::Arc;
 
-pub(super) type Key = Arc<[u8]>;
-
-/// A key with a lease, or a question about one. Times are nanoseconds of the leases' clock; 0 is none.
+/// A key with a lease, or with a request for one. Times are nanoseconds of the leases' clock; 0 is none.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     pub(super) hash: u64,
-    /// Whether a call is on its way. There is one at a time, so that what is being given back is never leased once more
-    /// before.
+    /// Whether a call is in flight. There is one at a time, so that tokens that are being given back are
+    /// never leased again before that has ended.
     pub(super) calls: bool,
-    /// What the last lease was meant to be, what was there when it came, and when.
+    /// The size of the last lease, what was there when it came, and when that was.
     pub(super) size: u64,
     pub(super) left: u64,
     pub(super) at: u64,
-    /// When it ends.
+    /// The time at which the lease ends.
     pub(super) ends: u64,
-    /// Nothing is fetched before this, and who waits is told so, if there is something to tell.
+    /// The time before which nothing is fetched, and what callers are told until then.
     pub(super) held: u64,
     pub(super) verdict: Option<RedisError>,
-    /// Who waits for the call, and who has come since it was sent.
+    /// The callers that wait for the call in flight, and those that have come since it was sent.
     pub(super) waiting: Vec<Waiter>,
     pub(super) next: Vec<Waiter>,
-    /// Of those, how many tokens they want; whether anybody, they or another, wants a lease.
+    /// The tokens that the latter want, and whether any caller wants a lease.
     pub(super) need: u64,
     pub(super) wanted: bool,
-    /// When it has to be looked at; none while a call is on its way.
+    /// The time at which the record needs the task; none while a call is in flight.
     due: u64,
 }
 
-/// The records, and the order in which they are due: each once.
+/// The records, and the order in which they are due. Each is due once.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     all: HashMap<Key, Record>,
@@ -55,12 +52,12 @@ impl Records {
         self.all.insert(key, Record { hash, ..Record::default() });
     }
 
-    /// When the next one is due.
+    /// The time at which the next record is due.
     pub(super) fn next(&self) -> Option<u64> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// One that is due, which is then planned anew.
+    /// Takes a record that is due. The caller must [plan](Self::plan) it anew.
     pub(super) fn pop_due(&mut self, now: u64) -> Option<Key> {
         if self.next()? > now {
             return None;
@@ -72,7 +69,7 @@ impl Records {
         Some(key)
     }
 
-    /// After anything has happened to a record: says when it is due next, or forgets it.
+    /// Computes when a record is due next, after anything has happened to it, or forgets it.
     pub(super) fn plan(&mut self, key: &Key) {
         let Some(record) = self.all.get_mut(key) else { return };
         let times = [record.held, record.ends].into_iter().filter(|&time| time > 0);
@@ -91,7 +88,7 @@ impl Records {
         }
     }
 
-    /// Takes out all keys.
+    /// All keys.
     pub(super) fn keys(&self) -> Vec<Key> {
         self.all.keys().cloned().collect()
     }

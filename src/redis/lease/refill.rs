@@ -1,10 +1,11 @@
 //! The task that fetches leases, and gives back what has not been spent of them.
 
-use super::record::{Key, Records};
-use super::{Shared, size};
-use crate::answer::{Denied, Grant};
-use crate::redis::RedisError;
-use crate::redis::script::units::Ask as Exact;
+use super::message::{Ask, Done, Key, Message, tell};
+use super::record::Records;
+use super::shared::Shared;
+use super::size;
+use crate::redis::error::RedisError;
+use crate::redis::script;
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -13,58 +14,31 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 
-/// Calls on their way at once.
+/// The most calls in flight at once.
 const CALLS: usize = 256;
-
-/// Who waits for a lease. Told nothing, it looks whether there is enough for it.
-pub(super) type Waiter = oneshot::Sender<Result<(), RedisError>>;
-
-/// A key wants a lease.
-#[derive(Debug)]
-pub(super) struct Ask {
-    pub(super) hash: u64,
-    /// What stands for it in the limiter: see `key.rs`.
-    pub(super) key: Key,
-    pub(super) need: u64,
-    pub(super) waiter: Option<Waiter>,
-}
-
-#[derive(Debug)]
-pub(super) enum Message {
-    Ask(Ask),
-    /// Give all back, and end.
-    Stop,
-}
-
-/// A call that has ended.
-#[derive(Debug)]
-pub(super) enum Done {
-    Fetched { key: Key, want: u64, began: u64, asked: bool, answer: Result<Grant, RedisError> },
-    Returned { key: Key, tokens: u64, answer: Result<(), RedisError> },
-}
 
 #[derive(Debug)]
 enum Event {
     Done(Option<Done>),
-    /// `None`: there is nobody left who could ask.
+    /// `None` if no handle is left that could ask.
     Message(Option<Message>),
     Due,
 }
 
-/// The task's own.
+/// The state of the task.
 pub(super) struct Refiller {
     pub(super) shared: Arc<Shared>,
     asks: mpsc::Receiver<Message>,
     pub(super) records: Records,
     calls: JoinSet<Done>,
-    /// Tokens on their way back to Redis.
+    /// The tokens on their way back to Redis.
     pub(super) returning: u64,
     timer: Option<(u64, Pin<Box<Sleep>>)>,
-    /// Whether it is to end.
+    /// Whether the task is to end.
     pub(super) stops: bool,
 }
 
@@ -74,7 +48,7 @@ impl Refiller {
         Self { shared, asks, records, calls, returning: 0, timer: None, stops: false }
     }
 
-    /// Until it is told to stop, or nobody is left who could.
+    /// Runs until the task is told to stop, or no handle is left that could.
     pub(super) async fn run(mut self) {
         loop {
             match self.event().await {
@@ -85,7 +59,7 @@ impl Refiller {
             }
         }
         self.asks.close();
-        // Who has asked for a lease is told by the loss of its answer.
+        // A caller that has asked for a lease learns of it as its answer is dropped.
         while self.asks.try_recv().is_ok() {}
         self.give_all_back().await;
     }
@@ -99,7 +73,7 @@ impl Refiller {
         if let Poll::Ready(Some(done)) = self.calls.poll_join_next(context) {
             return Poll::Ready(Event::Done(done.ok()));
         }
-        // Without room for a call requests wait in their queue.
+        // While there is no room for a call, requests wait in their queue.
         if self.calls.len() >= CALLS {
             return Poll::Pending;
         }
@@ -112,7 +86,7 @@ impl Refiller {
         self.asks.poll_recv(context).map(Event::Message)
     }
 
-    /// For when the next record is due.
+    /// Sets the timer for the next record that is due.
     fn set_timer(&mut self) {
         let due = self.records.next();
         if self.timer.as_ref().map(|(due, _)| *due) != due {
@@ -121,7 +95,7 @@ impl Refiller {
         }
     }
 
-    /// A request for a lease.
+    /// Acts on a request for a lease.
     fn ask(&mut self, ask: Ask) {
         let Ask { hash, key, need, waiter } = ask;
         let now = self.shared.leases.nanos();
@@ -159,9 +133,10 @@ impl Refiller {
         self.records.plan(&key);
     }
 
-    /// Fetches a lease for those who want one by now.
+    /// Fetches a lease for the callers that want one by now.
     pub(super) fn fetch(&mut self, key: &Key, now: u64) {
-        // The process may have stood still since, and another have taken its place: that comes first, and this after it.
+        // If the process has stood still, the last lease may have ended. It is given back first; the
+        // fetch comes after that.
         if self.end(key, now) {
             return;
         }
@@ -173,7 +148,7 @@ impl Refiller {
             let elapsed = now.saturating_sub(record.at);
             size::next(record.size, spent, elapsed, shared.horizon, shared.max_lease)
         };
-        // Nothing is known yet of a key that is new: what is asked for is all that it gets.
+        // Nothing is known yet of the rate of a new key: it gets no more than it needs.
         let size = if record.size == 0 { 1 } else { rate() };
         record.size = size.max(record.need).min(shared.max_lease);
         let want = record.size.saturating_sub(left);
@@ -181,7 +156,7 @@ impl Refiller {
         record.need = 0;
         record.waiting.append(&mut record.next);
         if want == 0 {
-            // There is enough, of a lease that is about to end: it goes on.
+            // There is enough left of a lease that is about to end: it goes on.
             let ends = now + shared.lease_for;
             if let Some(left) = shared.leases.deposit(record.hash, 0, record.size, ends) {
                 (record.left, record.at, record.ends) = (left, now, ends);
@@ -193,19 +168,19 @@ impl Refiller {
         shared.counters.fetches.add(1);
         let key = key.clone();
         self.calls.spawn(async move {
-            // The lease is shorter by as long as the call takes.
+            // The lease is shorter by the time that the call takes.
             let began = shared.leases.nanos();
             let asked = !shared.redis.is_away();
-            let path = &shared.redis.path;
-            let answer = path.decide(&key, Exact::UpTo(want), want.min(1)).await;
+            let ask = script::Ask::UpTo(want);
+            let answer = shared.redis.requests.decide(&key, ask, want.min(1)).await;
             Done::Fetched { key, want, began, asked, answer }
         });
     }
 
-    /// Records that are due: a key may ask again, or its lease has ended.
+    /// Looks at the records that are due: a key may ask again, or its lease has ended.
     fn look_at_due(&mut self) {
         let now = self.shared.leases.nanos();
-        // Not all at once: others want the thread as well.
+        // Not all at once, since other tasks want the thread too.
         for _ in 0..CALLS {
             if self.calls.len() >= CALLS {
                 break;
@@ -228,7 +203,7 @@ impl Refiller {
         self.end(key, now);
     }
 
-    /// Gives back what is left of a lease that has ended. Whether there is anything.
+    /// Gives back what is left of a lease that has ended. Returns whether anything is.
     fn end(&mut self, key: &Key, now: u64) -> bool {
         let Some(record) = self.records.get(key) else { return false };
         if record.ends == 0 || now < record.ends {
@@ -242,19 +217,19 @@ impl Refiller {
         tokens > 0
     }
 
-    /// Gives tokens back to Redis that nobody can spend here.
+    /// Gives tokens back to Redis that no caller can spend here.
     pub(super) fn give_back(&mut self, key: &Key, tokens: u64) {
         let Some(record) = self.records.get(key) else { return };
         record.calls = true;
         self.returning += tokens;
         let (shared, key) = (self.shared.clone(), key.clone());
         self.calls.spawn(async move {
-            let answer = shared.redis.path.refund(&key, tokens).await;
+            let answer = shared.redis.requests.refund(&key, tokens).await;
             Done::Returned { key, tokens, answer }
         });
     }
 
-    /// Takes in what is left of all leases, and gives it back, for as long as one holds.
+    /// Takes in what is left of all leases, and gives it back, within the time that a lease holds.
     async fn give_all_back(&mut self) {
         self.stops = true;
         let mut left = Vec::new();
@@ -287,24 +262,9 @@ impl Refiller {
     }
 }
 
-/// Also where the runtime ends it.
+/// The end of the runtime ends the task too.
 impl Drop for Refiller {
     fn drop(&mut self) {
         self.shared.ended.close();
     }
-}
-
-impl Shared {
-    /// The same again, that much later.
-    fn still(&self, verdict: &RedisError, left: u64) -> RedisError {
-        match verdict {
-            RedisError::Denied(denied) => Denied::new(denied.asked(), self.figures(0, left)).into(),
-            failure => failure.clone(),
-        }
-    }
-}
-
-/// It may have lost patience.
-pub(super) fn tell(waiter: Waiter, what: Result<(), RedisError>) {
-    let _ = waiter.send(what);
 }

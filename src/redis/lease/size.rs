@@ -1,10 +1,12 @@
-//! How large the next lease of a key is.
+//! The size of a key's next lease.
 
-/// A lease grows to so many times the last one at most: one long pause between two readings is no rate.
+/// A lease is at most so many times as large as the last one, since two readings at a moment tell no
+/// rate.
 const GROWTH: u64 = 8;
 
-/// What is spent within `horizon` at the rate at which `spent` tokens went in `elapsed` (both in nanoseconds), between half of
-/// the last lease and eight of it, from 1 to `most`.
+/// The tokens that are spent within `horizon`, at the rate at which `spent` tokens were spent in
+/// `elapsed` (both times in nanoseconds). At least half of the last lease and at most eight times that,
+/// from 1 to `most`.
 pub(super) fn next(last: u64, spent: u64, elapsed: u64, horizon: u64, most: u64) -> u64 {
     let ahead = u128::from(spent) * u128::from(horizon) / u128::from(elapsed.max(1));
     let ahead = u64::try_from(ahead).unwrap_or(u64::MAX);

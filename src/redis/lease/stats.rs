@@ -1,31 +1,31 @@
-//! What a limiter's leases have come to.
+//! Counts what becomes of a limiter's leases.
 
 use crate::redis::metrics::Counter;
 
 /// What a [`LeasedLimiter`](crate::LeasedLimiter) has done since it was built, from
-/// [`stats`](crate::LeasedLimiter::stats). All figures only grow.
+/// [`stats`](crate::LeasedLimiter::stats). All counts only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeaseStats {
     /// Calls for a lease.
     pub fetches: u64,
-    /// Those of them that Redis did not answer, whether the [`Fallback`](crate::Fallback) did or not.
+    /// Calls for a lease that Redis did not answer, whether the [`Fallback`](crate::Fallback) did or not.
     pub failed_fetches: u64,
-    /// Tokens leased, by Redis or the fallback.
+    /// Tokens leased from Redis or the fallback.
     pub leased: u64,
-    /// Tokens given back, unspent: to Redis, or while it is away to the fallback.
+    /// Tokens given back unspent: to Redis, or to the fallback while Redis is away.
     pub returned: u64,
-    /// Tokens that were, or may have been, debited in Redis and are neither admitted nor given back: of calls without an
-    /// answer.
+    /// Tokens that were, or may have been, taken in Redis and are neither admitted nor given back: those
+    /// of calls without an answer.
     pub lost: u64,
-    /// Requests for a lease for which there was no room: too many keys at once.
+    /// Requests for a lease that found no room, since there were too many keys at once.
     pub dropped: u64,
-    /// Keys that lost their place in the table before their lease, or the wait for one, had ended. What was
-    /// left of it is lost.
+    /// Keys that lost their slot in the table before their lease, or the wait for one, had ended. What was
+    /// left of the lease is lost.
     pub evicted: u64,
 }
 
-/// The figures while they grow.
+/// The counts while they grow.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) fetches: Counter,

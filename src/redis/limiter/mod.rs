@@ -1,16 +1,16 @@
 //! `RedisLimiter`: every decision is made in the server, in one round trip.
 
 pub(super) mod builder;
-pub(super) mod waiting;
+mod waiting;
 
 use crate::algorithm::{Algorithm, Terms};
 use crate::answer::Grant;
 use crate::quota::Quota;
 use crate::redis::error::RedisError;
-use crate::redis::limiter::builder::RedisBuilder;
 use crate::redis::metrics::RedisMetrics;
-use crate::redis::request::Path;
-use crate::redis::script::units::Ask;
+use crate::redis::request::{Requests, key};
+use crate::redis::script::Ask;
+use alloc::borrow::Cow;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -18,8 +18,9 @@ use core::time::Duration;
 
 /// A limit for each key that all machines share, kept in Redis.
 ///
-/// Every decision is one short script in the server, and so one round trip: exact, by the server's clock, and the same for
-/// all who ask. A key takes memory there from its first token until its bucket is full again, when it expires.
+/// Every decision is one short script in the server, and so one round trip: exact, by the server's
+/// clock, and the same for all that ask. A key takes memory in the server from its first token until
+/// its bucket is full again, when it expires.
 ///
 /// ```no_run
 /// use sluicegate::{Quota, RedisError, RedisLimiter};
@@ -36,44 +37,42 @@ use core::time::Duration;
 /// # }
 /// ```
 ///
-/// Cloning it is cheap; all clones share one connection, over which any number of calls are on their way at once. A
-/// limiter belongs to the tokio runtime that it was connected in. Every verb panics outside of one that has its
-/// time enabled.
+/// Cloning it is cheap. All clones share one connection, over which any number of calls are in flight
+/// at once. A limiter belongs to the tokio runtime that it was connected in. Every verb panics outside
+/// of a runtime that has its time enabled.
 ///
-/// | verb | in the server |
+/// | verb | its one `EVALSHA` in the server |
 /// | --- | --- |
-/// | `check`, `check_n`, `check_up_to`, granted; `charge`; `refund` | 1 `EVALSHA`: a `TIME`, a `GET`, a `SET` |
-/// | the same, denied; `peek`, `available`, `level` | 1 `EVALSHA`: a `TIME`, a `GET` |
-/// | `reset` | 1 `EVALSHA`: a `TIME`, a `GET`, a `DEL`; of a window, 1 `DEL` |
+/// | `check`, `check_n`, `check_up_to`, granted; `charge`; `refund` | a `TIME`, a `GET`, a `SET` |
+/// | the same, denied; `peek`, `available`, `level` | a `TIME`, a `GET` |
+/// | `reset` | a `TIME`, a `GET`, a `DEL` |
 /// | `reserve`, `acquire`; a place that is given up | as `check` |
 ///
-/// A dropped future may have been sent, and is then charged.
+/// A call whose future is dropped may have been sent, and is then charged.
 ///
-/// **Keys** are any bytes. One of over 256 bytes goes to Redis as a digest (BLAKE3) of it, which
-/// takes the caller 0.5 ms for a megabyte and nobody else: no user can make others wait by long
-/// keys, nor choose one whose digest is another's.
+/// **Keys** are any bytes. A key of over 256 bytes goes to Redis as its digest (BLAKE3), which takes
+/// its caller 0.5 ms for a megabyte and delays no other caller. So no user can make others wait by long
+/// keys, nor choose a key with another's digest.
 ///
-/// **While Redis is away**, the [`Fallback`](crate::Fallback) decides, by default a local limiter with this node's
-/// share of the limit; [`Grant::source`] and [`Denied::source`](crate::Denied::source) tell. After some failures in a row
-/// Redis is not asked any more, so that calls cost nothing, until a probe finds that it answers again.
+/// **While Redis is away**, the [`Fallback`](crate::Fallback) decides, by default a local limiter with
+/// this node's share of the limit. [`Grant::source`] and [`Denied::source`](crate::Denied::source) tell
+/// who decided. After some failures in a row Redis is no longer asked, so that calls cost nothing, until
+/// a probe finds that it answers again.
 ///
-/// **Calls for one key** that come while another is on its way go together, as one script, first come, first served.
+/// **Calls for one key** that come while another is in flight share one script, first come, first
+/// served.
 #[derive(Clone)]
 pub struct RedisLimiter {
-    pub(in crate::redis) path: Arc<Path>,
+    pub(super) requests: Arc<Requests>,
 }
 
 impl RedisLimiter {
-    /// Chooses the prefix, the deadline and the rest, and connects.
-    pub fn builder(quota: Quota) -> RedisBuilder {
-        RedisBuilder::new(quota)
+    /// The id of a key: see `request/key.rs`.
+    async fn id<'a>(&self, key: &'a [u8]) -> Cow<'a, [u8]> {
+        self.requests.digest_key.id(key).await
     }
 
-    pub(in crate::redis) fn over(path: Path) -> Self {
-        Self { path: Arc::new(path) }
-    }
-
-    /// Takes one token of the key's bucket, or says how long until there is one.
+    /// Takes one token of the key's bucket, or tells how long until there is one.
     ///
     /// # Errors
     ///
@@ -86,48 +85,49 @@ impl RedisLimiter {
     ///
     /// # Errors
     ///
-    /// [`RedisError::Denied`] with the time until `n` tokens are there, or without one if `n` exceeds the limit; any
-    /// other if there is no answer.
+    /// [`RedisError::Denied`] with the time until `n` tokens are there, or without a time if `n` exceeds
+    /// the limit; any other if there is no answer.
     pub async fn check_n(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
-        self.path.decide(&self.path.id(key.as_ref()).await, Ask::Take(n), n).await
+        self.requests.decide(&self.id(key.as_ref()).await, Ask::Take(n), n).await
     }
 
     /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes nothing.
     ///
     /// # Errors
     ///
-    /// [`RedisError::Denied`] with the time until the next token, if there is none; any other if there is no answer.
+    /// [`RedisError::Denied`] with the time until the next token, if there is none; any other if there
+    /// is no answer.
     pub async fn check_up_to(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
-        self.path.decide(&self.path.id(key.as_ref()).await, Ask::UpTo(n), n.min(1)).await
+        self.requests.decide(&self.id(key.as_ref()).await, Ask::UpTo(n), n.min(1)).await
     }
 
-    /// What [`check_n`](Self::check_n) would answer now. Takes nothing.
+    /// Tells what [`check_n`](Self::check_n) would answer now. Takes nothing.
     ///
     /// # Errors
     ///
     /// As [`check_n`](Self::check_n).
     pub async fn peek(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
-        self.path.decide(&self.path.id(key.as_ref()).await, Ask::Look(n), n).await
+        self.requests.decide(&self.id(key.as_ref()).await, Ask::Look(n), n).await
     }
 
-    /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards, and says how long
-    /// until the debt is paid: zero if there is none. Debt ends at
-    /// [`max_debt`](RedisBuilder::max_debt), if that is chosen, and else at 142 years of flow.
+    /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards. Returns
+    /// the time until the debt is paid: zero if there is none. Debt ends at
+    /// [`max_debt`](crate::RedisBuilder::max_debt) if that is set, otherwise at 142 years of flow.
     ///
     /// # Errors
     ///
     /// If there is no answer. It is never denied.
     pub async fn charge(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Duration, RedisError> {
-        self.path.charge(&self.path.id(key.as_ref()).await, n).await
+        self.requests.charge(&self.id(key.as_ref()).await, n).await
     }
 
-    /// Gives `n` tokens back, never above the burst. What is given back may be taken again.
+    /// Gives `n` tokens back, never above the burst. They may be taken again.
     ///
     /// # Errors
     ///
     /// If there is no answer. It is never denied.
     pub async fn refund(&self, key: impl AsRef<[u8]>, n: u64) -> Result<(), RedisError> {
-        self.path.refund(&self.path.id(key.as_ref()).await, n).await
+        self.requests.refund(&self.id(key.as_ref()).await, n).await
     }
 
     /// Whole tokens there now, rounded down; negative in debt.
@@ -136,82 +136,79 @@ impl RedisLimiter {
     ///
     /// If there is no answer. It is never denied.
     pub async fn available(&self, key: impl AsRef<[u8]>) -> Result<i64, RedisError> {
-        self.path.available(&self.path.id(key.as_ref()).await).await
+        self.requests.available(&self.id(key.as_ref()).await).await
     }
 
-    /// How full the leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Of a token bucket: what
-    /// is missing from the burst.
+    /// The level of the leaky bucket: whole tokens poured in and not yet leaked, rounded up. Of a token
+    /// bucket it is what is missing from the burst.
     ///
     /// # Errors
     ///
     /// If there is no answer. It is never denied.
     pub async fn level(&self, key: impl AsRef<[u8]>) -> Result<u64, RedisError> {
-        self.path.level(&self.path.id(key.as_ref()).await).await
+        self.requests.level(&self.id(key.as_ref()).await).await
     }
 
-    /// Makes the key's bucket full again, as if nothing had ever been taken. Who holds a place in its line keeps his moment, but
-    /// nothing comes back of it any more.
+    /// Makes the key's bucket full again, as if nothing had ever been taken. A caller that holds a place
+    /// in its waiting line keeps its moment, but nothing comes back of that place any more.
     ///
     /// # Errors
     ///
     /// If there is no answer. It is never denied.
     pub async fn reset(&self, key: impl AsRef<[u8]>) -> Result<(), RedisError> {
-        self.path.reset(&self.path.id(key.as_ref()).await).await
+        self.requests.reset(&self.id(key.as_ref()).await).await
     }
 
-    /// The quota of each key; of [several](RedisBuilder::and), the first.
+    /// The quota of each key; the first of [several](crate::RedisBuilder::and).
     #[must_use]
     pub fn quota(&self) -> Quota {
-        self.path.terms.quota
+        self.terms().quota
     }
 
-    /// All quotas of each key, as they were given.
+    /// All quotas of each key, in the order in which they were given.
     #[must_use]
     pub fn quotas(&self) -> Vec<Quota> {
-        self.path.all_terms().map(|terms| terms.quota).collect()
+        self.requests.limits.iter().map(|limit| limit.terms.quota).collect()
     }
 
     /// The algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
-        self.path.terms.algorithm
+        self.terms().algorithm
     }
 
-    /// Under which name a key's bucket is in Redis: `prefix:fingerprint{:key}`, or, of a key of
-    /// over 256 bytes, `prefix:fingerprint{#digest}`.
+    /// The name of a key's bucket in Redis: `prefix:fingerprint{:key}`, or, for a key of over 256 bytes,
+    /// `prefix:fingerprint{#digest}`.
     ///
-    /// The fingerprint is of the quota: another quota begins with other buckets, since it counts in other units.
-    /// In a cluster all that is kept of a key is in one slot, which the braces choose. Of [several](RedisBuilder::and)
-    /// limits this is the first's.
+    /// The fingerprint is that of the quota: another quota begins with other buckets, since it counts in
+    /// other units. In a cluster all that is kept of a key is in one slot, which the text in the braces
+    /// chooses. With [several](crate::RedisBuilder::and) limits this is the name of the first.
     #[must_use]
     pub fn key(&self, key: impl AsRef<[u8]>) -> Vec<u8> {
-        self.path.name(&self.path.id_now(key.as_ref()))
+        let id = self.requests.digest_key.id_now(key.as_ref());
+        key::name(&self.requests.first().head, &id)
     }
 
-    /// The quota and how its answers are read.
-    pub(in crate::redis) fn terms(&self) -> Terms {
-        self.path.terms
+    /// The quota, and how answers about it are read.
+    pub(super) fn terms(&self) -> Terms {
+        self.requests.first().terms
     }
 
-    pub(in crate::redis) fn is_window(&self) -> bool {
-        self.path.terms.is_window()
+    /// The longest time that a call takes.
+    pub(super) fn deadline(&self) -> Duration {
+        self.requests.guard.distance().deadline()
     }
 
-    /// The longest that a call takes.
-    pub(in crate::redis) fn deadline(&self) -> Duration {
-        self.path.link.deadline()
-    }
-
-    /// Whether Redis is away: it has failed so often that it is not asked, and is probed instead.
+    /// Says whether Redis is away: it has failed so often that it is not asked, and is probed instead.
     #[must_use]
     pub fn is_away(&self) -> bool {
-        self.path.breaker.is_open()
+        self.requests.guard.is_away()
     }
 
-    /// What has happened since the limiter was connected.
+    /// Counts of what has happened since the limiter was connected.
     #[must_use]
     pub fn metrics(&self) -> RedisMetrics {
-        self.path.metrics()
+        self.requests.guard.metrics()
     }
 }
 
@@ -220,9 +217,9 @@ impl fmt::Debug for RedisLimiter {
         f.debug_struct("RedisLimiter")
             .field("quota", &self.quota())
             .field("algorithm", &self.algorithm())
-            .field("prefix", &self.path.prefix)
-            .field("server", &self.path.link.server())
-            .field("deadline", &self.path.link.deadline())
+            .field("prefix", &self.requests.prefix)
+            .field("server", &self.requests.guard.server())
+            .field("deadline", &self.deadline())
             .field("away", &self.is_away())
             .finish()
     }

@@ -1,16 +1,19 @@
-//! Whether Redis is asked at all: a circuit breaker.
+//! A circuit breaker: whether Redis is asked at all.
 //!
 //! ```text
 //!              failures outweigh answers                 a probe's answers are good
 //!     closed ───────────────────────────► open ───────────────────────────────────► closed
 //!                                          │ ▲
-//!                                          └─┘ one probe after each pause (50 ms, doubled up to 5 s, with jitter)
+//!                                          └─┘ one probe after each pause (50 ms, doubled up to 5 s,
+//!                                              with jitter)
 //! ```
 //!
-//! A failure weighs ten, an answer takes one off: so a few failures in a row open it, and so does a share of failures
-//! over a tenth that stays. In a row means one after the other: of many that are on their way at once all may fail for one
-//! and the same hiccup, so that as many times more are needed. While it is open no call does any I/O. One task probes: on a
-//! connection of its own, which writes, and which the limiter goes on with when it has answered well.
+//! A failure adds ten to a score, and an answer takes one off. So a few failures in a row open the
+//! breaker, and so does a lasting share of failures over a tenth. Failures are in a row if they follow
+//! one another: calls that are in flight at once may all fail by one and the same hiccup, so as many
+//! times more of them are needed. While the breaker is open, no call does any I/O. One task probes
+//! Redis over a connection of its own. Once a probe has been answered well, the limiter goes on with
+//! that connection.
 
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::{Acquire, Relaxed, Release};
@@ -18,10 +21,11 @@ use core::hash::BuildHasher;
 use core::time::Duration;
 use std::hash::RandomState;
 
-/// A failure's weight, to an answer's 1.
+/// The weight of a failure, where an answer weighs 1.
 const WEIGHT: u64 = 10;
 
-/// The state of an open one. Of a closed one: how many calls were on their way at most when one failed, and the score.
+/// The state of an open breaker. That of a closed one is the most calls that were in flight when one
+/// failed, above the score.
 const OPEN: u64 = u64::MAX;
 const SCORE_BITS: u32 = 40;
 const SCORE: u64 = (1 << SCORE_BITS) - 1;
@@ -30,53 +34,55 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
-pub(in crate::redis) struct Breaker {
+pub(super) struct Breaker {
     state: AtomicU64,
     failures: u64,
-    /// Of an open one, the pause before the next probe, in milliseconds.
+    /// The longest pause before the next probe, in milliseconds, while it is open.
     pause: AtomicU64,
 }
 
 impl Breaker {
-    /// One that so many failures in a row open.
-    pub(in crate::redis) fn new(failures: u32) -> Self {
+    /// A breaker that so many failures in a row open.
+    pub(super) fn new(failures: u32) -> Self {
         let failures = u64::from(failures.max(1));
         Self { state: AtomicU64::new(0), failures, pause: AtomicU64::new(0) }
     }
 
-    pub(in crate::redis) fn is_open(&self) -> bool {
-        // ORDERING: pairs with `close`: who finds it closed finds the connection that closed it.
+    pub(super) fn is_open(&self) -> bool {
+        // ORDERING: pairs with `close`: a call that finds it closed finds the new connection.
         self.state.load(Acquire) == OPEN
     }
 
-    /// Whether all is well: no failure that answers have not outweighed.
-    pub(in crate::redis) fn is_calm(&self) -> bool {
+    /// Says whether answers have outweighed all failures.
+    pub(super) fn is_calm(&self) -> bool {
         self.state.load(Relaxed) == 0
     }
 
-    /// An answer came, of whatever kind.
-    pub(in crate::redis) fn good(&self) {
+    /// Notes an answer, of whatever kind.
+    pub(super) fn good(&self) {
         let state = self.state.load(Relaxed);
         if state != 0 && state != OPEN {
-            // When the score is gone, so is what it was measured by.
+            // When the score is gone, so is the number of calls that it was measured by.
             let next = if state & SCORE <= 1 { 0 } else { state - 1 };
-            // A step that others' get in the way of is no loss.
+            // A step that is lost to another thread's does no harm.
             let _ = self.state.compare_exchange(state, next, Relaxed, Relaxed);
         }
     }
 
-    /// No answer came to one of so many calls on their way. True of the failure that opens it.
-    pub(in crate::redis) fn bad(&self, pending: u64) -> bool {
+    /// Notes that one of so many calls in flight was not answered. Returns whether this failure opens
+    /// the breaker.
+    pub(super) fn bad(&self, pending: u64) -> bool {
         let step = |state| (state != OPEN).then(|| self.after_failure(state, pending));
         let before = self.state.fetch_update(Relaxed, Relaxed, step);
         before.is_ok_and(|state| self.after_failure(state, pending) == OPEN)
     }
 
     fn after_failure(&self, state: u64, pending: u64) -> u64 {
-        // Far more than ever are, and few enough for the bits.
+        // Far more calls than there ever are, and few enough for the bits.
         let pending = pending.clamp(1, 1 << 20);
         let (mut most, mut score) = ((state >> SCORE_BITS).max(1), state & SCORE);
-        // Of more at once, as many in a row weigh as much more.
+        // More calls are in flight than before: scale the score, so that the same number of failures
+        // in a row still opens the breaker.
         if pending > most {
             (most, score) = (pending, score * pending / most);
         }
@@ -84,7 +90,7 @@ impl Breaker {
         if score >= self.failures.saturating_mul(WEIGHT * most) {
             return OPEN;
         }
-        // All that were on their way have failed: what fails next is one of as many as there are now.
+        // All calls that were in flight have failed: the next failure is one of those in flight now.
         let row = WEIGHT * most;
         if score % row < WEIGHT && pending < most {
             (most, score) = (pending, score / row * WEIGHT * pending);
@@ -92,24 +98,24 @@ impl Breaker {
         most << SCORE_BITS | score.min(SCORE)
     }
 
-    /// Opens it at once, for a limiter that starts without its server.
-    pub(in crate::redis) fn open(&self) {
+    /// Opens the breaker at once, for a limiter that starts without its server.
+    pub(super) fn open(&self) {
         self.state.store(OPEN, Relaxed);
     }
 
-    pub(in crate::redis) fn close(&self) {
+    pub(super) fn close(&self) {
         // ORDERING: see `is_open`.
         self.state.store(0, Release);
     }
 
-    /// At most how long until the next probe.
-    pub(in crate::redis) fn pause(&self) -> Duration {
+    /// The longest time until the next probe.
+    pub(super) fn pause(&self) -> Duration {
         Duration::from_millis(self.pause.load(Relaxed))
     }
 
-    /// The pause before the probe of that number, counted from 0: a random half of it may be left out, so that
-    /// machines that lost a server together do not come back together.
-    pub(in crate::redis) fn next_pause(&self, probe: u32) -> Duration {
+    /// The pause before the probe of this number, counted from 0. Up to half of it is left out at
+    /// random, so that machines that lost a server together do not come back together.
+    pub(super) fn next_pause(&self, probe: u32) -> Duration {
         let longest = FIRST_PAUSE.saturating_mul(1 << probe.min(16)).min(LONGEST_PAUSE);
         // At most 5,000.
         self.pause.store(longest.as_millis() as u64, Relaxed);
@@ -117,7 +123,7 @@ impl Breaker {
     }
 }
 
-/// From a half of it to all, by a random number.
+/// A pause between half of the longest and all of it, by a random number.
 fn jittered(longest: Duration, random: u64) -> Duration {
     // At most 5 * 10^9.
     let half = longest.as_nanos() as u64 / 2;
@@ -141,7 +147,7 @@ mod tests {
         assert!(!breaker.is_open() && !breaker.bad(1));
     }
 
-    /// All that are on their way fail for one hiccup, however many they are.
+    /// All calls in flight fail by one hiccup, however many they are.
     #[test]
     fn calls_that_fail_at_once_are_one_in_a_row() {
         for tasks in [2, 256, 4_096] {
@@ -149,7 +155,7 @@ mod tests {
             let wave = || (0..tasks).any(|failed| breaker.bad(tasks - failed));
             let waves: alloc::vec::Vec<_> = (0..5).map(|_| wave()).collect();
             assert_eq!(waves, [false, false, false, false, true], "{tasks}");
-            // What is over is forgotten.
+            // A failure that answers have outweighed is forgotten.
             breaker.close();
             assert!(!wave());
             (0..WEIGHT * tasks).for_each(|_| breaker.good());
@@ -158,7 +164,7 @@ mod tests {
         }
     }
 
-    /// What is over at once is over: the next call on its own that fails is one in a row.
+    /// After many calls that failed at once, the next single call that fails is one in a row.
     #[test]
     fn many_that_failed_at_once_do_not_keep_it_closed_for_few() {
         for tasks in [2, 256, 4_096] {

@@ -1,5 +1,8 @@
-//! Outages: how they are noticed, what decides meanwhile, and how they end.
+//! Outages of Redis: how they are noticed and how they end, and this node's share of a limit, which
+//! decides meanwhile.
 
-pub(super) mod breaker;
+mod breaker;
 pub(super) mod fallback;
-pub(super) mod probe;
+pub(super) mod guard;
+mod probe;
+pub(super) mod share;

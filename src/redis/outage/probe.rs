@@ -1,12 +1,11 @@
-//! What goes on while Redis is away.
+//! Probes Redis during an outage, and logs how the outage begins and ends.
 
+use super::guard::Guard;
 use crate::algorithm::Algorithm;
 use crate::quota::Quota;
 use crate::redis::client::link::Fresh;
 use crate::redis::error::RedisError;
-use crate::redis::request::Path;
-use crate::redis::script::Kernel;
-use crate::redis::script::units::Ask;
+use crate::redis::script::{self, Ask};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::mem;
@@ -14,49 +13,64 @@ use core::time::Duration;
 use std::sync::PoisonError;
 use tokio::time::sleep;
 
-/// A bucket of the probes' own, which is full again in a millisecond.
+/// The quota of the probes' own bucket, which is full again in a millisecond.
 const QUOTA: Quota = Quota::per_second(1_000);
 
-/// The breaker has opened: says so, once, and probes until Redis is back.
-pub(in crate::redis) fn begin(path: &Arc<Path>, name: &[u8], error: &RedisError) {
-    *path.failed.lock().unwrap_or_else(PoisonError::into_inner) = name.to_vec();
-    path.counters.opened.add(1);
-    let pause = path.breaker.next_pause(0);
-    let (server, policy) = (path.link.server(), path.fallback);
-    let told = Told {
-        login: error.refuses_login(),
-        slow: matches!(error, RedisError::TooFar { .. }),
-        last: None,
-    };
-    if told.login {
-        // It does not pass by itself.
-        tracing::error!(server, ?policy, %error, "Redis is away");
-    } else {
-        tracing::warn!(server, ?policy, %error, "Redis is away");
+impl Guard {
+    /// Logs that Redis is away, and probes until it is back. The breaker has just opened.
+    pub(super) fn begin_outage(self: &Arc<Self>, name: &[u8], error: &RedisError) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = name.to_vec();
+        self.counters.opened.add(1);
+        let pause = self.breaker.next_pause(0);
+        let (server, policy) = (self.server(), self.fallback);
+        let logged = Logged {
+            login: error.refuses_login(),
+            slow: matches!(error, RedisError::TooFar { .. }),
+            last: None,
+        };
+        if logged.login {
+            // A refused login does not pass by itself.
+            tracing::error!(server, ?policy, %error, "Redis is away");
+        } else {
+            tracing::warn!(server, ?policy, %error, "Redis is away");
+        }
+        self.runtime.spawn(probe_until_back(Arc::downgrade(self), pause, logged));
     }
-    path.runtime.spawn(until_back(Arc::downgrade(path), pause, told));
+
+    /// Writes in the slot of the key that failed, over a connection of its own.
+    async fn probe(&self) -> Result<Fresh, RedisError> {
+        let name = {
+            let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut name = Vec::with_capacity(failed.len() + 6);
+            name.extend_from_slice(&failed);
+            name.extend_from_slice(b":probe");
+            name
+        };
+        let call = script::of(&QUOTA, Algorithm::TokenBucket, u64::MAX)?.call(Ask::Take(1));
+        self.link.probe(&call, &name).await
+    }
 }
 
-/// What has been logged of an outage, so that each thing is logged once.
-struct Told {
+/// The log of an outage, so that each thing is logged once.
+struct Logged {
     login: bool,
     slow: bool,
-    /// The last fault of the set-up.
+    /// The last mistake in the set-up.
     last: Option<RedisError>,
 }
 
-impl Told {
+impl Logged {
     /// Logs the failure of a probe, if it is news.
-    fn tell(&mut self, path: &Path, error: RedisError) {
-        let server = path.link.server();
+    fn tell(&mut self, guard: &Guard, error: RedisError) {
+        let server = guard.server();
         if matches!(error, RedisError::TooFar { .. }) {
             if !mem::replace(&mut self.slow, true) {
                 tracing::warn!(server, %error, "Redis stays away while it is slow");
             }
             return;
         }
-        path.link.distance().unanswered();
-        // It does not pass by itself.
+        guard.distance().unanswered();
+        // A mistake in the set-up does not pass by itself.
         if error.is_configuration() && self.last.as_ref() != Some(&error) {
             if !(error.refuses_login() && mem::replace(&mut self.login, true)) {
                 tracing::error!(server, %error, "Redis stays away until it is set up");
@@ -66,35 +80,22 @@ impl Told {
     }
 }
 
-/// Ends when the limiter does.
-async fn until_back(path: Weak<Path>, mut pause: Duration, mut told: Told) {
+/// Probes after each pause, until Redis is back or the limiter is gone.
+async fn probe_until_back(guard: Weak<Guard>, mut pause: Duration, mut logged: Logged) {
     for probe in 1.. {
         sleep(pause).await;
-        let Some(path) = path.upgrade() else { return };
-        path.counters.probes.add(1);
-        match once(&path).await {
+        let Some(guard) = guard.upgrade() else { return };
+        guard.counters.probes.add(1);
+        match guard.probe().await {
             Ok(fresh) => {
-                path.link.adopt(fresh);
-                path.breaker.close();
-                let server = path.link.server();
+                guard.link.adopt(fresh);
+                guard.breaker.close();
+                let server = guard.server();
                 tracing::info!(server, probes = probe, "Redis is back");
                 return;
             }
-            Err(error) => told.tell(&path, error),
+            Err(error) => logged.tell(&guard, error),
         }
-        pause = path.breaker.next_pause(probe);
+        pause = guard.breaker.next_pause(probe);
     }
-}
-
-/// A write in the slot of the key that failed, on a connection of its own.
-async fn once(path: &Path) -> Result<Fresh, RedisError> {
-    let name = {
-        let failed = path.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut name = Vec::with_capacity(failed.len() + 6);
-        name.extend_from_slice(&failed);
-        name.extend_from_slice(b":probe");
-        name
-    };
-    let (script, numbers) = Kernel::new(&QUOTA, Algorithm::TokenBucket)?.call(Ask::Take(1));
-    path.link.probe(script, &name, &numbers).await
 }

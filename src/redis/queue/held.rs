@@ -1,22 +1,22 @@
-//! Flow that Redis has granted to a process and that no caller has used yet. Pure.
+//! Flow that Redis has granted to this process and that no caller has used yet. Pure.
 
 use crate::redis::script::units::Units;
 use alloc::collections::VecDeque;
 
-/// The age, in nanoseconds since it was due, at which flow that nobody wanted is forgotten. Handed
-/// on later, it would be acted on so much later than other processes know.
+/// The age, in nanoseconds since it was due, at which unused flow is forgotten. A caller that got it
+/// later would act on it that much later than other processes know.
 pub(in crate::redis) const STALE: u64 = 10_000_000;
 
-/// A stretch of token time, in parts since 1970.
+/// A stretch of flow, in parts since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::redis) struct Held {
     pub(in crate::redis) start: u128,
     pub(in crate::redis) end: u128,
-    /// The server's time when it granted this, in parts, and the line's when the answer came, in
-    /// nanoseconds. That is later, so nobody is early.
+    /// The server's time when it granted this, in parts, and the queue's time when the answer came, in
+    /// nanoseconds. The answer comes later, so no caller acts early.
     pub(in crate::redis) seen: u128,
     pub(in crate::redis) at: u64,
-    /// What was missing from the bucket with it, in parts, if it was due at once.
+    /// What was missing from the bucket after it, in parts, if it was due at once.
     pub(in crate::redis) missing: Option<u128>,
 }
 
@@ -25,24 +25,24 @@ impl Held {
         self.end - self.start
     }
 
-    /// The server's time at which a place that ends at this point is due.
+    /// The server's time at which a place with this end is due.
     pub(in crate::redis) fn acts(&self, units: &Units, point: u128) -> u128 {
         point.saturating_sub(units.burst()).max(self.seen)
     }
 
-    /// The moment at which all of it is due, by the line's clock.
+    /// The moment at which all of it is due, by the queue's clock.
     pub(in crate::redis) fn due(&self, units: &Units) -> u64 {
         self.local(units, self.acts(units, self.end))
     }
 
-    /// The line's time at a time of the server.
+    /// The queue's time at a time of the server.
     pub(in crate::redis) fn local(&self, units: &Units, time: u128) -> u64 {
         let nanos = time.saturating_sub(self.seen).saturating_mul(1_000);
         let nanos = nanos.div_ceil(units.parts().into());
         self.at.saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// The server's time at a time of the line.
+    /// The server's time at a time of the queue.
     pub(in crate::redis) fn time(&self, units: &Units, local: u64) -> u128 {
         let nanos = u128::from(local.saturating_sub(self.at));
         self.seen + nanos * u128::from(units.parts()) / 1_000
@@ -55,7 +55,7 @@ pub(in crate::redis) struct Stretches {
     units: Units,
     list: VecDeque<Held>,
     flow: u128,
-    /// The number of stretches that do not begin where the one before ends.
+    /// The number of stretches that do not begin where the previous one ends.
     gaps: usize,
 }
 
@@ -94,14 +94,14 @@ impl Stretches {
         self.list.insert(at, held);
     }
 
-    /// The point so much after the beginning, and its stretch. There must be no gaps.
+    /// The point so much after the beginning, and the stretch that it is in. There must be no gaps.
     pub(in crate::redis) fn after(&self, cost: u128) -> Option<(usize, u128)> {
         let end = self.list.front()?.start + cost;
         let at = self.list.partition_point(|held| held.end < end);
         (cost <= self.flow).then_some((at, end))
     }
 
-    /// The end of the first stretch, from a point on, that is so long without a gap.
+    /// The end of the first place of that cost, from a point on, that has no gap in it.
     pub(in crate::redis) fn fit(&self, at: usize, from: u128, cost: u128) -> Option<(usize, u128)> {
         let (mut have, mut before) = (0, None);
         for (at, held) in self.list.iter().enumerate().skip(at) {
@@ -118,13 +118,13 @@ impl Stretches {
         None
     }
 
-    /// The cost of all behind a point of a stretch.
+    /// The cost of all flow behind a point of a stretch.
     pub(in crate::redis) fn behind(&self, at: usize, end: u128) -> u128 {
         let rest = self.list.get(at).map_or(0, |held| held.end.saturating_sub(end));
         rest + self.list.range((at + 1).min(self.list.len())..).map(Held::cost).sum::<u128>()
     }
 
-    /// Removes all up to a point.
+    /// Removes all flow up to a point.
     pub(in crate::redis) fn consume(&mut self, at: usize, end: u128) {
         for _ in 0..at {
             self.drop_first();
@@ -146,7 +146,7 @@ impl Stretches {
         }
     }
 
-    /// Removes so much from the end, or less if there is a gap.
+    /// Removes so much flow from the end, or less if there is a gap.
     pub(in crate::redis) fn take_last(&mut self, mut most: u128) -> Option<Held> {
         let last = *self.list.back()?;
         let mut start = last.end;
@@ -168,7 +168,7 @@ impl Stretches {
         (start < last.end).then_some(Held { start, ..last })
     }
 
-    /// Removes what is stale: whole tokens of it.
+    /// Removes stale flow, in whole tokens.
     pub(in crate::redis) fn forget_stale(&mut self, now: u64) {
         let stale = now.saturating_sub(STALE);
         while let Some(first) = self.list.front().copied()

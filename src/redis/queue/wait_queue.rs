@@ -1,29 +1,29 @@
-//! The line of one process for one key: the callers that wait, and the flow that Redis has granted
-//! for them. Pure.
+//! The queue of one process for one key: the callers that wait, and the flow that Redis has granted for
+//! them. Pure.
 //!
-//! Each caller that comes asks Redis for a place, but the line *holds* what Redis grants: a stretch
-//! of token time that Redis counts as taken. The line serves its callers from what it holds, first
-//! come, first served. So a caller that leaves, from wherever, needs nothing to be mended: those
+//! Each caller that comes asks Redis for a place, but the queue *holds* what Redis grants: a stretch
+//! of flow that Redis counts as taken. The queue serves its callers from what it holds, first come,
+//! first served. So nothing has to be mended when a caller leaves, wherever it stands: the callers
 //! behind it are served from the same stretches, and the excess is at the end.
 //!
 //! ```text
-//!   waiting:  A  B  C  D       held:  |--1--|--2--|--3--|--4--|    each is served when its is due
+//!   waiting:  A  B  C  D       held:  |--1--|--2--|--3--|--4--|    each caller acts when its is due
 //!   B leaves: A  C  D                 |--1--|--2--|--3--| excess   C and D have moved up
 //!   E comes:  A  C  D  E              |--1--|--2--|--3--|--4--|    without asking Redis
 //! ```
 //!
-//! A caller is *settled* while the line holds enough for it and for all before it. A caller that is
-//! not settled has a call to Redis on its way. Other processes' places may lie between the
-//! stretches of different calls. A request is never served from both sides of such a gap, since a
-//! window might then admit more than a burst. It waits for a stretch that is long enough, at the
-//! latest its own, and the flow before that is lost.
+//! A caller is *settled* while the queue holds enough for it and for all before it. A caller that is
+//! not settled has a call to Redis in flight. Between the stretches of different calls there may be
+//! places of other processes. A request is never served from both sides of such a gap, since a window
+//! might then admit more than a burst. It waits for a stretch that is long enough, at the latest its
+//! own, and the flow before that is lost.
 //!
-//! A caller that is handed flow after it was due acts late. Those behind then wait as if the flow's
-//! first owner had acted as late, and as much flow stays taken in Redis: `lag` is how much later
-//! the bucket is full than Redis knows.
+//! A caller that is handed flow after it was due acts late. The callers behind then wait as if the
+//! flow's first owner had acted as late, and as much flow stays taken in Redis. The *lag* is how much
+//! later the bucket is full than Redis knows.
 
-use crate::redis::RedisError;
-use crate::redis::queue::held::{Held, STALE, Stretches};
+use super::held::{Held, STALE, Stretches};
+use crate::redis::error::RedisError;
 use crate::redis::script::units::Units;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -31,18 +31,18 @@ use core::mem;
 use core::ops::Range;
 use core::task::Waker;
 
-/// A place whose moment has come.
+/// The place of a caller whose moment has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::redis) struct Turn {
     held: Held,
-    /// The moment, in nanoseconds of the line's clock.
+    /// The moment, in nanoseconds of the queue's clock.
     due: u64,
-    /// How much later the bucket is full after it than Redis knows, in parts.
+    /// The lag after it, in parts.
     lag: u128,
 }
 
 impl Turn {
-    /// What is missing from the bucket when it is acted on, in parts.
+    /// What is missing from the bucket when its caller acts, in parts.
     pub(in crate::redis) fn missing(&self, units: &Units) -> u128 {
         self.held.missing.unwrap_or(units.burst())
     }
@@ -54,26 +54,26 @@ struct Waiter {
     /// The latest moment at which its place may be due.
     limit: u64,
     waker: Option<Waker>,
-    /// Whether it must ask again: it is not settled, and no call is on its way.
+    /// Whether it must ask again, since it is not settled, and no call is in flight.
     asks: bool,
 }
 
-/// The reception of a caller that comes.
+/// The reception of a new caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(in crate::redis) enum Entry {
-    /// The line holds enough for it.
+    /// The queue holds enough for it.
     Settled,
-    /// It must ask Redis, and first hand back this, which is too little for it.
+    /// The caller must ask Redis, and first hand back this excess, which is too little for it.
     Asks(Option<Held>),
-    /// The line holds enough for it, so much later than its limit.
+    /// The queue holds enough for it, but so much later than its limit.
     TooLate(u64),
 }
 
-/// The state of a caller in the line.
+/// The state of a caller in the queue.
 #[derive(Debug)]
 #[must_use]
-pub(in crate::redis) enum Stand {
+pub(in crate::redis) enum Status {
     Waits,
     Asks,
     Turn(Turn),
@@ -81,32 +81,32 @@ pub(in crate::redis) enum Stand {
 }
 
 #[derive(Debug)]
-pub(in crate::redis) struct Queue {
+pub(in crate::redis) struct WaitQueue {
     units: Units,
     waiters: BTreeMap<u64, Waiter>,
-    /// Places whose moment has come and whose callers have not noticed yet.
+    /// The places whose moment has come, until their callers notice.
     turns: BTreeMap<u64, Turn>,
     failed: BTreeMap<u64, RedisError>,
-    /// Wakers for the caller of this queue to wake when it has let go of its lock.
+    /// Wakers that are to be woken when the queue's lock is free.
     woken: Vec<Waker>,
     held: Stretches,
-    /// The number of the next caller, and of the first that is not settled.
+    /// The number of the next caller, and that of the first one that is not settled.
     next: u64,
     unsettled: u64,
-    /// The cost of all that are settled.
+    /// The cost of all settled callers.
     settled: u128,
-    /// The number of callers that wait for more than a token.
+    /// The number of callers that wait for more than one token.
     large: usize,
-    /// The number of calls on their way.
+    /// The number of calls in flight.
     asked: u64,
-    /// The moment before which the first caller could not be served, whatever was due.
+    /// The moment before which the first caller could not be served, whatever flow was due.
     since: u64,
-    /// How much later the bucket is full than `served`, the end of what was last acted on.
+    /// The lag after the place that was served last, and the end of that place.
     lag: u128,
     served: u128,
 }
 
-impl Queue {
+impl WaitQueue {
     pub(in crate::redis) fn new(units: Units) -> Self {
         Self {
             units,
@@ -126,13 +126,13 @@ impl Queue {
         }
     }
 
-    /// Adds a caller to the end of the line: its number, and its reception.
+    /// Adds a caller at the end. Returns its number and its reception.
     pub(in crate::redis) fn enter(&mut self, now: u64, n: u64, limit: u64) -> (u64, Entry) {
         if self.waiters.is_empty() {
             self.held.forget_stale(now);
         }
         let cost = self.units.cost(n);
-        // In Redis too little for it would stand in its way.
+        // In Redis, flow that is too little for it would be in its way.
         let too_little = self.has_excess() && self.held.flow() - self.settled < cost;
         let excess = if too_little { self.take_excess() } else { None };
         let id = self.next;
@@ -154,10 +154,10 @@ impl Queue {
         (id, Entry::Settled)
     }
 
-    /// Removes a caller, from wherever it stands.
+    /// Removes a caller, wherever it stands.
     pub(in crate::redis) fn leave(&mut self, id: u64, now: u64) {
         if self.waiters.first_key_value().is_some_and(|(&first, _)| first == id) {
-            // The next may ask for less, which was due before.
+            // The next caller may ask for less, which was due before.
             self.since = self.since.max(now);
         }
         if let Some(waiter) = self.remove(id) {
@@ -165,7 +165,7 @@ impl Queue {
                 self.settled -= waiter.cost;
             }
         } else if let Some(turn) = self.turns.remove(&id) {
-            // It goes to the next caller, as if its moment came now.
+            // The place goes to the next caller, as if its moment came now.
             self.served = self.served.saturating_sub(turn.held.cost());
             self.since = self.since.max(now);
             self.hold(turn.held, now);
@@ -174,15 +174,14 @@ impl Queue {
         self.settle(now);
     }
 
-    /// Holds what Redis has granted to a call.
+    /// Ends a call that Redis has granted, and holds the flow.
     pub(in crate::redis) fn granted(&mut self, held: Held, now: u64) {
         self.asked -= 1;
         self.hold(held, now);
         self.let_ask();
     }
 
-    /// Ends a call that Redis has not granted. Its caller fails, unless the line holds enough for
-    /// it.
+    /// Ends a call that Redis has not granted. Its caller fails, unless the queue holds enough for it.
     pub(in crate::redis) fn refused(&mut self, id: u64, now: u64, error: RedisError) {
         self.asked -= 1;
         if let Some(waiter) = self.waiters.get(&id) {
@@ -198,14 +197,14 @@ impl Queue {
         self.let_ask();
     }
 
-    /// Holds what Redis did not take back, unless it is stale.
+    /// Holds flow that Redis did not take back, unless it is stale.
     pub(in crate::redis) fn keep(&mut self, held: Held, now: u64) {
         if held.due(&self.units).saturating_add(STALE) > now {
             self.hold(held, now);
         }
     }
 
-    /// Holds flow for those who wait.
+    /// Holds flow for the callers.
     pub(in crate::redis) fn hold(&mut self, held: Held, now: u64) {
         self.held.insert(held);
         self.settle(now);
@@ -220,7 +219,7 @@ impl Queue {
         self.turn(waiter.cost).map(|(_, turn)| turn.due)
     }
 
-    /// Serves all callers that are due: the wakers to wake.
+    /// Serves all callers that are due. Returns the wakers to wake.
     pub(in crate::redis) fn serve(&mut self, now: u64) -> Vec<Waker> {
         let mut wakers = mem::take(&mut self.woken);
         while let Some((&id, waiter)) = self.waiters.first_key_value()
@@ -237,26 +236,26 @@ impl Queue {
         wakers
     }
 
-    /// Says how a caller is. The waker is for when that changes.
-    pub(in crate::redis) fn stand(&mut self, id: u64, waker: &Waker) -> Stand {
+    /// Tells the state of a caller. The waker is woken when that changes.
+    pub(in crate::redis) fn poll_turn(&mut self, id: u64, waker: &Waker) -> Status {
         if let Some(turn) = self.turns.remove(&id) {
-            return Stand::Turn(turn);
+            return Status::Turn(turn);
         }
         if let Some(error) = self.failed.remove(&id) {
-            return Stand::Failed(error);
+            return Status::Failed(error);
         }
-        let Some(waiter) = self.waiters.get_mut(&id) else { return Stand::Waits };
+        let Some(waiter) = self.waiters.get_mut(&id) else { return Status::Waits };
         if mem::take(&mut waiter.asks) {
             self.asked += 1;
-            return Stand::Asks;
+            return Status::Asks;
         }
         if !waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
             waiter.waker = Some(waker.clone());
         }
-        Stand::Waits
+        Status::Waits
     }
 
-    /// Takes the flow that nobody waits for out of the end of the line: one stretch without gaps.
+    /// Takes flow that no caller waits for from the end: one stretch without gaps.
     pub(in crate::redis) fn take_excess(&mut self) -> Option<Held> {
         if !self.has_excess() {
             return None;
@@ -267,33 +266,34 @@ impl Queue {
             let (at, used) = self.reach_of(self.unsettled)?;
             self.held.behind(at, used)
         };
-        // All are later after one that acted late, and as much stays taken.
+        // After a caller that acted late all are later, and as much flow stays taken.
         let lag = self.lag_at(self.held.first()?.start);
         let excess = excess.saturating_sub(lag);
         self.held.take_last(excess - excess % self.units.cost(1))
     }
 
-    /// Whether the line holds more than its callers wait for.
+    /// Says whether the queue holds more than its callers wait for.
     pub(in crate::redis) fn has_excess(&self) -> bool {
         self.held.flow() > self.settled && self.waiters.range(self.unsettled..).next().is_none()
     }
 
-    /// Ends a call that has not been sent, if its caller is settled by now or has left. True if so.
-    pub(in crate::redis) fn spares(&mut self, id: u64) -> bool {
-        let spared = id < self.unsettled || !self.waiters.contains_key(&id);
-        if spared {
+    /// Ends a call that has not been sent, if its caller is settled by now or has left. Returns
+    /// whether it has.
+    pub(in crate::redis) fn withdraw_call(&mut self, id: u64) -> bool {
+        let is_needless = id < self.unsettled || !self.waiters.contains_key(&id);
+        if is_needless {
             self.asked -= 1;
             self.let_ask();
         }
-        spared
+        is_needless
     }
 
-    /// Whether anybody waits.
-    pub(in crate::redis) fn is_waited_in(&self) -> bool {
+    /// Says whether a caller waits.
+    pub(in crate::redis) fn has_waiters(&self) -> bool {
         !self.waiters.is_empty()
     }
 
-    /// Takes the wakers of all that wait.
+    /// Takes the wakers of all callers that wait.
     pub(in crate::redis) fn wakers(&mut self) -> Vec<Waker> {
         self.waiters.values_mut().filter_map(|waiter| waiter.waker.take()).collect()
     }
@@ -308,12 +308,12 @@ impl Queue {
         Some(waiter)
     }
 
-    /// Whether any stretch serves any caller: there are no gaps, or all wait for one token.
+    /// Says whether any stretch serves any caller: there are no gaps, or all wait for one token.
     fn is_whole(&self) -> bool {
         self.large == 0 || !self.held.has_gaps()
     }
 
-    /// Settles the callers that the line holds enough for.
+    /// Settles the callers that the queue holds enough for.
     fn settle(&mut self, now: u64) {
         while let Some((&id, waiter)) = self.waiters.range(self.unsettled..).next()
             && self.settled + waiter.cost <= self.held.flow()
@@ -323,7 +323,7 @@ impl Queue {
                 break;
             }
             if self.settled == 0 {
-                // Nobody was there before for what the line holds.
+                // No caller was there before for what the queue holds.
                 self.since = self.since.max(now);
             }
             self.unsettled = id + 1;
@@ -334,7 +334,7 @@ impl Queue {
         }
     }
 
-    /// Lets the callers that are not settled ask again, if no call is on its way for them.
+    /// Lets the callers that are not settled ask again, if no call is in flight for them.
     fn let_ask(&mut self) {
         if self.asked > 0 {
             return;
@@ -352,7 +352,7 @@ impl Queue {
         Some(held.due(&self.units).max(self.since))
     }
 
-    /// The stretch in which the place of the last caller before `id` ends, and where it ends.
+    /// The end of the place of the last caller before `id`, and the stretch that this is in.
     fn reach_of(&self, id: u64) -> Option<(usize, u128)> {
         if !self.held.has_gaps() {
             let sum = |range: Range<u64>| -> u128 {
@@ -372,12 +372,12 @@ impl Queue {
         Some(reach)
     }
 
-    /// The first place of that cost, and the stretch in which it ends.
+    /// The first place of that cost, and the stretch that its end is in.
     fn turn(&self, cost: u128) -> Option<(usize, Turn)> {
         let units = &self.units;
         let (at, end) = self.held.fit(0, self.held.first()?.start, cost)?;
         let last = self.held.get(at)?;
-        // Flow that was due before anybody was there for it is acted on late.
+        // A caller that came after the flow was due acts on it late.
         let since = if self.since > last.at { last.time(units, self.since) } else { 0 };
         let acts = last.acts(units, end).max(since);
         let full = end - cost + self.lag_at(end - cost);
@@ -388,7 +388,7 @@ impl Queue {
         Some((at, Turn { held, due, lag: full.max(acts) + cost - end }))
     }
 
-    /// The lag that is left at a point. Flow since `served` has made up for the rest.
+    /// The lag that is left at a point. Flow since the last place has made up for the rest.
     fn lag_at(&self, start: u128) -> u128 {
         self.lag.saturating_sub(start.saturating_sub(self.served))
     }

@@ -1,26 +1,25 @@
-//! Callers of `acquire`, which wait in the line of their process.
+//! Callers of `acquire`, which wait in the queue of this process.
 //!
 //! A call to Redis for a place is a task of its own. It goes on if its caller leaves, so that its
-//! place is not lost, and while its caller is not polled, so that nobody behind is held up.
+//! place is not lost, and while its caller is not polled, so that it holds up no caller behind.
 
-use crate::answer::{Denied, Grant, Source};
+use super::Requests;
+use crate::answer::{Denied, Grant};
 use crate::redis::error::RedisError;
 use crate::redis::queue::held::Held;
-use crate::redis::queue::queues::{Line, State};
-use crate::redis::queue::wait_queue::{Entry, Stand};
-use crate::redis::request::Path;
-use crate::redis::script::place::{self, HandedBack, Line as Seen};
+use crate::redis::queue::queues::{KeyQueue, State};
+use crate::redis::queue::wait_queue::{Entry, Status};
+use crate::redis::script::place::End;
 use crate::redis::script::units::{Flow, Units};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-/// Guards a call for a place. If its runtime ends, the line is told that no answer will come.
+/// Guards a call for a place. If its runtime ends, the queue is told that no answer will come.
 struct Asking {
-    path: Arc<Path>,
-    line: Arc<Line>,
+    requests: Arc<Requests>,
+    queue: Arc<KeyQueue>,
     id: u64,
     answered: bool,
 }
@@ -28,176 +27,134 @@ struct Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         if !self.answered {
-            let now = self.line.now();
-            self.line.state().queue.refused(self.id, now, RedisError::no_runtime());
-            self.line.go_on(&self.path);
+            let now = self.queue.now();
+            self.queue.state().waiters.refused(self.id, now, RedisError::no_runtime());
+            self.requests.serve(&self.queue);
         }
     }
 }
 
-/// A caller in the line. Dropped, it leaves.
-struct Standing<'a> {
-    path: &'a Arc<Path>,
-    line: Arc<Line>,
+/// A caller in the queue. It leaves when this is dropped.
+struct Caller<'a> {
+    requests: &'a Arc<Requests>,
+    queue: Arc<KeyQueue>,
     id: u64,
     n: u64,
     limit: u64,
 }
 
-impl Drop for Standing<'_> {
+impl Drop for Caller<'_> {
     fn drop(&mut self) {
-        let now = self.line.now();
-        self.line.state().queue.leave(self.id, now);
-        self.line.go_on(self.path);
+        let now = self.queue.now();
+        self.queue.state().waiters.leave(self.id, now);
+        self.requests.serve(&self.queue);
     }
 }
 
-impl Standing<'_> {
+impl Caller<'_> {
     fn poll(&self, context: &mut Context<'_>) -> Poll<Result<Grant, RedisError>> {
         loop {
             // The task that wakes callers may have ended with its runtime.
-            self.line.go_on(self.path);
-            let (stand, units) = {
-                let State { queue, .. } = &mut *self.line.state();
-                (queue.stand(self.id, context.waker()), *queue.units())
+            self.requests.serve(&self.queue);
+            let (status, units) = {
+                let State { waiters, .. } = &mut *self.queue.state();
+                (waiters.poll_turn(self.id, context.waker()), *waiters.units())
             };
-            match stand {
-                Stand::Waits => return Poll::Pending,
-                Stand::Failed(error) => return Poll::Ready(Err(error)),
-                Stand::Turn(turn) => {
-                    let missing = turn.missing(&units);
-                    let (balance, until_full) = (units.balance(missing), units.until_full(missing));
-                    let figures = self.path.figures(Source::Redis, balance, until_full, 0);
+            match status {
+                Status::Waits => return Poll::Pending,
+                Status::Failed(error) => return Poll::Ready(Err(error)),
+                Status::Turn(turn) => {
+                    let state = units.state_of(turn.missing(&units));
+                    let figures = self.requests.first().figures_of(state, 0);
                     return Poll::Ready(Ok(Grant::new(self.n, figures)));
                 }
-                Stand::Asks => {}
+                Status::Asks => self.ask(None),
             }
-            self.ask(None);
         }
     }
 
     fn ask(&self, excess: Option<Held>) {
-        let (path, line) = (Arc::clone(self.path), Arc::clone(&self.line));
-        let asking = Asking { path, line, id: self.id, answered: false };
-        self.path.runtime.spawn(ask(asking, self.n, self.limit, excess));
+        let (requests, queue) = (Arc::clone(self.requests), Arc::clone(&self.queue));
+        let asking = Asking { requests, queue, id: self.id, answered: false };
+        self.requests.guard.runtime.spawn(ask(asking, self.n, self.limit, excess));
     }
 }
 
+/// Asks Redis for a place, after it has handed back the excess that would be in its way.
 async fn ask(mut asking: Asking, n: u64, limit: u64, excess: Option<Held>) {
-    let (path, line, id) = (Arc::clone(&asking.path), Arc::clone(&asking.line), asking.id);
-    let _calls = line.calls.read().await;
+    let (requests, queue) = (Arc::clone(&asking.requests), Arc::clone(&asking.queue));
+    let _calls = queue.calls.read().await;
     if let Some(excess) = excess
-        && let Some(kept) = path.hand_back(&line, excess).await
+        && let Some(kept) = requests.hand_back(&queue, excess).await
     {
-        line.state().queue.keep(kept, line.now());
+        queue.state().waiters.keep(kept, queue.now());
     }
-    if line.state().queue.spares(id) {
+    if queue.state().waiters.withdraw_call(asking.id) {
         asking.answered = true;
-        return line.go_on(&path);
+        return requests.serve(&queue);
     }
-    let units = *line.state().queue.units();
-    let within = limit.saturating_sub(line.now());
+    let units = *queue.state().waiters.units();
+    let within = limit.saturating_sub(queue.now());
     let within = (limit < u64::MAX).then(|| Duration::from_nanos(within));
-    let answer = path.place(&line.key, &units, n, within).await;
-    let now = line.now();
+    let answer = requests.reserve_place(&queue.key, &units, n, within).await;
+    let now = queue.now();
     match answer {
         Ok((missing, at)) => {
             let end = units.in_parts(units.end(missing, at));
             let seen = units.in_parts(Flow { us: at, part: 0 });
             let missing = (units.until_due(missing) == 0).then_some(missing);
             let held = Held { start: end - units.cost(n), end, seen, at: now, missing };
-            line.state().queue.granted(held, now);
+            queue.state().waiters.granted(held, now);
         }
-        Err(error) => line.state().queue.refused(id, now, error),
+        Err(error) => queue.state().waiters.refused(asking.id, now, error),
     }
     asking.answered = true;
-    line.go_on(&path);
+    requests.serve(&queue);
 }
 
-impl Path {
-    /// Waits in the line of this process.
-    pub(in crate::redis) async fn wait_in_line(
+impl Requests {
+    /// Waits in the queue of this process.
+    pub(super) async fn wait_in_queue(
         self: &Arc<Self>,
-        key: &[u8],
+        id: &[u8],
         units: &Units,
         n: u64,
         within: Option<Duration>,
     ) -> Result<Grant, RedisError> {
-        let line = self.lines.line(key, units);
-        let now = line.now();
+        let queue = self.queues.of_key(id, units);
+        let now = queue.now();
         let limit = within.map_or(u64::MAX, |within| {
             now.saturating_add(u64::try_from(within.as_nanos()).unwrap_or(u64::MAX))
         });
-        let (id, entry) = line.state().queue.enter(now, n, limit);
-        let standing = Standing { path: self, line, id, n, limit };
+        let (id, entry) = queue.state().waiters.enter(now, n, limit);
+        let caller = Caller { requests: self, queue, id, n, limit };
         match entry {
             Entry::Settled => {}
-            Entry::Asks(excess) => standing.ask(excess),
+            Entry::Asks(excess) => caller.ask(excess),
             Entry::TooLate(late) => {
-                let burst = units.burst();
-                let (balance, until_full) = (units.balance(burst), units.until_full(burst));
-                let figures = self.figures(Source::Redis, balance, until_full, late);
+                let figures = self.first().figures_of(units.state_of(units.burst()), late);
                 return Err(Denied::new(n, figures).into());
             }
         }
-        poll_fn(|context| standing.poll(context)).await
+        poll_fn(|context| caller.poll(context)).await
     }
 
-    /// Gives a reservation's place to the callers in the line. False if there are none.
-    pub(in crate::redis) fn hand_on(
-        self: &Arc<Self>,
-        key: &[u8],
-        end: place::End,
-        n: u64,
-        wait: Duration,
-    ) -> bool {
-        let Some(line) = self.lines.find(key) else { return false };
+    /// Gives a reservation's place to the callers in the queue. Returns false if there are none.
+    pub(super) fn hand_on(self: &Arc<Self>, id: &[u8], end: End, n: u64, wait: Duration) -> bool {
+        let Some(queue) = self.queues.find(id) else { return false };
         {
-            let now = line.now();
+            let now = queue.now();
             let at = now.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
-            let State { queue, .. } = &mut *line.state();
-            if !queue.is_waited_in() {
+            let State { waiters, .. } = &mut *queue.state();
+            if !waiters.has_waiters() {
                 return false;
             }
-            let units = *queue.units();
+            let units = *waiters.units();
             let end = units.in_parts(end);
             let (start, seen) = (end - units.cost(n), end.saturating_sub(units.burst()));
-            let held = Held { start, end, seen, at, missing: None };
-            queue.hold(held, now);
+            waiters.hold(Held { start, end, seen, at, missing: None }, now);
         }
-        line.go_on(self);
+        self.serve(&queue);
         true
-    }
-
-    /// Hands flow back to Redis. Returns it if Redis did not take it.
-    pub(in crate::redis) async fn hand_back(
-        self: &Arc<Self>,
-        line: &Line,
-        held: Held,
-    ) -> Option<Held> {
-        let units = *line.state().queue.units();
-        let (end, n) = (units.flow(held.end), units.whole(held.cost()));
-        let asking = async {
-            let _pending = self.enter(&line.key)?;
-            let name: Vec<u8> = self.name(&line.key);
-            let call = async {
-                let call = place::call_hand_back(&units, end, n);
-                let answer = self.exchange(&name, call).await?;
-                Seen::of(&units, &answer).ok_or_else(RedisError::odd_answer)
-            };
-            self.with_debts(&line.key, &name, call).await
-        };
-        match asking.await {
-            Ok(seen) => match units.hand_back(seen, end, n) {
-                HandedBack::Kept => Some(held),
-                HandedBack::Lost => None,
-                HandedBack::Returned(back) => {
-                    self.learn(&line.key, crate::redis::script::State::Bucket(seen.debt - back));
-                    None
-                }
-            },
-            // Redis may have taken it, so it is not used here.
-            Err(error) => (!error.may_be_applied()).then_some(held),
-        }
     }
 }

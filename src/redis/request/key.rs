@@ -1,48 +1,89 @@
-//! The names of keys in Redis, and what stands for a key that is too long for one.
+//! The names of keys in Redis, and the ids that stand for keys in this process.
 //!
 //! ```text
 //!   prefix:fingerprint{:alice}        a key of up to 256 bytes, as it is
-//!   prefix:fingerprint{#5b1f..c09a}   a longer one: its digest, in 64 hexadecimal digits
+//!   prefix:fingerprint{#5b1f..c09a}   a longer key: its digest, in 64 hexadecimal digits
 //! ```
 //!
-//! A user that chooses its key chooses what a call weighs: 4 callers with keys of a megabyte fill
-//! the one connection and the server's time, so that everybody else misses the deadline. So a long
-//! key goes as a digest, which nobody else waits for. The sign in the brace tells both apart:
-//! whatever text a user chooses, it follows a colon.
+//! A user that chooses its key also chooses how much a call weighs: 4 callers with keys of a megabyte
+//! fill the one connection and the server's time, so that all others miss the deadline. So a long key
+//! goes to Redis as a digest, and only its own caller waits for that. The sign after the brace tells
+//! both apart: any text that a user chooses follows a colon.
 //!
-//! **Which digest.** All processes of a limit must agree on it without talking to each other, so
-//! its key cannot be a secret: it is derived from the prefix, which everybody knows who sees the
-//! configuration or a name in Redis. A user that finds a second text for another's digest spends
-//! the other's tokens. SipHash-2-4-128 is a pseudo-random function while its key is secret, and
-//! promises nothing once it is known. So it is BLAKE3, which is made for an adversary that knows
-//! everything: a second text takes 2^256 trials, and any two of one digest 2^128, since it is not
-//! shortened. It takes 0.5 ms for a megabyte (AVX2), and needs no C compiler. The quota is no part
-//! of its key, so that several limits of a user stay in one slot of a cluster.
+//! **Which digest.** All processes of a limit must agree on it without talking to each other, so its
+//! key cannot be secret. It is derived from the prefix, which anyone knows who sees the configuration
+//! or a name in Redis. A user that finds a second text with another user's digest spends that user's
+//! tokens. SipHash-2-4-128 is a pseudo-random function while its key is secret, and promises nothing
+//! once it is known. BLAKE3 is made for an adversary that knows everything: a second text takes 2^256
+//! trials, and any two texts of one digest 2^128, since the digest is not shortened. It takes 0.5 ms
+//! for a megabyte (AVX2), and needs no C compiler. The quota is no part of its key, so that all limits
+//! of a user stay in one slot of a cluster.
 //!
-//! Within a process, in the fallback's tables, in lines and in leases, a long key is its digest as
-//! well, padded so that it is longer than any key that stands for itself.
+//! In this process (in the tables of the fallback, in queues and in leases) the *id* of a long key is
+//! its digest too, padded so that it is longer than any key that is its own id.
 
-use crate::redis::request::Path;
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use tokio::task::yield_now;
 
-/// The longest key that is a part of its name.
-pub(in crate::redis) const LONGEST: usize = 256;
+/// The longest key that is its own id.
+const LONGEST: usize = 256;
 
-/// Digits of a digest.
+/// The digits of a digest.
 const DIGITS: usize = 2 * blake3::OUT_LEN;
 
-/// So much is hashed at once: 30 us, after which others have their turn.
+/// The bytes that are hashed at once: this takes 30 us, after which other tasks have their turn.
 const CHUNK: usize = 65_536;
 
-/// The key of digests, of a limiter with this prefix.
-pub(in crate::redis) fn digest_key(prefix: &str) -> [u8; blake3::KEY_LEN] {
-    blake3::derive_key("sluicegate 2026-11 names of long keys in Redis", prefix.as_bytes())
+/// The key of the digests of one limiter.
+pub(in crate::redis) struct DigestKey([u8; blake3::KEY_LEN]);
+
+impl DigestKey {
+    pub(in crate::redis) fn of_prefix(prefix: &str) -> Self {
+        let context = "sluicegate 2026-11 names of long keys in Redis";
+        Self(blake3::derive_key(context, prefix.as_bytes()))
+    }
+
+    /// The id of a key: the key itself, or, if it is long, its digest.
+    pub(in crate::redis) async fn id<'a>(&self, key: &'a [u8]) -> Cow<'a, [u8]> {
+        if key.len() <= LONGEST {
+            return Cow::Borrowed(key);
+        }
+        // Rare, and so not a part of every call's future.
+        Cow::Owned(Box::pin(self.long_id(key)).await)
+    }
+
+    async fn long_id(&self, key: &[u8]) -> Vec<u8> {
+        let mut digest = blake3::Hasher::new_keyed(&self.0);
+        for (at, chunk) in key.chunks(CHUNK).enumerate() {
+            if at > 0 {
+                yield_now().await;
+            }
+            digest.update(chunk);
+        }
+        padded(&digest)
+    }
+
+    /// The same without a pause.
+    pub(in crate::redis) fn id_now<'a>(&self, key: &'a [u8]) -> Cow<'a, [u8]> {
+        if key.len() <= LONGEST {
+            return Cow::Borrowed(key);
+        }
+        let mut digest = blake3::Hasher::new_keyed(&self.0);
+        digest.update(key);
+        Cow::Owned(padded(&digest))
+    }
 }
 
-/// The sign and the text that follow a limit's head.
+fn padded(digest: &blake3::Hasher) -> Vec<u8> {
+    let mut id = Vec::with_capacity(LONGEST + 1);
+    id.extend_from_slice(digest.finalize().to_hex().as_bytes());
+    id.resize(LONGEST + 1, 0);
+    id
+}
+
+/// The sign and the text that follow the head of a limit's names.
 fn tag(id: &[u8]) -> (u8, &[u8]) {
     match id.get(..DIGITS) {
         Some(digits) if id.len() > LONGEST => (b'#', digits),
@@ -50,7 +91,7 @@ fn tag(id: &[u8]) -> (u8, &[u8]) {
     }
 }
 
-/// The name in Redis of what stands for a key, of a limit whose names begin so.
+/// The name in Redis of a key with this id, of a limit whose names have this head.
 pub(in crate::redis) fn name(head: &[u8], id: &[u8]) -> Vec<u8> {
     let (sign, text) = tag(id);
     let mut name = Vec::with_capacity(length(head, id));
@@ -61,48 +102,9 @@ pub(in crate::redis) fn name(head: &[u8], id: &[u8]) -> Vec<u8> {
     name
 }
 
-/// The bytes of that name.
-pub(in crate::redis) fn length(head: &[u8], id: &[u8]) -> usize {
+/// The length of that name, in bytes.
+pub(super) fn length(head: &[u8], id: &[u8]) -> usize {
     head.len() + tag(id).1.len() + 2
-}
-
-fn id(digest: &blake3::Hasher) -> Vec<u8> {
-    let mut id = Vec::with_capacity(LONGEST + 1);
-    id.extend_from_slice(digest.finalize().to_hex().as_bytes());
-    id.resize(LONGEST + 1, 0);
-    id
-}
-
-impl Path {
-    /// What stands for a key in here: itself, or, if it is long, its digest.
-    pub(in crate::redis) async fn id<'a>(&self, key: &'a [u8]) -> Cow<'a, [u8]> {
-        if key.len() <= LONGEST {
-            return Cow::Borrowed(key);
-        }
-        // Rare, and so not a part of every call's future.
-        Cow::Owned(Box::pin(self.long_id(key)).await)
-    }
-
-    async fn long_id(&self, key: &[u8]) -> Vec<u8> {
-        let mut digest = blake3::Hasher::new_keyed(&self.digest_key);
-        for (at, chunk) in key.chunks(CHUNK).enumerate() {
-            if at > 0 {
-                yield_now().await;
-            }
-            digest.update(chunk);
-        }
-        id(&digest)
-    }
-
-    /// The same at once.
-    pub(in crate::redis) fn id_now<'a>(&self, key: &'a [u8]) -> Cow<'a, [u8]> {
-        if key.len() <= LONGEST {
-            return Cow::Borrowed(key);
-        }
-        let mut digest = blake3::Hasher::new_keyed(&self.digest_key);
-        digest.update(key);
-        Cow::Owned(id(&digest))
-    }
 }
 
 #[cfg(test)]
@@ -113,9 +115,7 @@ mod tests {
     use alloc::vec;
 
     fn long(prefix: &str, key: &[u8]) -> Vec<u8> {
-        let mut digest = blake3::Hasher::new_keyed(&digest_key(prefix));
-        digest.update(key);
-        id(&digest)
+        DigestKey::of_prefix(prefix).id_now(key).into_owned()
     }
 
     fn text(name: Vec<u8>) -> String {

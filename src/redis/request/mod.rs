@@ -1,400 +1,268 @@
-//! The way of a request: to Redis, together with others for its key, or to the policy while that is away.
+//! The way of a request: to Redis, together with others for its key, or to a decision in this process
+//! while Redis is away.
+//!
+//! `key.rs` names keys. `turns.rs` and `coalesce.rs` let calls for one key share a script.
+//! `answer.rs` tells what Redis decided, `local.rs` decides without Redis. `place.rs` asks for places
+//! in a waiting line. A `reservation.rs` holds one, or the queue of this process does (`acquire.rs`,
+//! `tidy.rs`).
 
-pub(super) mod acquire;
-pub(super) mod coalesce;
-pub(super) mod group;
+mod acquire;
+mod answer;
+mod coalesce;
 pub(super) mod key;
-pub(super) mod local;
+pub(super) mod limit;
+mod local;
+mod place;
 pub(super) mod reservation;
+mod reserve;
+mod tidy;
+pub(super) mod turns;
 
-use crate::algorithm::Terms;
-use crate::answer::{AnswerKind, Denied, Figures, Grant, Source};
 use crate::bucket::Waiting;
-use crate::redis::client::link::{Link, Reply, both};
+use crate::redis::client::link::both;
+use crate::redis::client::lua::{Call, Reply};
 use crate::redis::error::RedisError;
-use crate::redis::metrics::{Counters, RedisMetrics};
-use crate::redis::outage::breaker::Breaker;
-use crate::redis::outage::fallback::{Fallback, Local, Owed};
-use crate::redis::outage::probe;
-use crate::redis::queue::queues::Lines;
-use crate::redis::request::coalesce::{Answer, Combine};
-use crate::redis::request::group::More;
-use crate::redis::script::place;
-use crate::redis::script::units::Ask;
-use crate::redis::script::{Call, Kernel, State};
-use crate::sync::plain::AtomicU64;
-use crate::sync::plain::Ordering::Relaxed;
+use crate::redis::outage::guard::{Guard, InFlight};
+use crate::redis::outage::share::{Owed, Share};
+use crate::redis::queue::queues::WaitQueues;
+use crate::redis::script::{Ask, Scripts, State, group};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
-use std::sync::Mutex;
-use tokio::runtime::Handle;
-use tokio::task::coop::consume_budget;
+use key::DigestKey;
+use limit::Limit;
+use turns::Turns;
 
-/// One limiter. Its keys are what stands for them in here: see `key.rs`.
-pub(in crate::redis) struct Path {
-    pub(in crate::redis) terms: Terms,
-    pub(in crate::redis) kernel: Kernel,
-    /// Who may wait.
-    pub(in crate::redis) waiting: Waiting,
-    /// Those who do.
-    pub(in crate::redis) lines: Arc<Lines>,
-    /// Of every key's name, up to what the key is.
-    pub(in crate::redis) head: Vec<u8>,
-    /// Of long keys: see `key.rs`.
-    pub(in crate::redis) digest_key: [u8; 32],
-    pub(in crate::redis) prefix: String,
-    pub(in crate::redis) link: Link,
-    pub(in crate::redis) breaker: Breaker,
-    pub(in crate::redis) fallback: Fallback,
-    /// Of [`Fallback::Local`].
-    pub(in crate::redis) local: Option<Local>,
-    /// Limits beside this one; with any, all decide together.
-    pub(in crate::redis) more: Vec<More>,
-    /// Unless calls are not combined.
-    pub(in crate::redis) combine: Option<Arc<Combine>>,
-    /// Requests on their way, their names' bytes, and the most requests that may be.
-    pub(in crate::redis) pending: AtomicU64,
-    pub(in crate::redis) pending_bytes: AtomicU64,
-    pub(in crate::redis) most_pending: u64,
-    pub(in crate::redis) counters: Counters,
-    /// The name of the key whose call failed last: a probe asks for one in its slot.
-    pub(in crate::redis) failed: Mutex<Vec<u8>>,
-    /// Where connections live.
-    pub(in crate::redis) runtime: Handle,
+/// The shared state of one limiter in Redis. Its keys are ids: see `key.rs`.
+pub(super) struct Requests {
+    /// One or more. All decide together.
+    pub(super) limits: Box<[Limit]>,
+    /// Bounds how many may wait.
+    pub(super) waiting: Waiting,
+    /// The callers that wait in this process.
+    pub(super) queues: Arc<WaitQueues>,
+    pub(super) digest_key: DigestKey,
+    pub(super) prefix: String,
+    pub(super) guard: Arc<Guard>,
+    /// The turns of calls for one key, if those are to share scripts.
+    pub(super) turns: Option<Arc<Turns>>,
 }
 
-/// The bytes of names on their way, for each request that may be: more than the name of the longest
-/// key has, but for a prefix of 200.
-const BYTES: u64 = 512;
+/// What a call granted, if anything, and the states of all limits after it.
+type Outcome = (Option<u64>, Vec<State>);
 
-/// A request on its way.
-pub(in crate::redis) struct Pending<'a> {
-    path: &'a Path,
-    bytes: u64,
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.path.pending.fetch_sub(1, Relaxed);
-        self.path.pending_bytes.fetch_sub(self.bytes, Relaxed);
-    }
-}
-
-impl Path {
-    pub(in crate::redis) fn limit(&self) -> u64 {
-        self.kernel.limit()
+impl Requests {
+    pub(super) fn first(&self) -> &Limit {
+        &self.limits[0]
     }
 
-    pub(in crate::redis) fn metrics(&self) -> RedisMetrics {
-        self.counters.read(self.breaker.is_open(), self.link.distance())
+    fn scripts(&self) -> impl Iterator<Item = &dyn Scripts> + Clone {
+        self.limits.iter().map(|limit| &*limit.scripts)
     }
 
-    pub(in crate::redis) fn name(&self, key: &[u8]) -> Vec<u8> {
-        key::name(&self.head, key)
+    fn shares(&self) -> impl Iterator<Item = &Share> {
+        self.limits.iter().filter_map(|limit| limit.share.as_ref())
     }
 
-    /// Asks, and decides as the server did. A denial is of so many tokens `asked`.
-    pub(in crate::redis) async fn decide(
+    fn names(&self, id: &[u8]) -> Vec<Vec<u8>> {
+        self.limits.iter().map(|limit| key::name(&limit.head, id)).collect()
+    }
+
+    pub(super) async fn charge(
         self: &Arc<Self>,
-        key: &[u8],
-        ask: Ask,
-        asked: u64,
-    ) -> Result<Grant, RedisError> {
-        if !self.more.is_empty() {
-            return self.decide_all(key, ask, asked).await;
-        }
-        match self.ask(key, ask).await {
-            Ok(state) => Ok(self.answer(state, ask, asked)?),
-            Err(error) if error.is_degraded() && self.fallback != Fallback::Error => {
-                self.counters.fallbacks.add(1);
-                // Nothing waits here: who asks again and again is to let others have their turn.
-                consume_budget().await;
-                Ok(self.stand_in(key, ask, asked)?)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    pub(in crate::redis) async fn charge(
-        self: &Arc<Self>,
-        key: &[u8],
+        id: &[u8],
         n: u64,
     ) -> Result<Duration, RedisError> {
-        if !self.more.is_empty() {
-            return self.charge_all(key, n).await;
-        }
-        match self.ask(key, Ask::Charge(n)).await {
-            Ok(state) => {
-                let (_, state) = self.kernel.settle(state, Ask::Charge(n));
-                Ok(Duration::from_micros(self.kernel.until(state, 0).unwrap_or(0)))
+        match self.ask(id, Ask::Charge(n)).await {
+            Ok((_, after)) => {
+                let until = |(limit, state): (&dyn Scripts, State)| limit.until(state, 0);
+                let longest = self.scripts().zip(after).filter_map(until).max();
+                Ok(Duration::from_micros(longest.unwrap_or(0)))
             }
-            Err(error) => self.instead(error, |local| local.charge(key, n)),
+            Err(error) => self.instead(error, || {
+                self.shares().map(|share| share.charge(id, n)).max().unwrap_or_default()
+            }),
         }
     }
 
-    pub(in crate::redis) async fn refund(
-        self: &Arc<Self>,
-        key: &[u8],
-        n: u64,
-    ) -> Result<(), RedisError> {
-        if !self.more.is_empty() {
-            return self.refund_all(key, n).await;
-        }
-        match self.ask(key, Ask::Refund(n)).await {
+    pub(super) async fn refund(self: &Arc<Self>, id: &[u8], n: u64) -> Result<(), RedisError> {
+        match self.ask(id, Ask::Refund(n)).await {
             Ok(_) => Ok(()),
             Err(error) => {
-                let perhaps = error.may_be_applied();
-                self.instead(error, |local| local.refund(key, n, perhaps))
+                let may_be_applied = error.may_be_applied();
+                self.instead(error, || {
+                    self.shares().for_each(|share| share.refund(id, n, may_be_applied));
+                })
             }
         }
     }
 
-    pub(in crate::redis) async fn available(
-        self: &Arc<Self>,
-        key: &[u8],
-    ) -> Result<i64, RedisError> {
-        if !self.more.is_empty() {
-            return self.available_all(key).await;
-        }
-        match self.ask(key, Ask::Look(0)).await {
-            Ok(state) => Ok(self.kernel.balance(state)),
-            Err(error) => self.instead(error, |local| local.available(key)),
-        }
-    }
-
-    pub(in crate::redis) async fn level(self: &Arc<Self>, key: &[u8]) -> Result<u64, RedisError> {
-        if !self.more.is_empty() {
-            return self.level_all(key).await;
-        }
-        match self.ask(key, Ask::Look(0)).await {
-            Ok(state) => Ok(level(self.kernel.balance(state), self.limit())),
-            Err(error) => self.instead(error, |local| local.level(key)),
-        }
-    }
-
-    pub(in crate::redis) async fn reset(self: &Arc<Self>, key: &[u8]) -> Result<(), RedisError> {
-        if !self.more.is_empty() {
-            return self.reset_all(key).await;
-        }
-        let _pending = self.enter(key)?;
-        let name = self.name(key);
-        // What is owed goes with the reset, and comes back if that fails.
-        let owed = self.local.as_ref().and_then(|local| Owed::of(local, key));
-        let answer = match self.kernel.places() {
-            Some(units) => {
-                let call = place::call_reset(units, self.most_of_a_place());
-                self.send(&name, call).await.map(|_| ())
+    /// The least balance of all limits.
+    pub(super) async fn available(self: &Arc<Self>, id: &[u8]) -> Result<i64, RedisError> {
+        let least = match self.ask(id, Ask::Look(0)).await {
+            Ok((_, states)) => {
+                self.scripts().zip(states).map(|(limit, state)| limit.balance(state)).min()
             }
-            None => {
-                self.counters.calls.add(1);
-                self.link.delete(&name).await
+            Err(error) => {
+                self.instead(error, || self.shares().map(|share| share.available(id)).min())?
             }
         };
-        self.heard(&name, answer)?;
-        if let Some(local) = &self.local {
-            owed.into_iter().for_each(Owed::forgive);
-            local.reset(key);
-        }
+        Ok(least.unwrap_or(0))
+    }
+
+    /// The most that is missing from any limit.
+    pub(super) async fn level(self: &Arc<Self>, id: &[u8]) -> Result<u64, RedisError> {
+        let most = match self.ask(id, Ask::Look(0)).await {
+            Ok((_, states)) => {
+                // A limit is at most 2^51.
+                let missing = |(limit, state): (&dyn Scripts, State)| {
+                    (limit.limit() as i64).saturating_sub(limit.balance(state)).max(0) as u64
+                };
+                self.scripts().zip(states).map(missing).max()
+            }
+            Err(error) => {
+                self.instead(error, || self.shares().map(|share| share.level(id)).max())?
+            }
+        };
+        Ok(most.unwrap_or(0))
+    }
+
+    pub(super) async fn reset(self: &Arc<Self>, id: &[u8]) -> Result<(), RedisError> {
+        let _in_flight = self.enter(id)?;
+        let names = self.names(id);
+        // Debts end with the reset, and are owed again if it fails.
+        let owed: Vec<_> = self.shares().filter_map(|share| Owed::of(share, id)).collect();
+        let answer = match &*self.limits {
+            [limit] => {
+                let call = limit.scripts.call_reset(self.most_of_a_place());
+                self.run_one(&names[0], call).await.map(|_| ())
+            }
+            _ => {
+                let call = group::call_reset(&*self.first().scripts, self.scripts());
+                self.run_group(&names, call).await.map(|_| ())
+            }
+        };
+        self.guard.note(&names[0], answer)?;
+        owed.into_iter().for_each(Owed::forgive);
+        self.shares().for_each(|share| share.reset(id));
         Ok(())
     }
 
-    /// What the local limiter says instead of Redis, if there is one.
-    pub(in crate::redis) fn instead<T>(
-        &self,
-        error: RedisError,
-        say: impl FnOnce(&Local) -> T,
-    ) -> Result<T, RedisError> {
-        match &self.local {
-            Some(local) if error.is_degraded() => {
-                self.counters.fallbacks.add(1);
-                Ok(say(local))
-            }
-            _ => Err(error),
+    /// Returns what the shares say instead of Redis, if there are any.
+    fn instead<T>(&self, error: RedisError, say: impl FnOnce() -> T) -> Result<T, RedisError> {
+        if !error.is_degraded() || self.first().share.is_none() {
+            return Err(error);
         }
+        self.guard.counters.fallbacks.add(1);
+        Ok(say())
     }
 
-    /// What is to be paid for the key now. While calls fail nothing is: what has no answer may have been charged, and would
-    /// be once more by each that comes after it.
-    pub(in crate::redis) fn owed<'a>(
-        &self,
-        local: Option<&'a Local>,
-        key: &'a [u8],
-    ) -> Option<Owed<'a>> {
-        local.filter(|_| self.breaker.is_calm()).and_then(|local| Owed::of(local, key))
+    /// Asks Redis, and decides as it did.
+    async fn ask(self: &Arc<Self>, id: &[u8], ask: Ask) -> Result<Outcome, RedisError> {
+        let _in_flight = self.enter(id)?;
+        let names = self.names(id);
+        let states = self.with_debts(id, &names, self.ask_now(&names, ask)).await?;
+        let (granted, after) = group::settle(self.scripts(), &states, ask);
+        self.learn(id, &after);
+        Ok((granted, after))
     }
 
-    /// The key as it was before it was asked.
-    async fn ask(self: &Arc<Self>, key: &[u8], ask: Ask) -> Answer {
-        let _pending = self.enter(key)?;
-        let name = self.name(key);
-        let owed = self.owed(self.local.as_ref(), key);
-        let answer = match owed {
+    /// Asks for the states before this call.
+    async fn ask_now(
+        self: &Arc<Self>,
+        names: &[Vec<u8>],
+        ask: Ask,
+    ) -> Result<Vec<State>, RedisError> {
+        let [limit] = &*self.limits else {
+            let call = group::call(&*self.first().scripts, self.scripts(), ask);
+            return self.run_group(names, call).await;
+        };
+        let state = match (&self.turns, ask) {
+            (Some(turns), Ask::Take(n)) if 0 < n && n <= limit.scripts.limit() => {
+                self.take_in_turn(turns, &names[0], n).await?
+            }
+            _ => self.run_one(&names[0], limit.scripts.call(ask)).await?,
+        };
+        Ok(Vec::from([state]))
+    }
+
+    async fn run_one(&self, name: &[u8], call: Call) -> Result<State, RedisError> {
+        let Reply { numbers, length } = self.guard.run(&call, &[name]).await?;
+        self.first().scripts.state(&numbers[..length]).ok_or_else(RedisError::odd_answer)
+    }
+
+    async fn run_group(&self, names: &[Vec<u8>], call: Call) -> Result<Vec<State>, RedisError> {
+        let keys: Vec<_> = names.iter().map(Vec::as_slice).collect();
+        let answer: Vec<u64> = self.guard.run(&call, &keys).await?;
+        group::states(self.scripts(), &answer).ok_or_else(RedisError::odd_answer)
+    }
+
+    /// Lets a request for a key in flight.
+    fn enter(&self, id: &[u8]) -> Result<InFlight<'_>, RedisError> {
+        let bytes = self.limits.iter().map(|limit| key::length(&limit.head, id) as u64).sum();
+        self.guard.enter(bytes)
+    }
+
+    /// Makes a call, and before it charges what the key owes, within one round trip. In two a call
+    /// might miss a deadline that it would otherwise meet. It would then be granted here and be owed,
+    /// so that the next call misses its deadline too.
+    ///
+    /// While calls fail nothing is charged: what has no answer may have been charged, and each later
+    /// call would charge it again.
+    async fn with_debts<T>(
+        self: &Arc<Self>,
+        id: &[u8],
+        names: &[Vec<u8>],
+        call: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, RedisError> {
+        let mut owed = Vec::new();
+        if self.guard.is_calm() {
+            for (limit, name) in self.limits.iter().zip(names) {
+                let debt = limit.share.as_ref().and_then(|share| Owed::of(share, id));
+                owed.extend(debt.map(|debt| (limit, name, debt)));
+            }
+        }
+        let answer = if owed.is_empty() {
+            call.await
+        } else {
             // Rare, and so not a part of every call's future.
-            Some(owed) => Box::pin(self.pay(owed, &name, self.ask_now(&name, ask))).await,
-            None => self.ask_now(&name, ask).await,
+            Box::pin(both(self.pay(owed), call)).await
         };
-        let answer = self.heard(&name, answer);
-        if let Ok(state) = answer {
-            let (_, state) = self.kernel.settle(state, ask);
-            self.learn(key, state);
-        }
-        answer
+        self.guard.note(&names[0], answer)
     }
 
-    /// A call, and before it what is owed for the key.
-    pub(in crate::redis) async fn with_debts<T>(
-        self: &Arc<Self>,
-        key: &[u8],
-        name: &[u8],
-        call: impl Future<Output = Result<T, RedisError>>,
-    ) -> Result<T, RedisError> {
-        let owed = self.owed(self.local.as_ref(), key);
-        let answer = match owed {
-            Some(owed) => self.pay(owed, name, call).await,
-            None => call.await,
-        };
-        self.heard(name, answer)
-    }
-
-    /// What has become of a key.
-    pub(in crate::redis) fn learn(&self, key: &[u8], state: State) {
-        if let Some(local) = &self.local
-            && !self.breaker.is_open()
-        {
-            local.learn(key, &self.kernel, state);
-        }
-    }
-
-    /// Lets a request for a key on its way.
-    pub(in crate::redis) fn enter(&self, key: &[u8]) -> Result<Pending<'_>, RedisError> {
-        if self.breaker.is_open() {
-            let distance = self.link.distance();
-            return Err(if distance.is_too_far() { distance.too_far() } else { RedisError::Away });
-        }
-        let bytes = self.heads().map(|head| key::length(head, key) as u64).sum();
-        let before = self.pending.fetch_add(1, Relaxed);
-        let bytes_before = self.pending_bytes.fetch_add(bytes, Relaxed);
-        let pending = Pending { path: self, bytes };
-        let most_bytes = self.most_pending.saturating_mul(BYTES);
-        if before >= self.most_pending || bytes_before >= most_bytes {
-            self.counters.overloaded.add(1);
-            return Err(RedisError::Overloaded(self.most_pending));
-        }
-        Ok(pending)
-    }
-
-    /// Charges what was granted while Redis was away, and asks behind it, within one round trip. In two a call might miss a
-    /// deadline that it would otherwise meet, be granted here, and be owed: so that the next one misses it too.
-    async fn pay<T>(
-        &self,
-        owed: Owed<'_>,
-        name: &[u8],
-        call: impl Future<Output = Result<T, RedisError>>,
-    ) -> Result<T, RedisError> {
-        both(self.pay_all(Vec::from([(self.kernel, name, owed)])), call).await
-    }
-
-    async fn ask_now(self: &Arc<Self>, name: &[u8], ask: Ask) -> Answer {
-        match (&self.combine, ask) {
-            (Some(combine), Ask::Take(n)) if 0 < n && n <= self.limit() => {
-                self.take_together(combine, name, n).await
+    /// Charges what was taken while Redis was away, in one call: what was granted whole, and what was
+    /// charged as far as a charge goes.
+    async fn pay(&self, owed: Vec<(&Limit, &Vec<u8>, Owed<'_>)>) -> Result<(), RedisError> {
+        let (mut debts, mut keys) = (Vec::new(), Vec::new());
+        for (limit, name, owed) in &owed {
+            let charge = |scripts: &dyn Scripts, n| scripts.call(Ask::Charge(n)).numbers;
+            if owed.granted > 0 {
+                debts.push(charge(&*limit.scripts.without_max_debt(), owed.granted));
+                keys.push(name.as_slice());
             }
-            _ => self.send(name, self.kernel.call(ask)).await,
-        }
-    }
-
-    /// One round trip.
-    pub(in crate::redis) async fn send(&self, name: &[u8], (script, numbers): Call) -> Answer {
-        self.counters.calls.add(1);
-        let Reply(answer, length) = self.link.run(script, &[name], &numbers).await?;
-        self.kernel.state(&answer[..length]).ok_or_else(RedisError::odd_answer)
-    }
-
-    /// One that answers more than the state of the key.
-    pub(in crate::redis) async fn exchange(
-        &self,
-        name: &[u8],
-        (script, numbers): Call,
-    ) -> Result<Vec<u64>, RedisError> {
-        self.counters.calls.add(1);
-        self.link.run(script, &[name], &numbers).await
-    }
-
-    /// Tells the breaker, and whoever counts.
-    pub(in crate::redis) fn heard<T>(
-        self: &Arc<Self>,
-        name: &[u8],
-        answer: Result<T, RedisError>,
-    ) -> Result<T, RedisError> {
-        match &answer {
-            Err(error) if error.is_degraded() => {
-                let counter = match error {
-                    RedisError::Timeout(_) => &self.counters.timeouts,
-                    _ => &self.counters.failures,
-                };
-                counter.add(1);
-                if self.breaker.bad(self.pending.load(Relaxed)) {
-                    probe::begin(self, name, error);
-                }
+            if owed.charged > 0 {
+                debts.push(charge(&*limit.scripts, owed.charged));
+                keys.push(name.as_slice());
             }
-            // A fault of the configuration is an answer too.
-            _ => self.breaker.good(),
         }
-        answer
+        let call = group::call_debts(&*self.first().scripts, debts);
+        self.guard.run_before::<Vec<u64>>(&call, &keys).await?;
+        owed.into_iter().for_each(|(.., owed)| owed.forgive());
+        Ok(())
     }
 
-    fn answer(&self, state: State, ask: Ask, asked: u64) -> Result<Grant, Denied> {
-        let (granted, after) = self.kernel.settle(state, ask);
-        let figures = |retry_after| {
-            self.figures(
-                Source::Redis,
-                self.kernel.balance(after),
-                self.kernel.until_full(after),
-                retry_after,
-            )
-        };
-        match granted {
-            Some(granted) => Ok(Grant::new(granted, figures(0))),
-            None => {
-                let retry_after = self.kernel.until(state, asked).map_or(u64::MAX, nanos);
-                Err(Denied::new(asked, figures(retry_after)))
+    /// Teaches the shares what has become of a key in Redis.
+    fn learn(&self, id: &[u8], states: &[State]) {
+        if self.guard.is_away() {
+            return;
+        }
+        for (limit, &state) in self.limits.iter().zip(states) {
+            if let Some(share) = &limit.share {
+                share.learn(id, limit.scripts.limit(), limit.scripts.balance(state));
             }
         }
     }
-
-    pub(in crate::redis) fn figures(
-        &self,
-        source: Source,
-        balance: i64,
-        until_full: u64,
-        retry_after: u64,
-    ) -> Figures {
-        figures(&self.terms, source, balance, until_full, retry_after)
-    }
-}
-
-/// What is told of a limit. Times are in microseconds, but the last in nanoseconds.
-pub(in crate::redis) fn figures(
-    terms: &Terms,
-    source: Source,
-    balance: i64,
-    until_full: u64,
-    retry_after: u64,
-) -> Figures {
-    Figures::new(*terms, balance.max(0) as u64, nanos(until_full), retry_after)
-        .as_kind(AnswerKind::Told)
-        .by(source)
-}
-
-/// What is missing of a limit, which is at most 2^51.
-pub(in crate::redis) fn level(balance: i64, limit: u64) -> u64 {
-    (limit as i64).saturating_sub(balance).max(0) as u64
-}
-
-/// Of microseconds under 2^53, which is what a debt and a burst add up to.
-pub(in crate::redis) fn nanos(us: u64) -> u64 {
-    us.saturating_mul(1_000)
 }

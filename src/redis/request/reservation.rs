@@ -1,65 +1,67 @@
-//! A place in a line that all machines share, held by whoever waits.
+//! A place in a waiting line that all machines share, held by its caller.
 
+use super::Requests;
 use crate::answer::Grant;
-use crate::bucket::Place;
+use crate::bucket;
 use crate::clock::{Clock, TokioClock};
 use crate::redis::error::RedisError;
-use crate::redis::request::Path;
 use crate::redis::script::place::End;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::mem;
 use core::time::Duration;
 use tokio::time::sleep;
 
-/// A place in the line of a key in Redis: tokens that are there already, or will be at a known moment.
+/// A place in the waiting line of a key in Redis: tokens that are there already, or will be at a known
+/// moment.
 ///
-/// Wait for [`ready`](Self::ready) or [`ready_in`](Self::ready_in), then act. Once it is due the tokens are spent,
-/// whatever becomes of the reservation. Dropped before, it is given up as by
-/// [`cancel`](Self::cancel): callers of [`acquire`](crate::RedisLimiter::acquire) that wait in this
-/// process have it, or else it goes back in the background and if it can. What cannot be told to
-/// Redis within the limiter's deadline stays taken.
+/// Wait for [`ready`](Self::ready) or [`ready_in`](Self::ready_in), then act. Once the place is due,
+/// its tokens are spent, whatever becomes of the reservation. A reservation that is dropped before is
+/// given up as by [`cancel`](Self::cancel): its place goes to callers of
+/// [`acquire`](crate::RedisLimiter::acquire) that wait in this process, or else back to Redis in the
+/// background. If Redis does not hear of it within the limiter's deadline, the tokens stay taken.
 #[must_use = "a reservation that is dropped before it is due is given up"]
 pub struct RedisReservation {
-    path: Arc<Path>,
-    key: Vec<u8>,
-    held: Held,
+    requests: Arc<Requests>,
+    id: Vec<u8>,
+    place: Place,
     grant: Grant,
     wait: Duration,
-    /// Since the answer came.
+    /// Began when the answer came.
     clock: TokioClock,
 }
 
-/// What of it can be given up.
+/// The place that can be given up.
 #[derive(Clone, Copy)]
-pub(in crate::redis) enum Held {
-    /// Nothing was taken, or it is no longer to be given up.
-    Nothing,
+pub(super) enum Place {
+    /// Nothing was taken, or it can no longer be given up.
+    None,
     /// A place in the server's line.
-    There(End),
-    /// One in the line of this node's share.
-    Here(Place),
+    InRedis(End),
+    /// A place in the line of this node's share.
+    InShare(bucket::Place),
 }
 
 impl RedisReservation {
-    pub(in crate::redis) fn new(
-        path: &Arc<Path>,
-        key: &[u8],
+    pub(super) fn new(
+        requests: &Arc<Requests>,
+        id: &[u8],
         grant: Grant,
         wait: Duration,
-        held: Held,
+        place: Place,
     ) -> Self {
-        let (path, key) = (Arc::clone(path), key.to_vec());
-        Self { path, key, held, grant, wait, clock: TokioClock::new() }
+        let (requests, id) = (Arc::clone(requests), id.to_vec());
+        Self { requests, id, place, grant, wait, clock: TokioClock::new() }
     }
 
-    /// How long from now until the place is due; zero if it is. It counts from when the answer came.
+    /// The time from now until the place is due; zero if it is. It counts from when the answer came.
     #[must_use]
     pub fn ready_in(&self) -> Duration {
         self.wait.saturating_sub(Duration::from_nanos(self.clock.nanos()))
     }
 
-    /// How long it was when the answer came.
+    /// The time until the place was due when the answer came.
     #[must_use]
     pub fn waits(&self) -> Duration {
         self.wait
@@ -71,13 +73,14 @@ impl RedisReservation {
         self.grant.granted()
     }
 
-    /// The limiter's answer as it will be when the place is due, if nobody else takes.
+    /// The limiter's answer as it will be when the place is due, if no other caller takes tokens.
     pub fn grant(&self) -> Grant {
         self.grant
     }
 
-    /// Waits until the place is due; then the tokens are spent. Dropped before, it gives the place up. Timers have
-    /// milliseconds: it ends up to one later than its moment, never before.
+    /// Waits until the place is due; then the tokens are spent. If the future is dropped before, it
+    /// gives the place up. Timers count milliseconds: it ends up to one later than its moment, and
+    /// never before.
     ///
     /// # Panics
     ///
@@ -87,16 +90,17 @@ impl RedisReservation {
         if !wait.is_zero() {
             sleep(wait).await;
         }
-        self.held = Held::Nothing;
+        self.place = Place::None;
         self.grant
     }
 
-    /// Gives the place up: how many tokens come back.
+    /// Gives the place up. Returns how many tokens come back.
     ///
-    /// All of them, if somebody waits for this key in this process, who then has them, or if nobody
-    /// has reserved behind it. Otherwise as many as it had more than those behind it together: they
-    /// keep their moments, which they have been told. None if it is due already, or if its line has
-    /// been reset or refunded since, or was lost with the server's data.
+    /// All of them come back if a caller waits for this key in this process, which then has them, or
+    /// if no caller has reserved behind the place. Otherwise those behind it keep the moments that they
+    /// were told, and as many tokens come back as the place has more than all of those. None come back
+    /// if the place is due already, or if its line has been reset, refunded, or lost with the server's
+    /// data.
     ///
     /// One `EVALSHA`: a `TIME`, a `GET`, a `SET`.
     ///
@@ -108,11 +112,12 @@ impl RedisReservation {
         Ok(self.give_up(n).await?.unwrap_or(0))
     }
 
-    /// Sets the cost right: gives back what is left of the reserved tokens, or takes the rest, into debt if they
-    /// are not there. Says how long until the debt is paid: zero if there is none.
+    /// Settles the actual cost: gives back the reserved tokens that are left, or takes the rest, into
+    /// debt if they are not there. Returns the time until the debt is paid: zero if there is none.
     ///
-    /// What is given back may be taken again, as with [`refund`](crate::RedisLimiter::refund). Before the place is due,
-    /// it is given up like a [cancelled](Self::cancel) place. One round trip; two if it becomes due meanwhile.
+    /// What is given back may be taken again, as with [`refund`](crate::RedisLimiter::refund). Before
+    /// the place is due, it is given up like a [cancelled](Self::cancel) place. One round trip; two if
+    /// it becomes due meanwhile.
     ///
     /// # Errors
     ///
@@ -120,35 +125,41 @@ impl RedisReservation {
     pub async fn settle(mut self, actual: u64) -> Result<Duration, RedisError> {
         let reserved = self.tokens();
         if actual > reserved {
-            self.held = Held::Nothing;
-            return self.path.charge(&self.key, actual - reserved).await;
+            self.place = Place::None;
+            return self.requests.charge(&self.id, actual - reserved).await;
         }
         let n = reserved - actual;
-        let taken = !matches!(self.held, Held::Nothing);
+        let taken = !matches!(self.place, Place::None);
         if taken && n == 0 {
-            self.held = Held::Nothing;
+            self.place = Place::None;
         } else if taken && self.give_up(n).await?.is_none() {
-            self.path.refund(&self.key, n).await?;
+            self.requests.refund(&self.id, n).await?;
         }
         Ok(Duration::ZERO)
     }
 
-    /// Lets those have the place who wait in the line of this process, if there are any.
+    /// Gives the place to a caller that waits in this process. Returns false if there is none.
     fn hand_on(&self, end: End) -> bool {
-        self.path.hand_on(&self.key, end, self.tokens(), self.ready_in())
+        self.requests.hand_on(&self.id, end, self.tokens(), self.ready_in())
     }
 
-    /// Gives up `n` of its tokens: how many come back; `None` if it is due.
+    /// Gives `n` tokens back to this node's share.
+    fn give_up_share(&self, place: &bucket::Place, n: u64) -> Option<u64> {
+        let share = self.requests.first().share.as_ref()?;
+        Some(share.give_up(&self.id, place, n))
+    }
+
+    /// Gives up `n` tokens. Returns how many come back; `None` if the place is due.
     async fn give_up(&mut self, n: u64) -> Result<Option<u64>, RedisError> {
-        let held = core::mem::replace(&mut self.held, Held::Nothing);
+        let place = mem::replace(&mut self.place, Place::None);
         if self.ready_in().is_zero() {
             return Ok(None);
         }
-        match (held, &self.path.local) {
-            (Held::There(end), _) if n == self.tokens() && self.hand_on(end) => Ok(Some(n)),
-            (Held::There(end), _) => self.path.give_up(&self.key, end, n).await,
-            (Held::Here(place), Some(local)) => Ok(Some(local.give_up(&self.key, &place, n))),
-            _ => Ok(None),
+        match place {
+            Place::InRedis(end) if n == self.tokens() && self.hand_on(end) => Ok(Some(n)),
+            Place::InRedis(end) => self.requests.give_up_place(&self.id, end, n).await,
+            Place::InShare(place) => Ok(self.give_up_share(&place, n)),
+            Place::None => Ok(None),
         }
     }
 }
@@ -159,17 +170,18 @@ impl Drop for RedisReservation {
             return;
         }
         let n = self.tokens();
-        match (self.held, &self.path.local) {
-            (Held::There(end), _) if self.hand_on(end) => {}
-            (Held::There(end), _) => {
-                let (path, key) = (Arc::clone(&self.path), core::mem::take(&mut self.key));
-                // Nobody is left who could be told how it went.
-                self.path.runtime.spawn(async move { path.give_up(&key, end, n).await });
+        match self.place {
+            Place::InRedis(end) if self.hand_on(end) => {}
+            Place::InRedis(end) => {
+                let (requests, id) = (Arc::clone(&self.requests), mem::take(&mut self.id));
+                let runtime = &self.requests.guard.runtime;
+                // No caller is left that could be told the outcome.
+                runtime.spawn(async move { requests.give_up_place(&id, end, n).await });
             }
-            (Held::Here(place), Some(local)) => {
-                local.give_up(&self.key, &place, n);
+            Place::InShare(place) => {
+                self.give_up_share(&place, n);
             }
-            _ => {}
+            Place::None => {}
         }
     }
 }

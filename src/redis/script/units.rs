@@ -1,33 +1,36 @@
-//! The fixed point of a bucket in Redis, and its decisions: integers in, integers out.
+//! The units in which a bucket in Redis counts, and its decisions: integers in, integers out.
 //!
-//! A script's numbers are doubles, exact below 2^53, and a server's clock counts microseconds. So flow is counted
-//! in whole microseconds and *parts* of one: with `1000 count / period` (in nanoseconds) in lowest terms
-//! `parts / token`, a microsecond is `parts` and a token takes `token` of them to flow. **Nothing is rounded**,
-//! neither time nor tokens, at any rate at which `parts` is at most 2^52; most quotas have one part. A single
-//! number would be exact only up to 9 parts, if 30 years shall fit it.
+//! A script's numbers are doubles, exact below 2^53, and a server's clock counts microseconds. So
+//! flow is counted in whole microseconds and *parts* of one. Let `parts / token` be
+//! `1000 count / period` (in nanoseconds) in lowest terms: then a microsecond has `parts` parts, and
+//! a token takes `token` of them to flow. **Nothing is rounded**, neither time nor tokens, at any
+//! rate at which `parts` is at most 2^52; most quotas have one part. A single number that holds 30
+//! years would be exact only up to 9 parts.
 //!
-//! At counts over 4.5 * 10^12 in an odd period `parts` may be larger. Then it is 2^52, and a token is
-//! rounded up, by less than one part in 10^9.
+//! With counts over 4.5 * 10^12 in an odd period `parts` may be larger. Then it is set to 2^52, and
+//! a token is rounded up, by less than one part in 10^9.
 //!
 //! ```text
 //!   debt = clamp(full time - now, 0, burst)          what is missing
 //!
 //!   take n:    debt  ->  debt + n             if that is at most the burst
 //!   up to n:   debt  ->  debt + granted       granted = min(n, the whole tokens in burst - debt)
-//!   charge n:  debt  ->  debt + n             at most what may be owed: 142 years of flow, or less
+//!   charge n:  debt  ->  debt + n             at most the bound on debts: 142 years of flow, or less
 //!   refund n:  debt  ->  max(debt - n, 0)
 //! ```
 //!
 //! The scripts compute the same in pairs (whole microseconds, parts), of which no sum reaches 2^53.
 
+use super::Ask;
 use crate::error::QuotaError;
 use crate::quota::Quota;
 
 /// The most parts of a microsecond: two of them add up to less than 2^53.
 const MOST_PARTS: u128 = 1 << 52;
-/// The longest debt, in microseconds: 142 years. With today's date it stays under 2^53 until the year 2112.
+/// The longest debt, in microseconds: 142 years. With today's date it stays under 2^53 until the
+/// year 2112.
 pub(in crate::redis) const LONGEST_DEBT: u64 = (1 << 52) - 1;
-/// The longest burst, so that one can be charged on top.
+/// The longest burst, so that another can be charged on top.
 const LONGEST_BURST: u128 = 1 << 51;
 
 /// Flow as the scripts count it.
@@ -39,36 +42,21 @@ pub(in crate::redis) struct Flow {
     pub(in crate::redis) part: u64,
 }
 
-/// What is asked of a bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::redis) enum Ask {
-    /// All or none.
-    Take(u64),
-    /// As many as there are, at least one.
-    UpTo(u64),
-    /// Whatever is there.
-    Charge(u64),
-    /// Gives back.
-    Refund(u64),
-    /// What taking would answer. Nothing is written.
-    Look(u64),
-}
-
-/// What becomes of it.
+/// The outcome of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::redis) struct Settled {
-    /// The tokens granted; `None` if it is denied.
+    /// The tokens granted; `None` if the request is denied.
     pub(in crate::redis) granted: Option<u64>,
-    /// What is missing then, in parts.
+    /// What is missing afterwards, in parts.
     pub(in crate::redis) debt: u128,
 }
 
-/// The fixed point of one quota.
+/// The bucket of one quota, in its units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::redis) struct Units {
-    /// Parts in a microsecond.
+    /// The parts of a microsecond.
     parts: u64,
-    /// Parts in which a token flows.
+    /// The parts in which a token flows.
     token: u128,
     limit: u64,
     /// The most that a charge leaves missing, in parts.
@@ -91,8 +79,8 @@ impl Units {
         Ok(units.with_max_debt(u64::MAX))
     }
 
-    /// The same bucket, whose charges take its balance no lower than `-tokens`; as low as there are
-    /// numbers, if those are all that there can be.
+    /// The same bucket, whose charges take its balance no lower than `-tokens`. With the largest
+    /// number the numbers themselves are the bound.
     pub(in crate::redis) fn with_max_debt(self, tokens: u64) -> Self {
         let longest = self.longest_debt();
         let bounded = (self.burst() + self.cost(tokens)).min(longest);
@@ -107,12 +95,12 @@ impl Units {
         self.limit
     }
 
-    /// What a full bucket holds, in parts.
+    /// The parts that a full bucket holds.
     pub(in crate::redis) fn burst(&self) -> u128 {
         u128::from(self.limit) * self.token
     }
 
-    /// What `n` tokens cost, in parts. More than the longest debt is not told apart.
+    /// The cost of `n` tokens, in parts, at most the longest debt.
     pub(in crate::redis) fn cost(&self, n: u64) -> u128 {
         self.token.saturating_mul(n.into()).min(self.longest_debt())
     }
@@ -132,12 +120,12 @@ impl Units {
         Flow { us: (parts / one) as u64, part: (parts % one) as u64 }
     }
 
-    /// The inverse.
+    /// The inverse of [`flow`](Self::flow).
     pub(in crate::redis) fn in_parts(&self, flow: Flow) -> u128 {
         u128::from(flow.us) * u128::from(self.parts) + u128::from(flow.part)
     }
 
-    /// Decides on what is missing.
+    /// Decides on a bucket from which so much is missing.
     pub(in crate::redis) fn settle(&self, debt: u128, ask: Ask) -> Settled {
         let take = |n: u64| {
             let after = debt + self.cost(n);
@@ -154,7 +142,7 @@ impl Units {
                 take(n.min(there as u64).max(n.min(1)))
             }
             Ask::Charge(n) => {
-                // A line of places goes lower than a charge may: that one adds nothing then.
+                // Where places have taken the debt further than that, a charge adds nothing.
                 let debt = (debt + self.cost(n)).min(self.most_owed).max(debt);
                 Settled { granted: Some(n), debt }
             }
@@ -170,20 +158,15 @@ impl Units {
         i64::try_from(tokens).unwrap_or(i64::MIN)
     }
 
-    /// Microseconds until as much has flowed, rounded up.
-    fn wait(&self, parts: u128) -> u64 {
-        parts.div_ceil(self.parts.into()) as u64
-    }
-
-    /// Microseconds until the bucket is full.
+    /// Microseconds until the bucket is full: until as much has flowed as is missing, rounded up.
     pub(in crate::redis) fn until_full(&self, debt: u128) -> u64 {
-        self.wait(debt)
+        debt.div_ceil(self.parts.into()) as u64
     }
 
     /// Microseconds until `n` tokens are there; `None` if they never are.
     pub(in crate::redis) fn until(&self, debt: u128, n: u64) -> Option<u64> {
         let over = || (debt + self.cost(n)).saturating_sub(self.burst());
-        (n <= self.limit).then(|| self.wait(over()))
+        (n <= self.limit).then(|| self.until_full(over()))
     }
 }
 

@@ -1,9 +1,12 @@
--- The head of every script of a window: how many were admitted in now's window, and in the one before it. Lua's numbers
--- are exact up to 2^53, and none is larger: a period is at most 2^51, a count 2^52, and the time is under 2^52 until the
--- year 2112. No quotient is rounded to a whole number that it is not: it is 1 / divisor away from it at least, and
--- rounded by dividend / divisor / 2^53 at most.
--- ARGV: the period, in microseconds; the limit if the window slides, or else 0; what the verb needs.
-local key, period, count = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
+-- A fixed or sliding window: reads how many tokens were admitted in the present window and in the
+-- one before it, does what the verb says, and answers what it read. Lua's numbers are exact up to
+-- 2^53, and none here is larger: a period is at most 2^51, a count 2^52, and the time is under 2^52
+-- until the year 2112. No quotient is rounded up to a whole number: it is at least 1 / divisor away
+-- from one, and rounded by at most dividend / divisor / 2^53.
+-- KEYS: the window. ARGV: the verb; the period in microseconds; the limit if the window slides, or
+-- else 0; then, as the verb needs them, the highest level to reach and a number of tokens.
+local verb, key, period, count = ARGV[1], KEYS[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local limit, n = tonumber(ARGV[4]), tonumber(ARGV[5])
 local slides = count > 0
 local most = 2 ^ 52
 local time = redis.call('TIME')
@@ -12,11 +15,12 @@ local index = math.floor(now / period)
 local left = (index + 1) * period - now
 
 local previous, current = 0, 0
--- What more is known of a sliding window: 1 if the limit was reached in it; 2 and parts of a token, `period` of which are one, if
--- it is paced.
+-- What else is known of a sliding window: 1 if the limit was reached in it; 2 plus parts of a
+-- token, `period` of which are one token, if it is paced.
 local mark = 0
 
--- Kept for as long as they count: those of a sliding window until the end of the next.
+-- Writes the counts, which expire when they no longer count: those of a sliding window at the end
+-- of the next one.
 local function put()
     if previous + current == 0 and mark < 3 then
         redis.call('DEL', key)
@@ -32,13 +36,14 @@ local function put()
     redis.call('SET', key, value, 'PXAT', math.ceil((index + windows) * period / 1000))
 end
 
--- What remains of a count after so much of a window: `count * left = whole * period + rest`. A long product is divided
--- digit by digit, in a base of 2 at least, in which
---     rest * base + digit * left  <=  (period - 1) * base + (base - 1) * period  <  2 * base * period  <=  2^53.
+-- The share of a count that the rest of the window has: `count * left = whole * period + rest`. A
+-- product of 2^53 or more is divided digit by digit, in a base of at least 2, in which
+--     rest * base + digit * left  <=  (period - 1) * base + (base - 1) * period
+--                                 <   2 * base * period  <=  2^53.
 local base = math.floor(2 ^ 52 / period)
 local function share(count)
     local whole, product = 0, count * left
-    -- One that is not under 2^53 is not rounded to under it.
+    -- A product of 2^53 or more is never rounded to less than that.
     if product >= 2 ^ 53 then
         local head, rest = math.floor(count / base), 0
         whole, rest = share(head)
@@ -48,7 +53,7 @@ local function share(count)
     return whole + more, product - more * period
 end
 
--- What has flowed since the window began: whole tokens, and parts of one.
+-- The flow since the window began: whole tokens, and parts of one.
 local function flowed()
     local whole, rest = share(count)
     if rest == 0 then
@@ -61,7 +66,7 @@ local function is_over(whole, part, most, most_part)
     return whole > most or (whole == most and part > most_part)
 end
 
--- What is left of the limit, rounded down.
+-- The tokens left up to a level, rounded down.
 local function room(limit)
     if mark < 2 then
         local whole, rest = share(previous)
@@ -75,7 +80,7 @@ local function room(limit)
     return limit - current - whole - (part > 0 and 1 or 0)
 end
 
--- So much, of which the current window has what is over the limit.
+-- Paces the window: the current count is what exceeds the limit.
 local function pace(sum, part)
     previous = math.min(sum, count)
     current = sum - previous
@@ -92,7 +97,7 @@ local function add(n, owed)
     elseif count == 1 and (mark > 1 or previous + current == 0) then
         pace(whole + n, part)
     else
-        -- A paced one that is empty begins anew.
+        -- A paced window that is empty begins anew.
         if mark > 1 then
             previous, current, mark = 0, 0, 0
         end
@@ -104,7 +109,7 @@ local function add(n, owed)
     put()
 end
 
--- What a window leaves to the next one.
+-- The count that a window leaves to the next one.
 local function roll(here, before)
     local part, paced = 0, mark > 1 or here == count
     paced = paced or ((mark > 0 or here + 1 >= count) and before <= count)
@@ -115,7 +120,7 @@ local function roll(here, before)
     if here < 0 or here + part == 0 then
         return 0
     end
-    -- A debt of more than the limit is gone with the window that follows it.
+    -- A debt of more than the limit ends with the next window.
     if paced and not is_over(here, part, count, 0) then
         mark = 2 + part
         return here
@@ -141,9 +146,71 @@ if held then
     else
         mark = 0
     end
-    -- The clock was set back. Unless it is written that these are now's, every window until then finds them.
+    -- The clock was set back. The counts become those of the present window at once: otherwise
+    -- every window until the old time would find them.
     if of > index then
         put()
     end
 end
 local found = {left, previous, current, mark}
+
+if verb == 'take' then
+    if n <= room(limit) then
+        add(n)
+    end
+elseif verb == 'up_to' then
+    local granted = math.min(room(limit), n)
+    if granted > 0 then
+        add(granted)
+    end
+elseif verb == 'each' then
+    -- ARGV: what each request asks for, in their order. One that asks for too much is denied, and
+    -- takes nothing from those after it.
+    local there, taken = room(limit), 0
+    for i = 5, #ARGV do
+        local asked = tonumber(ARGV[i])
+        if asked <= there - taken then
+            taken = taken + asked
+        end
+    end
+    if taken > 0 then
+        add(taken)
+    end
+elseif verb == 'charge' then
+    local charged = math.min(n, most - current, room(limit))
+    if charged > 0 then
+        add(charged, true)
+    end
+elseif verb == 'refund' then
+    if mark > 1 then
+        local sum, part, whole, more = previous + current, mark - 2, flowed()
+        if is_over(sum, part, whole, more) then
+            if is_over(sum - n, part, whole, more) then
+                pace(sum - n, part)
+            else
+                previous, current, mark = 0, 0, 0
+            end
+            put()
+        end
+    else
+        local here = math.min(n, current)
+        local before = math.min(n - here, previous)
+        if here + before > 0 then
+            previous, current = previous - before, current - here
+            mark = math.min(mark, previous + current)
+            put()
+        end
+    end
+elseif verb == 'reset' then
+    redis.call('DEL', key)
+elseif verb == 'fit' then
+    -- How many units of n tokens fit, at most so many, and their tokens. Units of nothing all fit.
+    found.fit = function(units)
+        if n > 0 then
+            units = math.max(math.min(units, math.floor(room(limit) / n)), 0)
+        end
+        return units, units * n
+    end
+    found.put = add
+end
+return found

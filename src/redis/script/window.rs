@@ -1,9 +1,10 @@
-//! Fixed and sliding windows in Redis, and their decisions: integers in, integers out.
+//! Fixed and sliding windows in Redis: their decisions, and the calls of their script. Integers in,
+//! integers out.
 //!
-//! Windows are aligned to 1970 by the server's clock, in whole microseconds. A sliding window is
-//! estimated by two counters, as in memory (`algorithm/sliding_window.rs` says why): the current
-//! one in full, and the previous one evenly, by the share of it that the last period still covers;
-//! or at the rate, if the limit was reached in it.
+//! Windows are aligned to 1970 by the server's clock, in whole microseconds. Two counters estimate a
+//! sliding window, as in memory (`algorithm/sliding_window.rs` says why). The current one counts in
+//! full. The previous one counts evenly, by the share of it that the last period still covers; or,
+//! if the limit was reached in it, at the rate.
 //!
 //! ```text
 //!   index = floor(now / period)              left = (index + 1) * period - now, 1 to the period
@@ -12,78 +13,76 @@
 //!
 //!   take n:    current  ->  current + n         if level + n <= count
 //!   up to n:   current  ->  current + granted   granted = min(n, floor(count - level))
-//!   charge n:  current  ->  current + n         at most 2^52, and what may be owed
+//!   charge n:  current  ->  current + n         at most 2^52, and the bound on debts
 //!   refund n:  current  ->  current - n         then, sliding, previous less the rest
 //! ```
 //!
-//! **Nothing is rounded**: the count and what is asked are whole, so that `level + n <= count` just
-//! if its share, rounded up, fits too. The share is a quotient of up to 103 bits; the scripts
-//! divide it by digits. A paced window's part is a whole number of the period's parts of a token.
+//! **Nothing is rounded**: the count and the request are whole, so `level + n <= count` exactly if
+//! the same holds with the share of the previous window rounded up. The share is a quotient of up to
+//! 103 bits, which the scripts divide digit by digit. A paced window has whole parts of a token, of
+//! which a token has as many as the period has microseconds.
 //!
-//! A server's clock that was set back makes no window wait for its return: counts of a later window
-//! are taken, and written, as those of now's. The law then holds before and after, so that each
-//! such step admits the count more at most. One that was set forward begins a fresh window at most.
+//! A server's clock that was set back makes no window wait for its return: the counts of a later
+//! window are taken, and written, as those of the present one. The law holds before and after, so
+//! each such step admits at most the count more. A clock that was set forward begins at most a fresh
+//! window.
 
+use super::{Ask, Scripts, State};
 use crate::error::QuotaError;
 use crate::quota::Quota;
-use crate::redis::client::link::{Lua, lua};
-use crate::redis::script::units::Ask;
+use crate::redis::client::lua::{Call, Lua, lua};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-pub(in crate::redis) static TAKE: Lua = lua!("window.lua", "window_take.lua");
-pub(in crate::redis) static EACH: Lua = lua!("window.lua", "window_each.lua");
-pub(in crate::redis) static UP_TO: Lua = lua!("window.lua", "window_up_to.lua");
-pub(in crate::redis) static CHARGE: Lua = lua!("window.lua", "window_charge.lua");
-pub(in crate::redis) static REFUND: Lua = lua!("window.lua", "window_refund.lua");
-pub(in crate::redis) static LOOK: Lua = lua!("window.lua", "window_look.lua");
+pub(in crate::redis) static WINDOW: Lua = lua!("window.lua");
+static GROUP: Lua = lua!(group: "window.lua");
 
-/// The longest period, in microseconds, and the highest limit. Two periods after the latest time
-/// there is still a number of the scripts, and in base 2 each step of their division is one.
+/// The longest period, in microseconds, and the highest limit. The time two periods after the latest
+/// one is still a number of the scripts, as is each step of their division in base 2.
 const MOST: u64 = 1 << 51;
-/// The most that a window counts: two of them add up to a number of the scripts.
+/// The most that a window counts. The sum of two such counts is a number of the scripts.
 pub(in crate::redis) const MOST_COUNTED: u64 = 1 << 52;
-/// A level that no window reaches: both its counts together.
+/// A level that no window exceeds: both its counts together.
 const MOST_OWED: u64 = 2 * MOST_COUNTED;
 
-/// A window's quota, as the scripts count it.
+/// The window of one quota, as the script counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::redis) struct Window {
     limit: u64,
     period_us: u64,
     sliding: bool,
-    /// The level that a charge reaches at most: the limit, and what may be owed.
+    /// The highest level that a charge reaches: the limit and the largest debt.
     most_owed: u64,
 }
 
-/// What a server answers: how things stood, at its time, before it did what it was asked.
+/// The counts that a server answers: as they were at its time, before it did what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::redis) struct Counts {
-    /// Microseconds of the window still to come, from 1 to the period.
+    /// The microseconds of the window that are still to come, from 1 to the period.
     pub(in crate::redis) left: u64,
-    /// Admitted in the window before; 0 unless it slides.
+    /// The tokens admitted in the window before; 0 unless it slides.
     pub(in crate::redis) previous: u64,
-    /// Admitted in this one.
+    /// The tokens admitted in this window.
     pub(in crate::redis) current: u64,
-    /// What more is known of them.
+    /// What else is known of them.
     pub(in crate::redis) known: Known,
 }
 
-/// What is known of a window's admissions.
+/// The knowledge of a window's admissions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::redis) enum Known {
-    /// Their counts.
+    /// Only their counts are known.
     #[default]
     Count,
-    /// And that the limit was reached in this one.
+    /// The limit was reached in this window.
     Reached,
-    /// It is paced: what flows until all are gone, in tokens and these parts of one, `period` of
-    /// which are one.
+    /// The window is paced. Its counts are the tokens that must flow until all are gone, and this is
+    /// the number of parts to add, of which `period` are a token.
     Paced(u64),
 }
 
-#[cfg(test)]
 impl Known {
-    /// As the scripts write it.
+    /// The number that the script has for it.
     pub(in crate::redis) fn mark(self) -> u64 {
         match self {
             Self::Count => 0,
@@ -104,7 +103,7 @@ impl Window {
         window.ok_or(QuotaError::REDIS_WINDOW)
     }
 
-    /// `None` if the scripts have no numbers for it.
+    /// A window of this limit and period; `None` if the script has no numbers for it.
     pub(in crate::redis) fn of(limit: u64, period_us: u64, sliding: bool) -> Option<Self> {
         let has_numbers = (1..=MOST).contains(&limit) && (1..=MOST).contains(&period_us);
         has_numbers.then_some(Self { limit, period_us, sliding, most_owed: MOST_OWED })
@@ -115,15 +114,8 @@ impl Window {
         Self { most_owed: self.limit.saturating_add(tokens).min(MOST_OWED), ..self }
     }
 
-    pub(in crate::redis) fn limit(&self) -> u64 {
-        self.limit
-    }
-
-    /// An answer, brought into the range that the scripts keep to, whoever gave it.
-    pub(in crate::redis) fn counts(
-        &self,
-        (left, previous, current, mark): (u64, u64, u64, u64),
-    ) -> Counts {
+    /// Reads an answer, and brings it into the range of the script, whoever gave it.
+    pub(in crate::redis) fn counts(&self, [left, previous, current, mark]: State) -> Counts {
         let counted = |n: u64| n.min(MOST_COUNTED);
         let (previous, known) = match (self.sliding, mark) {
             (false, _) => (0, Known::Count),
@@ -136,7 +128,7 @@ impl Window {
         Counts { left: left.clamp(1, self.period_us), previous, current: counted(current), known }
     }
 
-    /// What is granted, and the counts then.
+    /// Decides as the script does: the tokens granted, if any, and the counts after that.
     pub(in crate::redis) fn settle(&self, counts: Counts, ask: Ask) -> (Option<u64>, Counts) {
         let there = u64::try_from(self.balance(counts)).unwrap_or(0);
         let take = |n: u64| {
@@ -158,7 +150,7 @@ impl Window {
         }
     }
 
-    /// The counts with `n` more. A charge does not note that the limit is reached.
+    /// The counts with `n` tokens more. A charge does not note that the limit is reached.
     fn with(&self, counts: Counts, n: u64, admitted: bool) -> Counts {
         let Counts { previous, current, known, .. } = counts;
         if n == 0 {
@@ -177,7 +169,7 @@ impl Window {
                 self.paced(counts, self.flowed(counts) + self.parts(n))
             }
             _ => {
-                // A paced one that is empty begins anew.
+                // A paced window that is empty begins anew.
                 let none = Counts { previous: 0, current: 0, known: Known::Count, ..counts };
                 let counts = if paced.is_some() { none } else { counts };
                 let is_reached = self.sliding && admitted && self.balance(counts) - (n as i64) < 1;
@@ -207,7 +199,7 @@ impl Window {
         Counts { previous, current, known, ..counts }
     }
 
-    /// In parts, of which a token has as many as the period has microseconds.
+    /// Tokens in parts, of which a token has as many as the period has microseconds.
     fn parts(&self, tokens: u64) -> u128 {
         u128::from(tokens) * u128::from(self.period_us)
     }
@@ -224,7 +216,7 @@ impl Window {
         Counts { previous, current: tokens - previous, known: Known::Paced(part), ..counts }
     }
 
-    /// What is left of the limit, rounded down; negative after a charge beyond it.
+    /// The tokens left, rounded down; negative after a charge beyond the limit.
     pub(in crate::redis) fn balance(&self, counts: Counts) -> i64 {
         let Counts { left, previous, current, known } = counts;
         let previous = match known {
@@ -238,7 +230,7 @@ impl Window {
         self.limit as i64 - current as i64 - previous
     }
 
-    /// Microseconds until `n` are left if nobody takes any, rounded up; `None` if they never are.
+    /// Microseconds until `n` are left if nobody takes any, rounded up; `None` if never.
     ///
     /// Within this window the previous one slides out; in the next, this one does.
     pub(in crate::redis) fn until(&self, counts: Counts, n: u64) -> Option<u64> {
@@ -254,7 +246,7 @@ impl Window {
                 if sum <= 2 * self.parts(self.limit) {
                     return Some(flows(all.saturating_sub(self.flowed(counts))));
                 }
-                // A debt of more than the limit is gone with the window that follows it.
+                // A debt of more than the limit ends with the next window.
                 let debt = (sum - self.parts(self.limit)).div_ceil(self.period_us.into());
                 next - self.most_left(room, debt as u64)
             }
@@ -265,8 +257,8 @@ impl Window {
         })
     }
 
-    /// Whether the limit is known to have been reached in this window, and more than the rate lets
-    /// flow is not left to the next.
+    /// Says whether this window leaves its count to the next as a paced one: its limit is known to
+    /// have been reached, and the next is not left more than the rate lets flow.
     fn leaves_paced(&self, Counts { previous, current, known, .. }: Counts) -> bool {
         let is_full = known == Known::Reached || current + 1 >= self.limit;
         current == self.limit || is_full && current < self.limit && previous <= self.limit
@@ -277,64 +269,94 @@ impl Window {
         self.until(counts, self.limit).unwrap_or(0)
     }
 
-    /// The longest part of a window with `weighed * part <= room * period`: the most that may be
-    /// left of it.
+    /// The longest rest of a window with `weighed * rest <= room * period`.
     fn most_left(&self, room: u64, weighed: u64) -> u64 {
         let period = u128::from(self.period_us);
         let most = self.parts(room).checked_div(weighed.into());
         most.map_or(period, |most| most.min(period)) as u64
     }
 
-    /// The script that does what is asked, and its numbers. What is more than could make a
-    /// difference is left out: the scripts have no numbers for it.
-    pub(in crate::redis) fn call(&self, ask: Ask) -> (&'static Lua, Vec<u64>) {
-        let mut numbers = self.head(2);
-        let script = match ask {
-            // What is nothing is not written.
-            Ask::Take(0) | Ask::UpTo(0) | Ask::Charge(0) | Ask::Refund(0) | Ask::Look(_) => &LOOK,
-            Ask::Take(n) => {
-                numbers.extend([self.limit, n.min(self.limit + 1)]);
-                &TAKE
-            }
-            Ask::UpTo(n) => {
-                numbers.extend([self.limit, n.min(self.limit)]);
-                &UP_TO
-            }
-            Ask::Charge(n) => {
-                numbers.extend([n.min(MOST_COUNTED), self.most_owed]);
-                &CHARGE
-            }
-            Ask::Refund(n) => {
-                numbers.push(n.min(2 * MOST_COUNTED));
-                &REFUND
-            }
-        };
-        (script, numbers)
-    }
-
-    /// What every script is told, with room for more.
-    pub(in crate::redis) fn head(&self, more: usize) -> Vec<u64> {
+    /// A call of the window's script, with room for `more` numbers behind those of the window.
+    fn verb(&self, verb: &'static str, more: usize) -> Call {
         let mut numbers = Vec::with_capacity(2 + more);
         numbers.extend([self.period_us, if self.sliding { self.limit } else { 0 }]);
-        numbers
+        Call { script: &WINDOW, verb, numbers }
     }
 
-    /// What `window_fit.lua` is told, of units of `n`.
-    pub(in crate::redis) fn fit(&self, n: u64) -> Vec<u64> {
-        let mut numbers = self.head(2);
-        numbers.extend([self.limit, n.min(self.limit + 1)]);
-        numbers
+    /// The same, with the highest level to reach and a number of tokens.
+    fn verb_of(&self, verb: &'static str, level: u64, n: u64) -> Call {
+        let mut call = self.verb(verb, 2);
+        call.numbers.extend([level, n]);
+        call
+    }
+}
+
+fn state_of(Counts { left, previous, current, known }: Counts) -> State {
+    [left, previous, current, known.mark()]
+}
+
+/// What exceeds the range that makes a difference is left out of a call, since the script has no
+/// numbers for it.
+impl Scripts for Window {
+    fn limit(&self) -> u64 {
+        self.limit
     }
 
-    /// The script that takes for one after the other of these, each all or none.
-    pub(in crate::redis) fn call_each(&self, asked: &[u64]) -> (&'static Lua, Vec<u64>) {
-        // So many single ones are as many as there are of so many.
+    fn call(&self, ask: Ask) -> Call {
+        match ask {
+            _ if ask.is_look() => self.verb("look", 0),
+            Ask::Take(n) | Ask::Look(n) => self.verb_of("take", self.limit, n.min(self.limit + 1)),
+            Ask::UpTo(n) => self.verb_of("up_to", self.limit, n.min(self.limit)),
+            Ask::Charge(n) => self.verb_of("charge", self.most_owed, n.min(MOST_COUNTED)),
+            Ask::Refund(n) => self.verb_of("refund", self.limit, n.min(2 * MOST_COUNTED)),
+        }
+    }
+
+    fn call_each(&self, asked: &[u64]) -> Call {
+        // So many single tokens are as many as there are, at most so many.
         if asked.iter().all(|&n| n == 1) {
             return self.call(Ask::UpTo(asked.len() as u64));
         }
-        let mut numbers = self.head(1 + asked.len());
-        numbers.push(self.limit);
-        numbers.extend(asked.iter().map(|&n| n.min(self.limit + 1)));
-        (&EACH, numbers)
+        let mut call = self.verb("each", 1 + asked.len());
+        call.numbers.push(self.limit);
+        call.numbers.extend(asked.iter().map(|&n| n.min(self.limit + 1)));
+        call
+    }
+
+    fn call_reset(&self, _: u64) -> Call {
+        self.verb("reset", 0)
+    }
+
+    fn group(&self) -> &'static Lua {
+        &GROUP
+    }
+
+    fn fit(&self, n: u64) -> Vec<u64> {
+        self.verb_of("fit", self.limit, n.min(self.limit + 1)).numbers
+    }
+
+    fn state(&self, answer: &[u64]) -> Option<State> {
+        answer.first_chunk().copied()
+    }
+
+    fn settle(&self, state: State, ask: Ask) -> (Option<u64>, State) {
+        let (granted, counts) = self.settle(self.counts(state), ask);
+        (granted, state_of(counts))
+    }
+
+    fn balance(&self, state: State) -> i64 {
+        self.balance(self.counts(state))
+    }
+
+    fn until_full(&self, state: State) -> u64 {
+        self.until_full(self.counts(state))
+    }
+
+    fn until(&self, state: State, n: u64) -> Option<u64> {
+        self.until(self.counts(state), n)
+    }
+
+    fn without_max_debt(&self) -> Box<dyn Scripts> {
+        Box::new(self.with_max_debt(u64::MAX))
     }
 }

@@ -5,10 +5,10 @@ use super::server::Server;
 use super::support::{Exact, Model, exact as whole, floor, rate};
 use super::{Random, START, any_ask, any_count, long, quotas, timed};
 use crate::quota::Quota;
-use crate::redis::client::link::Lua;
-use crate::redis::script;
-use crate::redis::script::place::{self, End, HandedBack, Line};
-use crate::redis::script::units::{Ask, Flow, LONGEST_DEBT, Units};
+use crate::redis::client::lua::{Call, Lua};
+use crate::redis::script::place::{End, HandedBack, ServerQueue};
+use crate::redis::script::units::{Flow, LONGEST_DEBT, Units};
+use crate::redis::script::{Ask, Scripts, bucket};
 use ::redis::Pipeline;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use num_traits::Signed;
 
 /// How the scripts of buckets let a key expire.
-pub(in crate::redis) const EXPIRY: &[&str] = &[
+pub(super) const EXPIRY: &[&str] = &[
     ", 'PXAT', math.ceil((till + math.min(till_part, 1)) / 1000)",
     ", 'PXAT', math.ceil(full / 1000)",
 ];
@@ -70,7 +70,7 @@ fn any_op(random: &mut Random, units: &Units, places: &mut Places) -> Op {
 }
 
 /// How much later it is asked next, in microseconds: not at all, a little, until about full, or longer than that.
-pub(in crate::redis) fn any_pause(random: &mut Random, units: &Units) -> u64 {
+pub(super) fn any_pause(random: &mut Random, units: &Units) -> u64 {
     let burst = units.until_full(units.burst());
     match random.below(6) {
         0 | 1 => 0,
@@ -86,25 +86,12 @@ struct Digests(Vec<(&'static str, String)>);
 
 impl Digests {
     fn load(client: &mut ::redis::Connection) -> Self {
-        let all = [
-            &script::TAKE,
-            &script::WHOLE,
-            &script::EACH,
-            &script::UP_TO,
-            &script::CHARGE,
-            &script::REFUND,
-            &script::LOOK,
-            &place::RESERVE,
-            &place::UNDO,
-            &place::HAND_BACK,
-            &place::RESET,
-        ];
         let load = |script: &&'static Lua| {
             let timed = timed(script.code, EXPIRY);
             let digest = ::redis::cmd("SCRIPT").arg("LOAD").arg(timed).query(client).unwrap();
             (script.code, digest)
         };
-        Self(all.iter().map(load).collect())
+        Self(bucket::ALL.iter().map(load).collect())
     }
 
     fn of(&self, script: &Lua) -> &str {
@@ -112,16 +99,16 @@ impl Digests {
     }
 
     fn add_call(&self, pipeline: &mut Pipeline, units: &Units, key: &str, op: &Op, now: u64) {
-        let (script, numbers) = match op {
-            Op::Ask(ask) => script::call(units, *ask),
-            Op::Each(asked) => script::call_each(units, asked),
-            Op::Reserve { n, reach } => place::call_reserve(units, *n, *reach),
-            Op::GiveUp { end, n } => place::call_undo(units, *end, *n),
-            Op::HandBack { end, n } => place::call_hand_back(units, *end, *n),
-            Op::Reset => place::call_reset(units, units.limit()),
+        let Call { script, verb, numbers } = match op {
+            Op::Ask(ask) => units.call(*ask),
+            Op::Each(asked) => units.call_each(asked),
+            Op::Reserve { n, reach } => units.call_reserve(*n, *reach),
+            Op::GiveUp { end, n } => units.call_give_up(*end, *n),
+            Op::HandBack { end, n } => units.call_hand_back(*end, *n),
+            Op::Reset => units.call_reset(units.limit()),
         };
         let digest = self.of(script);
-        let call = pipeline.cmd("EVALSHA").arg(digest).arg(1).arg(key).arg(numbers);
+        let call = pipeline.cmd("EVALSHA").arg(digest).arg(1).arg(key).arg(verb).arg(numbers);
         call.arg(now / 1_000_000).arg(now % 1_000_000);
     }
 }
@@ -197,7 +184,7 @@ impl Rational {
     }
 
     /// The same decision; held against that in Rust, which is made of what is missing before.
-    fn hold_against(&mut self, units: &Units, line: Line, op: &Op, about: &str) {
+    fn hold_against(&mut self, units: &Units, line: ServerQueue, op: &Op, about: &str) {
         let now = line.now;
         let balance = i64::try_from(floor(&self.model.tokens)).unwrap_or(i64::MIN);
         assert_eq!(units.balance(line.debt), balance, "{about}");
@@ -296,17 +283,14 @@ impl Rational {
     }
 
     /// What is missing then is the same.
-    fn is_at(&self, units: &Units, line: Line, about: &str) {
+    fn is_at(&self, units: &Units, line: ServerQueue, about: &str) {
         let full = (self.model.until_full() + 999) / 1_000;
         assert_eq!(i128::from(units.until_full(line.debt)), full, "{about}");
     }
 }
 
 /// Runs calls in a pipeline, and says what they answer: of one part it may be but the one number.
-pub(in crate::redis) fn run(
-    client: &mut ::redis::Connection,
-    pipeline: &Pipeline,
-) -> Vec<Vec<u64>> {
+pub(super) fn run(client: &mut ::redis::Connection, pipeline: &Pipeline) -> Vec<Vec<u64>> {
     let answers: Result<Vec<::redis::Value>, _> = pipeline.query(client);
     let answers = answers.map_err(|error| error.to_string().chars().take(200).collect::<String>());
     let numbers = |answer| match answer {

@@ -4,13 +4,14 @@ use super::bucket_scripts::{EXPIRY, any_pause, run};
 use super::kept::Kept;
 use super::server::Server;
 use super::{Random, START, any_ask, long, quotas, timed};
-use crate::redis::client::link::Lua;
-use crate::redis::script::group::{self, Scripts};
-use crate::redis::script::units::{Ask, Units};
+use crate::redis::client::lua::{Call, Lua};
+use crate::redis::script::group::{self, Group};
+use crate::redis::script::units::{Flow, Units};
 use crate::redis::script::window::{Counts, Known, Window};
-use crate::redis::script::{Kernel, State};
+use crate::redis::script::{Ask, Scripts, State};
 use crate::redis::tests::window_scripts;
 use ::redis::Pipeline;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -22,19 +23,32 @@ fn timed_jointly(script: &Lua, expiry: &[&str]) -> String {
     format!("local ALL = ARGV\n{}", code.replace(time, "{ALL[#ALL - 1], ALL[#ALL]}"))
 }
 
-/// The digests of scripts that the server has loaded.
-fn load(
-    client: &mut ::redis::Connection,
-    scripts: &'static Scripts,
-    expiry: &[&str],
-) -> Vec<(&'static str, String)> {
-    let Scripts { take, charge, refund, reset } = scripts;
-    let load = |script: &'static Lua| {
-        let code = timed_jointly(script, expiry);
-        let digest = ::redis::cmd("SCRIPT").arg("LOAD").arg(code).query(client).unwrap();
-        (script.code, digest)
+/// The digest of a script that the server has loaded.
+fn load(client: &mut ::redis::Connection, script: &Lua, expiry: &[&str]) -> String {
+    let code = timed_jointly(script, expiry);
+    ::redis::cmd("SCRIPT").arg("LOAD").arg(code).query(client).unwrap()
+}
+
+fn every(limits: &[Box<dyn Scripts>]) -> impl Group<'_> {
+    limits.iter().map(|limit| &**limit)
+}
+
+fn add_call(
+    pipeline: &mut Pipeline,
+    digest: &str,
+    limits: &[Box<dyn Scripts>],
+    names: &[String],
+    ask: Option<Ask>,
+    now: u64,
+) {
+    let (first, limits) = (&*limits[0], every(limits));
+    let Call { script, verb, numbers } = match ask {
+        Some(ask) => group::call(first, limits, ask),
+        None => group::call_reset(first, limits),
     };
-    [take, charge, refund, reset].map(load).to_vec()
+    assert_eq!(script.code, first.group().code);
+    let call = pipeline.cmd("EVALSHA").arg(digest).arg(names.len()).arg(names);
+    call.arg(verb).arg(numbers).arg(now / 1_000_000).arg(now % 1_000_000);
 }
 
 fn writes(ask: Ask) -> bool {
@@ -46,7 +60,7 @@ fn writes(ask: Ask) -> bool {
 fn scripts_decide_of_several_limits_as_their_kernels_do() {
     let server = Server::start(&[]);
     let mut client = server.client();
-    let digests = load(&mut client, &group::BUCKETS, EXPIRY);
+    let digest = load(&mut client, Units::new(&quotas()[0]).unwrap().group(), EXPIRY);
     let mut random = Random(0xA076_1D64_78BD_642F);
     for group in 0..48 * long() {
         // Each of them once.
@@ -59,31 +73,30 @@ fn scripts_decide_of_several_limits_as_their_kernels_do() {
         let bounded = quotas.iter().zip(bounds.iter().cycle().skip(group as usize));
         let units = bounded.map(|(quota, &most)| Units::new(quota).unwrap().with_max_debt(most));
         let units: Vec<_> = units.collect();
-        let kernels: Vec<_> = units.iter().copied().map(Kernel::Bucket).collect();
+        let limits = units.iter().map(|&units| -> Box<dyn Scripts> { Box::new(units) });
+        let limits: Vec<_> = limits.collect();
         let names: Vec<_> = quotas.iter().map(|quota| format!("{group}:{quota}")).collect();
-        let least = kernels.iter().map(Kernel::limit).min().unwrap();
+        let least = every(&limits).map(Scripts::limit).min().unwrap();
         let mut kept = alloc::vec![Kept::default(); number];
         let (mut now, mut pipeline, mut expected) = (START, Pipeline::new(), Vec::new());
         for _ in 0..600 {
             let one = random.below(number as u64) as usize;
             now += any_pause(&mut random, &units[one]).min(((1 << 52) - START) / 600);
             let ask = (random.below(50) > 0).then(|| any_ask(&mut random, least));
-            let call =
-                ask.map_or_else(|| group::call_reset(&kernels), |ask| group::call(&kernels, ask));
-            let digest = &digests.iter().find(|(code, _)| *code == call.0.code).unwrap().1;
-            let command = pipeline.cmd("EVALSHA").arg(digest).arg(number).arg(&names).arg(call.1);
-            command.arg(now / 1_000_000).arg(now % 1_000_000);
+            add_call(&mut pipeline, &digest, &limits, &names, ask, now);
             let debts: Vec<_> =
                 kept.iter().zip(&units).map(|(kept, units)| kept.debt(units, now)).collect();
-            let states: Vec<_> = debts.iter().copied().map(State::Bucket).collect();
-            let flows = debts.iter().zip(&units).map(|(&debt, units)| units.flow(debt));
-            expected.push(flows.flat_map(|flow| [flow.us, flow.part]).collect::<Vec<_>>());
-            let settled = ask.map(|ask| (ask, group::settle(&kernels, &states, ask)));
+            let states = debts.iter().zip(&units).map(|(&debt, units)| units.state_of(debt));
+            let states: Vec<_> = states.collect();
+            let flows = states.iter().flat_map(|[us, part, ..]| [*us, *part]);
+            expected.push(flows.collect::<Vec<_>>());
+            let settled = ask.map(|ask| (ask, group::settle(every(&limits), &states, ask)));
             for (i, (kept, units)) in kept.iter_mut().zip(&units).enumerate() {
                 match &settled {
                     None => kept.reset(units, now, units.cost(units.limit())),
                     Some((ask, (Some(_), after))) if writes(*ask) => {
-                        let State::Bucket(debt) = after[i] else { panic!("of a bucket") };
+                        let [us, part, ..] = after[i];
+                        let debt = units.in_parts(Flow { us, part });
                         // A charge that may not add anything is not written.
                         if !matches!(ask, Ask::Charge(_)) || debt > debts[i] {
                             kept.keep(units, now, debt);
@@ -150,7 +163,8 @@ fn scripts_decide_of_several_windows_as_their_kernels_do() {
     const SECOND: u64 = 1_000_000;
     let server = Server::start(&[]);
     let mut client = server.client();
-    let digests = load(&mut client, &group::WINDOWS, window_scripts::EXPIRY);
+    let window = Window::of(1, 1, true).unwrap();
+    let digest = load(&mut client, window.group(), window_scripts::EXPIRY);
     let mut random = Random(0x9E6C_63D0_876A_68DE);
     let all = [
         (10, SECOND),
@@ -170,9 +184,11 @@ fn scripts_decide_of_several_windows_as_their_kernels_do() {
         let window = |&(limit, period): &(u64, u64)| {
             Window::of(limit, period, sliding).unwrap().with_max_debt(most)
         };
-        let kernels: Vec<_> = shapes.iter().map(window).map(Kernel::Window).collect();
+        let windows: Vec<_> = shapes.iter().map(window).collect();
+        let limits = windows.iter().map(|&window| -> Box<dyn Scripts> { Box::new(window) });
+        let limits: Vec<_> = limits.collect();
         let names: Vec<_> = (0..number).map(|i| format!("{group}:{i}")).collect();
-        let least = kernels.iter().map(Kernel::limit).min().unwrap();
+        let least = every(&limits).map(Scripts::limit).min().unwrap();
         let mut counted = alloc::vec![Counted::default(); number];
         let (mut now, mut pipeline, mut expected) = (START, Pipeline::new(), Vec::new());
         for _ in 0..600 {
@@ -180,31 +196,21 @@ fn scripts_decide_of_several_windows_as_their_kernels_do() {
             now += [0, 1, random.below(period / 8 + 1), random.below(2 * period)]
                 [random.below(4) as usize];
             let ask = (random.below(50) > 0).then(|| any_ask(&mut random, least));
-            let call =
-                ask.map_or_else(|| group::call_reset(&kernels), |ask| group::call(&kernels, ask));
-            let digest = &digests.iter().find(|(code, _)| *code == call.0.code).unwrap().1;
-            let command = pipeline.cmd("EVALSHA").arg(digest).arg(number).arg(&names).arg(call.1);
-            command.arg(now / SECOND).arg(now % SECOND);
+            add_call(&mut pipeline, &digest, &limits, &names, ask, now);
             let counts: Vec<_> = (counted.iter().zip(&shapes))
                 .map(|(counted, &shape)| counted.at(shape, sliding, now))
                 .collect();
             let numbers = |at: &Counts| [at.left, at.previous, at.current, at.known.mark()];
-            let answer = counts.iter().flat_map(numbers);
-            expected.push(answer.collect::<Vec<_>>());
-            let states: Vec<_> = counts.iter().copied().map(State::Window).collect();
+            let states: Vec<State> = counts.iter().map(numbers).collect();
+            expected.push(states.concat());
             let after = match ask {
-                None => {
-                    let (left, known) = (1, Known::Count);
-                    let none = Counts { left, previous: 0, current: 0, known };
-                    alloc::vec![State::Window(none); number]
-                }
-                Some(ask) if writes(ask) => group::settle(&kernels, &states, ask).1,
+                None => alloc::vec![[1, 0, 0, 0]; number],
+                Some(ask) if writes(ask) => group::settle(every(&limits), &states, ask).1,
                 Some(_) => states,
             };
-            for ((counted, after), &(_, period)) in counted.iter_mut().zip(after).zip(&shapes) {
-                let State::Window(Counts { previous, current, known, .. }) = after else {
-                    panic!("of a window")
-                };
+            for (i, counted) in counted.iter_mut().enumerate() {
+                let (_, period) = shapes[i];
+                let Counts { previous, current, known, .. } = windows[i].counts(after[i]);
                 *counted = Counted { index: now / period, current, previous, known };
             }
         }

@@ -1,6 +1,6 @@
 //! A key as the scripts keep it.
 
-use crate::redis::script::place::{End, Line};
+use crate::redis::script::place::{End, ServerQueue};
 use crate::redis::script::units::{Flow, Units};
 use alloc::format;
 use alloc::string::String;
@@ -15,11 +15,11 @@ struct Value {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::redis) struct Kept(Option<Value>);
+pub(super) struct Kept(Option<Value>);
 
 impl Kept {
     /// What is missing at a time.
-    pub(in crate::redis) fn debt(&self, units: &Units, now: u64) -> u128 {
+    pub(super) fn debt(&self, units: &Units, now: u64) -> u128 {
         let Some(Value { full, noted, .. }) = self.0 else { return 0 };
         let Some(us) = full.us.checked_sub(now) else { return 0 };
         match noted {
@@ -29,32 +29,26 @@ impl Kept {
     }
 
     /// What a clock that was set back has made more than can be missing is put right.
-    pub(in crate::redis) fn heal(&mut self, units: &Units, now: u64) {
+    pub(super) fn heal(&mut self, units: &Units, now: u64) {
         let debt = self.debt(units, now);
         if self.0.is_some_and(|value| value.full > units.end(debt, now)) {
             self.keep(units, now, debt);
         }
     }
 
-    pub(in crate::redis) fn line(&self, units: &Units, now: u64) -> Line {
+    pub(super) fn line(&self, units: &Units, now: u64) -> ServerQueue {
         let debt = self.debt(units, now);
         let promised = self.0.and_then(|value| value.promised).unwrap_or_default();
-        Line { debt, now, last: units.end(debt, now).max(promised) }
+        ServerQueue { debt, now, last: units.end(debt, now).max(promised) }
     }
 
     /// What is kept of a debt. A full bucket is not, unless a place is promised.
-    pub(in crate::redis) fn keep(&mut self, units: &Units, now: u64, debt: u128) {
+    pub(super) fn keep(&mut self, units: &Units, now: u64, debt: u128) {
         let promised = self.0.and_then(|value| value.promised);
         self.promise(units, now, debt, promised);
     }
 
-    pub(in crate::redis) fn promise(
-        &mut self,
-        units: &Units,
-        now: u64,
-        debt: u128,
-        promised: Option<End>,
-    ) {
+    pub(super) fn promise(&mut self, units: &Units, now: u64, debt: u128, promised: Option<End>) {
         let (flow, full) = (units.flow(debt), units.end(debt, now));
         let promised = promised.filter(|promised| *promised > End { us: now, part: 0 });
         let is_kept = debt > 0 || promised.is_some();
@@ -62,15 +56,15 @@ impl Kept {
         self.0 = is_kept.then_some(Value { full, noted, promised });
     }
 
-    pub(in crate::redis) fn give_up(&mut self, units: &Units, line: Line, end: End, back: u128) {
+    pub(super) fn give_up(&mut self, units: &Units, line: ServerQueue, end: End, back: u128) {
         let promised = if line.last > end { Some(line.last) } else { None };
         let promised = promised.or(self.0.and_then(|value| value.promised));
         self.promise(units, line.now, line.debt - back, promised);
     }
 
     /// Of places that cost so much at most.
-    pub(in crate::redis) fn reset(&mut self, units: &Units, now: u64, most: u128) {
-        let Line { last, .. } = self.line(units, now);
+    pub(super) fn reset(&mut self, units: &Units, now: u64, most: u128) {
+        let ServerQueue { last, .. } = self.line(units, now);
         let promised = (!units.is_due(last, now)).then(|| {
             let Flow { us, part } = units.flow(units.in_parts(last) + most);
             End { us: us.min((1 << 53) - 1), part }
@@ -78,7 +72,7 @@ impl Kept {
         self.promise(units, now, 0, promised);
     }
 
-    pub(in crate::redis) fn text(&self) -> Option<String> {
+    pub(super) fn text(&self) -> Option<String> {
         let Value { full, noted, promised } = self.0?;
         let End { us, part } = full;
         Some(match (noted, promised, part) {

@@ -1,22 +1,28 @@
 //! Links: probes over connections of their own.
 use super::server::Server;
 use crate::RedisError;
-use crate::redis::client::connection::Way;
 use crate::redis::client::distance::Distance;
-use crate::redis::client::link::{Link, Lua};
+use crate::redis::client::link::Link;
+use crate::redis::client::lua::{Call, Lua, digest_of};
+use crate::redis::client::maker::ConnectOptions;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
-use std::sync::LazyLock;
 use tokio::time::timeout;
 
-const CODE: &str = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
-static COUNT: Lua = Lua { code: CODE, digest: LazyLock::new(|| Lua::digest(CODE)) };
+const CODE: &str = "return redis.call('INCRBY', KEYS[1], ARGV[2])";
+static COUNT: Lua = Lua::new(CODE, || digest_of(CODE));
+
+/// Adds so many to a count.
+fn add(n: u64) -> Call {
+    Call { script: &COUNT, verb: "add", numbers: [n].into() }
+}
 
 const PATIENT: Duration = Duration::from_secs(20);
 
 async fn connect(url: &str, within: Duration) -> Result<Link, RedisError> {
-    let (link, absent) = Link::connect(url, &Way::new(within), Distance::new(within, 0)).await?;
+    let (link, absent) =
+        Link::connect(url, &ConnectOptions::new(within), Distance::new(within, 0)).await?;
     absent.map_or(Ok(link), Err)
 }
 
@@ -47,23 +53,23 @@ async fn a_probe_goes_over_a_connection_of_its_own_which_may_be_adopted() {
     let mut asking = server.client();
     let link = connect(&server.url(), PATIENT).await.unwrap();
     let clone = link.clone();
-    assert_eq!(link.run::<u64>(&COUNT, &[b"a"], &[1]).await.unwrap(), 1);
+    assert_eq!(link.run::<u64>(&add(1), &[b"a"]).await.unwrap(), 1);
     let first = clients(&mut asking)[0];
     assert_eq!(clients(&mut asking), [first]);
 
-    let dropped = link.probe(&COUNT, b"a", &[10]).await.unwrap();
+    let dropped = link.probe(&add(10), b"a").await.unwrap();
     assert_eq!(clients(&mut asking).len(), 2);
     drop(dropped);
     remain(&mut asking, &[first]).await;
-    assert_eq!(link.run::<u64>(&COUNT, &[b"a"], &[1]).await.unwrap(), 22);
+    assert_eq!(link.run::<u64>(&add(1), &[b"a"]).await.unwrap(), 22);
 
-    let fresh = link.probe(&COUNT, b"a", &[10]).await.unwrap();
+    let fresh = link.probe(&add(10), b"a").await.unwrap();
     let second = clients(&mut asking)[1];
     link.adopt(fresh);
     remain(&mut asking, &[second]).await;
     // All that share it, and without connecting anew.
     for (link, sum) in [(&link, 43), (&clone, 44)] {
-        assert_eq!(link.run::<u64>(&COUNT, &[b"a"], &[1]).await.unwrap(), sum);
+        assert_eq!(link.run::<u64>(&add(1), &[b"a"]).await.unwrap(), sum);
     }
     assert_eq!(clients(&mut asking), [second]);
 }
@@ -86,17 +92,17 @@ async fn a_probe_fails_in_time_and_says_why() {
     let link = timeout(PATIENT, connecting).await.unwrap();
 
     server.pause();
-    let failed = timeout(PATIENT, link.probe(&COUNT, b"a", &[1])).await.unwrap().err().unwrap();
+    let failed = timeout(PATIENT, link.probe(&add(1), b"a")).await.unwrap().err().unwrap();
     assert!(matches!(failed, RedisError::Connection(_)), "{failed:?}");
     server.go_on();
     server.kill();
-    let failed = link.probe(&COUNT, b"a", &[1]).await.err().unwrap();
+    let failed = link.probe(&add(1), b"a").await.err().unwrap();
     assert!(failed.is_degraded() && failed.may_be_applied(), "{failed:?}");
     server.set_option("--requirepass", "other");
     server.restart();
     let probing = async {
         loop {
-            let failed = link.probe(&COUNT, b"a", &[1]).await.err().unwrap();
+            let failed = link.probe(&add(1), b"a").await.err().unwrap();
             if !failed.is_degraded() {
                 break failed;
             }

@@ -24,8 +24,9 @@ pub(super) mod window_scripts;
 
 use crate::error::QuotaError;
 use crate::quota::Quota;
-use crate::redis::limiter::builder::fingerprint;
-use crate::redis::script::units::{Ask, Units};
+use crate::redis::script::Ask;
+use crate::redis::script::fingerprint;
+use crate::redis::script::units::Units;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -33,7 +34,7 @@ use core::time::Duration;
 use support::quota;
 
 /// 2026-01-01, in microseconds.
-pub(in crate::redis) const START: u64 = 1_767_225_600_000_000;
+pub(super) const START: u64 = 1_767_225_600_000_000;
 
 /// Quotas of every kind: one part and many, a token of parts of a microsecond, bursts of years.
 fn quotas() -> Vec<Quota> {
@@ -53,17 +54,17 @@ fn quotas() -> Vec<Quota> {
 }
 
 /// A generator good enough to choose by (xorshift64).
-pub(in crate::redis) struct Random(pub(in crate::redis) u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    pub(in crate::redis) fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    pub(in crate::redis) fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 }
@@ -81,7 +82,7 @@ fn any_count(random: &mut Random, limit: u64) -> u64 {
 }
 
 /// What a limiter is asked by chance.
-pub(in crate::redis) fn any_ask(random: &mut Random, limit: u64) -> Ask {
+pub(super) fn any_ask(random: &mut Random, limit: u64) -> Ask {
     let n = any_count(random, limit);
     match random.below(12) {
         0 => Ask::Charge(n),
@@ -99,13 +100,13 @@ fn long() -> u64 {
 }
 
 /// The script with a time of the test's own, and with keys that do not expire by the server's clock.
-pub(in crate::redis) fn timed(code: &str, expiry: &[&str]) -> String {
+pub(super) fn timed(code: &str, expiry: &[&str]) -> String {
     let time = "call('TIME')";
     assert!(code.contains(time), "{code}");
     let code = code.replace(&format!("redis.{time}"), time);
     // The last two numbers are the time.
     let code = code.replace(time, "{ARGV[#ARGV - 1], ARGV[#ARGV]}");
-    let code = code.replace("i = 4, #ARGV,", "i = 4, #ARGV - 2,");
+    let code = code.replace("i = 5, #ARGV", "i = 5, #ARGV - 2");
     let code = expiry.iter().fold(code, |code, expiry| code.replace(expiry, ""));
     assert!(!code.contains("PXAT"), "{code}");
     code

@@ -3,8 +3,9 @@
 use super::kept::Kept;
 use super::support::{WindowLaw, exact, quota};
 use super::{Random, START, long};
+use crate::redis::script::Ask;
 use crate::redis::script::place::End;
-use crate::redis::script::units::{Ask, Units};
+use crate::redis::script::units::Units;
 use alloc::vec::Vec;
 
 /// What is spent, in the order of its times: at once, or when a place is due. Places are taken and given up, and then

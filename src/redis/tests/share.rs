@@ -1,12 +1,16 @@
 //! Every quota that Redis has numbers for has a share in this process, which is within its part.
 
 use super::{quota, quotas};
-use crate::algorithm::Algorithm;
+use crate::answer::{Denied, Grant};
 use crate::bucket::Waiting;
+use crate::combined::Combined;
 use crate::quota::Quota;
-use crate::redis::outage::fallback::{Local, Owed, share_of};
-use crate::redis::script::{Kernel, State};
+use crate::redis::outage::share::{Owed, Share, share_of};
 use num_bigint::BigUint;
+
+fn take(share: &Share, n: u64) -> Result<Grant, Denied> {
+    Combined::new([share.of_key(b"a")]).check_n(n)
+}
 
 #[test]
 fn every_quota_has_a_share_within_its_part() {
@@ -29,9 +33,9 @@ fn every_quota_has_a_share_within_its_part() {
             assert!(of_all <= whole || none, "{share:?} of {quota:?}");
             // It is as little less as its numbers can tell.
             assert!(of_all * 2_u32 > whole || none, "{share:?} of {quota:?}");
-            let local = Local::new(&quota, Waiting::default(), nodes, 100, u64::MAX).unwrap();
-            assert!(local.take(b"a", 1).is_ok(), "{share:?} of {quota:?}");
-            assert!(local.take(b"a", u64::MAX).is_err());
+            let share = Share::new(&quota, Waiting::default(), nodes, 100, u64::MAX).unwrap();
+            assert!(take(&share, 1).is_ok(), "{share:?} of {quota:?}");
+            assert!(take(&share, u64::MAX).is_err());
         }
     }
 }
@@ -41,22 +45,20 @@ fn every_quota_has_a_share_within_its_part() {
 #[test]
 fn no_more_is_owed_of_charges_than_the_share_took() {
     let quota = Quota::per_day(1).burst(10);
-    let kernel = Kernel::new(&quota, Algorithm::TokenBucket).unwrap().with_max_debt(5);
-    let Kernel::Bucket(units) = kernel else { panic!("a bucket") };
     for (missing, takes) in [(0, 15), (8, 7), (15, 0)] {
-        let local = Local::new(&quota, Waiting::default(), 1, 100, 5).unwrap();
-        local.learn(b"a", &kernel, State::Bucket(units.cost(missing)));
+        let share = Share::new(&quota, Waiting::default(), 1, 100, 5).unwrap();
+        share.learn(b"a", 10, 10 - missing);
         for n in [1_000, 1] {
-            local.charge(b"a", n);
-            assert_eq!(local.available(b"a"), -5);
+            share.charge(b"a", n);
+            assert_eq!(share.available(b"a"), -5);
         }
-        let owed = Owed::of(&local, b"a").map_or((0, 0), |owed| {
+        let owed = Owed::of(&share, b"a").map_or((0, 0), |owed| {
             let all = (owed.granted, owed.charged);
             owed.forgive();
             all
         });
         assert_eq!(owed, (0, takes), "{missing} missing");
-        assert!(Owed::of(&local, b"a").is_none(), "it has been paid");
+        assert!(Owed::of(&share, b"a").is_none(), "it has been paid");
     }
 }
 
@@ -66,14 +68,14 @@ fn no_more_is_owed_of_charges_than_the_share_took() {
 fn nobody_owes_what_others_owed_whose_accounts_were_forgotten() {
     let quota = Quota::per_hour(10);
     for max_debt in [u64::MAX, 100] {
-        let local = Local::new(&quota, Waiting::default(), 1, 1, max_debt).unwrap();
+        let share = Share::new(&quota, Waiting::default(), 1, 1, max_debt).unwrap();
         for user in 0..100_u64 {
-            local.owe(&user.to_le_bytes(), 5);
-            local.charge(&user.to_le_bytes(), 7);
+            share.owe(&user.to_le_bytes(), 5);
+            share.charge(&user.to_le_bytes(), 7);
         }
-        assert!(Owed::of(&local, b"innocent").is_none());
-        local.owe(b"innocent", 2);
-        let owed = Owed::of(&local, b"innocent").unwrap();
+        assert!(Owed::of(&share, b"innocent").is_none());
+        share.owe(b"innocent", 2);
+        let owed = Owed::of(&share, b"innocent").unwrap();
         assert_eq!((owed.granted, owed.charged), (2, 0));
     }
 }

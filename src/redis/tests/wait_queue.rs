@@ -7,7 +7,7 @@ use super::{Random, START, long};
 use crate::quota::Quota;
 use crate::redis::RedisError;
 use crate::redis::queue::held::Held;
-use crate::redis::queue::wait_queue::{Entry, Queue, Stand};
+use crate::redis::queue::wait_queue::{Entry, Status, WaitQueue};
 use crate::redis::script::place::HandedBack;
 use crate::redis::script::units::Units;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -25,7 +25,7 @@ struct Order {
 
 /// A process, whose calls are answered when the test says so.
 struct Process {
-    queue: Queue,
+    queue: WaitQueue,
     /// Those who wait, and for how many tokens.
     waiting: BTreeMap<u64, u64>,
     orders: VecDeque<Order>,
@@ -46,7 +46,7 @@ const US: u64 = 1_000;
 impl World {
     fn new(units: Units, processes: usize) -> Self {
         let process = || Process {
-            queue: Queue::new(units),
+            queue: WaitQueue::new(units),
             waiting: BTreeMap::new(),
             orders: VecDeque::new(),
         };
@@ -119,7 +119,7 @@ impl World {
         }
         let now = self.local();
         let queue = &mut self.processes[process].queue;
-        if queue.spares(id) {
+        if queue.withdraw_call(id) {
             return;
         }
         if !granted {
@@ -151,11 +151,11 @@ impl World {
             let mut last = None;
             for (id, n) in self.processes[process].waiting.clone() {
                 let Process { queue, waiting, orders } = &mut self.processes[process];
-                match queue.stand(id, Waker::noop()) {
-                    Stand::Waits => last = Some(id),
-                    Stand::Asks => orders.push_back(Order { id, n, excess: None }),
-                    Stand::Failed(_) => drop(waiting.remove(&id)),
-                    Stand::Turn(_) => {
+                match queue.poll_turn(id, Waker::noop()) {
+                    Status::Waits => last = Some(id),
+                    Status::Asks => orders.push_back(Order { id, n, excess: None }),
+                    Status::Failed(_) => drop(waiting.remove(&id)),
+                    Status::Turn(_) => {
                         assert_eq!(last, None, "first come, first served");
                         waiting.remove(&id);
                         self.acts.push((self.now, n));
@@ -366,7 +366,7 @@ async fn a_line_is_forgotten_with_its_callers() {
     let server = Server::start(&[]);
     let builder = crate::RedisLimiter::builder(Quota::per_day(1)).deadline(PATIENT);
     let limiter = builder.connect_timeout(PATIENT).connect(&server.url()).await.unwrap();
-    let lines = &limiter.path.lines;
+    let queues = &limiter.requests.queues;
     let mut waiting = Vec::new();
     for key in 0..20 {
         limiter.acquire(alloc::format!("{key}"), 1).await.unwrap();
@@ -377,7 +377,7 @@ async fn a_line_is_forgotten_with_its_callers() {
     }
     let until = async |count: usize| {
         let waiting = async {
-            while lines.count() != count {
+            while queues.count() != count {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };

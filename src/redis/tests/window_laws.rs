@@ -1,10 +1,11 @@
 //! Windows: what the scripts in a real server admit, keep, and forget.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
-use crate::redis::script::units::Ask;
+use crate::redis::client::lua::Call;
 use crate::redis::script::window::Window;
+use crate::redis::script::{Ask, Scripts};
 use crate::redis::tests::server::Server;
-use crate::redis::tests::window_scripts::{ALL, DAY, MOST, SECOND, Timed};
+use crate::redis::tests::window_scripts::{DAY, MOST, SECOND, Timed};
 use crate::redis::tests::{Random, START};
 use ::redis::{Connection, Pipeline, cmd};
 use alloc::collections::BTreeMap;
@@ -139,8 +140,8 @@ fn after_the_clock_was_set_forward_a_window_is_fresh() {
 
 /// As the scripts are, by the server's own clock.
 fn call(client: &mut Connection, window: &Window, ask: Ask) -> Vec<u64> {
-    let (script, numbers) = window.call(ask);
-    cmd("EVAL").arg(script.code).arg(1).arg("a").arg(numbers).query(client).unwrap()
+    let Call { script, verb, numbers } = window.call(ask);
+    cmd("EVAL").arg(script.code).arg(1).arg("a").arg(verb).arg(numbers).query(client).unwrap()
 }
 
 /// In the first millisecond in which nothing of it counts.
@@ -208,12 +209,11 @@ fn a_key_that_holds_something_else_is_told_and_left_alone() {
     for (window, shapes) in shapes {
         let asks = [Ask::Take(1), Ask::UpTo(1), Ask::Charge(1), Ask::Refund(1), Ask::Look(1)];
         for ask in asks {
-            let (script, numbers) = window.call(ask);
-            assert!(ALL.iter().any(|one| one.code == script.code));
+            let Call { script, verb, numbers } = window.call(ask);
             for shape in &shapes {
                 let () = cmd("SET").arg("a").arg(shape).query(&mut client).unwrap();
                 let mut call = cmd("EVAL");
-                call.arg(script.code).arg(1).arg("a").arg(&numbers);
+                call.arg(script.code).arg(1).arg("a").arg(verb).arg(&numbers);
                 let error = call.query::<Vec<u64>>(&mut client).unwrap_err();
                 assert_eq!(error.code(), Some("WRONGTYPE"), "{shape:?} {error}");
                 let left: String = cmd("GET").arg("a").query(&mut client).unwrap();

@@ -1,6 +1,6 @@
 //! The rational model of a window in Redis.
 
-use crate::redis::script::units::Ask;
+use crate::redis::script::Ask;
 use crate::redis::script::window::{Counts, Known, MOST_COUNTED, Window};
 use alloc::format;
 use alloc::string::String;
@@ -19,7 +19,7 @@ fn whole(n: Exact) -> u64 {
 /// What was admitted in the window that was last written and the one before it, and the level by
 /// the definition.
 #[derive(Clone, Copy)]
-pub(in crate::redis) struct Model {
+pub(super) struct Model {
     limit: u64,
     period: u64,
     sliding: bool,
@@ -35,13 +35,13 @@ pub(in crate::redis) struct Model {
 }
 
 impl Model {
-    pub(in crate::redis) fn new(limit: u64, period: u64, sliding: bool) -> Self {
+    pub(super) fn new(limit: u64, period: u64, sliding: bool) -> Self {
         let [previous, current] = [exact(0); 2];
         let (reached, paced, max_debt) = (false, false, u64::MAX);
         Self { limit, period, sliding, max_debt, written: 0, previous, current, reached, paced }
     }
 
-    pub(in crate::redis) fn with_max_debt(self, max_debt: u64) -> Self {
+    pub(super) fn with_max_debt(self, max_debt: u64) -> Self {
         Self { max_debt, ..self }
     }
 
@@ -136,7 +136,7 @@ impl Model {
     }
 
     /// Decides, and holds that against what is decided in Rust.
-    pub(in crate::redis) fn settle(&mut self, window: &Window, ask: Ask, now: u64) -> Counts {
+    pub(super) fn settle(&mut self, window: &Window, ask: Ask, now: u64) -> Counts {
         let mut at = *self;
         let counts = at.flow(now);
         let room = at.room(now);
@@ -178,7 +178,7 @@ impl Model {
     }
 
     /// Every wait is enough, and a microsecond less is not.
-    pub(in crate::redis) fn hold_waits(&self, window: &Window, n: u64, now: u64) -> u64 {
+    pub(super) fn hold_waits(&self, window: &Window, n: u64, now: u64) -> u64 {
         let counts = { *self }.flow(now);
         let wait = window.until(counts, n).unwrap();
         for (wait, n) in [(wait, n), (window.until_full(counts), self.limit)] {
@@ -195,7 +195,7 @@ impl Model {
         wait
     }
 
-    pub(in crate::redis) fn text(mut self) -> Option<String> {
+    pub(super) fn text(mut self) -> Option<String> {
         let written = self.written;
         let Counts { previous, current, known, .. } = self.flow(written * self.period);
         let text = match (self.sliding, known.mark()) {

@@ -9,9 +9,9 @@
 use super::window_model::Model;
 use crate::error::QuotaError;
 use crate::quota::Quota;
-use crate::redis::client::link::Lua;
-use crate::redis::script::units::Ask;
-use crate::redis::script::window::{self, Counts, Known, MOST_COUNTED, Window};
+use crate::redis::client::lua::Call;
+use crate::redis::script::window::{Counts, Known, MOST_COUNTED, WINDOW, Window};
+use crate::redis::script::{Ask, Scripts, State};
 use crate::redis::tests::server::Server;
 use crate::redis::tests::{Random, START, any_ask, timed};
 use ::redis::{Connection, FromRedisValue, Pipeline, RedisResult};
@@ -20,10 +20,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-pub(in crate::redis) const SECOND: u64 = 1_000_000;
-pub(in crate::redis) const DAY: u64 = 86_400 * SECOND;
+pub(super) const SECOND: u64 = 1_000_000;
+pub(super) const DAY: u64 = 86_400 * SECOND;
 /// The longest period, and the highest limit.
-pub(in crate::redis) const MOST: u64 = 1 << 51;
+pub(super) const MOST: u64 = 1 << 51;
 /// The end of the scripts' time.
 const END: u64 = 1 << 52;
 
@@ -37,31 +37,23 @@ fn windows() -> Vec<(u64, u64)> {
     all
 }
 
-pub(in crate::redis) const ALL: [&Lua; 5] =
-    [&window::TAKE, &window::UP_TO, &window::CHARGE, &window::REFUND, &window::LOOK];
-
 /// Scripts with the test's own time, and without expiry by the server's.
-pub(in crate::redis) struct Timed {
-    pub(in crate::redis) client: Connection,
-    digests: Vec<(&'static str, String)>,
+pub(super) struct Timed {
+    pub(super) client: Connection,
+    digest: String,
 }
 
-pub(in crate::redis) const EXPIRY: &[&str] =
-    &[", 'PXAT', math.ceil((index + windows) * period / 1000)"];
+pub(super) const EXPIRY: &[&str] = &[", 'PXAT', math.ceil((index + windows) * period / 1000)"];
 
 impl Timed {
-    pub(in crate::redis) fn on(server: &Server) -> Self {
+    pub(super) fn on(server: &Server) -> Self {
         let mut client = server.client();
-        let mut load = |script: &'static Lua| {
-            let code = timed(script.code, EXPIRY);
-            let digest = ::redis::cmd("SCRIPT").arg("LOAD").arg(code).query(&mut client).unwrap();
-            (script.code, digest)
-        };
-        let digests = ALL.map(&mut load).to_vec();
-        Self { client, digests }
+        let code = timed(WINDOW.code, EXPIRY);
+        let digest = ::redis::cmd("SCRIPT").arg("LOAD").arg(code).query(&mut client).unwrap();
+        Self { client, digest }
     }
 
-    pub(in crate::redis) fn add(
+    pub(super) fn add(
         &self,
         pipeline: &mut Pipeline,
         key: &str,
@@ -69,13 +61,12 @@ impl Timed {
         ask: Ask,
         now: u64,
     ) {
-        let (script, numbers) = window.call(ask);
-        let (_, digest) = self.digests.iter().find(|(code, _)| *code == script.code).unwrap();
-        let call = pipeline.cmd("EVALSHA").arg(digest).arg(1).arg(key).arg(numbers);
+        let Call { verb, numbers, .. } = window.call(ask);
+        let call = pipeline.cmd("EVALSHA").arg(&self.digest).arg(1).arg(key).arg(verb).arg(numbers);
         call.arg(now / SECOND).arg(now % SECOND);
     }
 
-    pub(in crate::redis) fn run<T: FromRedisValue>(&mut self, pipeline: &Pipeline) -> Vec<T> {
+    pub(super) fn run<T: FromRedisValue>(&mut self, pipeline: &Pipeline) -> Vec<T> {
         let answers: RedisResult<Vec<T>> = pipeline.query(&mut self.client);
         let short = |error: ::redis::RedisError| {
             error.to_string()[..200.min(error.to_string().len())].to_string()
@@ -84,7 +75,7 @@ impl Timed {
     }
 
     /// Asks once, and says what is granted and the counts before.
-    pub(in crate::redis) fn ask(
+    pub(super) fn ask(
         &mut self,
         key: &str,
         window: &Window,
@@ -143,11 +134,11 @@ fn window_scripts_decide_as_the_kernel_and_the_rational_model() {
                     let n = random.below(limit) + 1;
                     wait = model.hold_waits(&window, n, now);
                     let Counts { left, previous, current, known } = counts;
-                    expected.push(((left, previous, current, known.mark()), ask, now));
+                    expected.push(([left, previous, current, known.mark()], ask, now));
                 }
                 kept.push((name, model.text()));
             }
-            let answers: Vec<(u64, u64, u64, u64)> = scripts.run(&pipeline);
+            let answers: Vec<State> = scripts.run(&pipeline);
             assert_eq!(answers.len(), expected.len());
             for (answer, (expected, ask, now)) in answers.into_iter().zip(expected) {
                 assert_eq!(answer, expected, "{unbounded:?} {ask:?} at {now}");
@@ -166,8 +157,8 @@ fn window_scripts_decide_as_the_kernel_and_the_rational_model() {
 fn a_share_is_divided_exactly() {
     let server = Server::start(&[]);
     let mut client = server.client();
-    let head = include_str!("../script/window.lua");
-    let code = format!("{}return {{share(tonumber(ARGV[3]))}}", timed(head, EXPIRY));
+    let (head, _) = WINDOW.code.split_once("if verb == 'take'").unwrap();
+    let code = format!("{}return {{share(n)}}", timed(head, EXPIRY));
     let digest: String = ::redis::cmd("SCRIPT").arg("LOAD").arg(code).query(&mut client).unwrap();
     let mut random = Random(0xD1B5_4A32_D192_ED03);
     let (mut pipeline, mut expected) = (Pipeline::new(), Vec::new());
@@ -182,7 +173,7 @@ fn a_share_is_divided_exactly() {
         let count = short_of(MOST_COUNTED, &mut random);
         let now = period - left;
         let call = pipeline.cmd("EVALSHA").arg(&digest).arg(1).arg("a");
-        call.arg(&[period, 1, count, now / SECOND, now % SECOND]);
+        call.arg("share").arg(&[period, 1, 1, count, now / SECOND, now % SECOND]);
         let product = u128::from(count) * u128::from(left);
         let period = u128::from(period);
         expected.push(((product / period) as u64, (product % period) as u64));
@@ -221,7 +212,7 @@ fn extremes_are_settled_without_overflow() {
             for left in extremes {
                 for counted in extremes {
                     for mark in [0, 1, 2, period, period + 1, u64::MAX] {
-                        let counts = window.counts((left, counted, counted, mark));
+                        let counts = window.counts([left, counted, counted, mark]);
                         assert!((1..=period).contains(&counts.left));
                         assert_eq!(counts.previous > 0, sliding && counted > 0);
                         for n in extremes {
@@ -229,7 +220,7 @@ fn extremes_are_settled_without_overflow() {
                             {
                                 let (granted, then) = window.settle(counts, ask);
                                 assert!(then.current <= MOST_COUNTED && granted.unwrap_or(0) <= n);
-                                let (_, numbers) = window.call(ask);
+                                let Call { numbers, .. } = window.call(ask);
                                 assert!(numbers.iter().all(|number| *number <= 1 << 53));
                             }
                             assert_eq!(window.until(counts, n).is_none(), n > limit);

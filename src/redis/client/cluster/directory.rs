@@ -1,6 +1,7 @@
-//! Who says where the nodes are, and how it is asked.
+//! The directory of a cluster: who knows where its nodes are, and how it is asked.
 
-use super::slots::{Address, SLOTS, owners};
+use super::slots::{Endpoint, SLOTS, owners};
+use crate::redis::client::failure;
 use crate::redis::error::RedisError;
 use ::redis::{Cmd, ConnectionAddr, ConnectionInfo, Value};
 use alloc::string::{String, ToString};
@@ -8,21 +9,22 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::RangeInclusive;
 
-/// What a URL names. A server that sentinels watch is a cluster of one node, which has all slots.
+/// The servers that a URL names. A server that sentinels watch is a cluster of one node, which has
+/// all slots.
 #[derive(Clone)]
-pub(in crate::redis) struct Roster {
-    pub(in crate::redis) directory: Directory,
-    /// Whom to ask. Any of them may be gone.
-    pub(in crate::redis) seeds: Vec<ConnectionInfo>,
-    /// A node, but for its address: the login, and whether to ask over TLS.
-    pub(in crate::redis) node: ConnectionInfo,
+pub(in crate::redis::client) struct Roster {
+    pub(in crate::redis::client) directory: Directory,
+    /// The servers to ask first. Any of them may be gone.
+    pub(in crate::redis::client) seeds: Vec<ConnectionInfo>,
+    /// What all nodes have in common: the login, and whether to connect over TLS.
+    pub(in crate::redis::client) node: ConnectionInfo,
 }
 
 #[derive(Clone)]
-pub(in crate::redis) enum Directory {
+pub(in crate::redis::client) enum Directory {
     /// The nodes themselves.
     Nodes,
-    /// Of a service of this name.
+    /// Sentinels, asked for the service of this name.
     #[cfg_attr(not(feature = "redis-sentinel"), expect(dead_code, reason = "no URL names any"))]
     Sentinels(String),
 }
@@ -39,22 +41,22 @@ impl Directory {
         command
     }
 
-    /// The slots and their masters; none if the answer is something else.
+    /// Reads the slots and their masters. Returns none if the answer is something else.
     pub(super) fn read(
         &self,
         answer: &Value,
-        from: &Address,
-    ) -> Vec<(RangeInclusive<usize>, Address)> {
+        from: &Endpoint,
+    ) -> Vec<(RangeInclusive<usize>, Endpoint)> {
         match self {
             Self::Nodes => owners(answer, from),
             Self::Sentinels(_) => ::redis::from_redis_value_ref(answer)
-                .map(|(host, port)| (0..=SLOTS - 1, Address { host, port }))
+                .map(|(host, port)| (0..=SLOTS - 1, Endpoint { host, port }))
                 .into_iter()
                 .collect(),
         }
     }
 
-    /// Who it is that cannot be connected to.
+    /// Says which kind of server cannot be reached.
     pub(super) fn named(&self) -> &'static str {
         match self {
             Self::Nodes => "a node that the cluster names, ",
@@ -62,17 +64,17 @@ impl Directory {
         }
     }
 
-    /// Nobody knows of a node.
+    /// The error if no server knows of a node.
     pub(super) fn nowhere(&self) -> RedisError {
         match self {
             Self::Nodes => RedisError::Unavailable("the cluster has no slots".to_string()),
             Self::Sentinels(service) => RedisError::Configuration(alloc::format!(
-                "the sentinels know of no service `{service}`: which it is comes after the hosts in the URL"
+                "the sentinels know of no service `{service}`: the URL names it after the hosts"
             )),
         }
     }
 
-    /// Who was asked has no answer.
+    /// The error of a server that refuses the question.
     pub(super) fn refused(
         &self,
         error: &::redis::RedisError,
@@ -82,7 +84,7 @@ impl Directory {
         let what = match self {
             Self::Nodes if text.contains("cluster support disabled") => "node of a cluster",
             Self::Sentinels(_) if text.contains("unknown command") => "sentinel",
-            _ => return RedisError::of_connecting(error, &server.to_string()),
+            _ => return failure::of_connecting(error, &server.to_string()),
         };
         RedisError::Configuration(alloc::format!(
             "{server} is no {what}: its URL must begin with redis:// or rediss://"

@@ -1,32 +1,35 @@
-//! Whose the slots are, as those say who are asked for it.
+//! Learns which node has which slot, from the nodes or the sentinels.
 
-use super::slots::Address;
-use super::{Cluster, NOBODY, Node, send};
+use super::slots::Endpoint;
+use super::{Cluster, NO_OWNER, Node, send};
+use crate::redis::client::failure;
 use crate::redis::error::RedisError;
 use ::redis::{Cmd, ConnectionAddr, Value};
 use alloc::vec::Vec;
 use core::mem;
 use tokio::task::JoinSet;
 
-/// Nodes asked at once for whose the slots are. One that answers is enough.
+/// The number of nodes that are asked at once. One that answers is enough.
 const ASKED: usize = 4;
 
-/// Nodes kept that have no slot yet: one that is being given its first is asked before it has it.
+/// The number of nodes without a slot that are kept. A node that is being given its first slot is
+/// asked before it has that.
 const GUESTS: usize = 8;
 
 impl Cluster {
+    /// Asks some of the known nodes. Returns whether one of them answered.
     pub(super) async fn ask_nodes(&self) -> bool {
         let mut asked = JoinSet::new();
         for mut node in self.some() {
             let question = self.0.roster.directory.question();
             asked.spawn(async move {
                 let answer = send(&mut node.connection, &question).await;
-                (node.address, answer)
+                (node.endpoint, answer)
             });
         }
         while let Some(done) = asked.join_next().await {
-            if let Ok((address, Ok(answer))) = done
-                && self.take(&answer, &address)
+            if let Ok((endpoint, Ok(answer))) = done
+                && self.take(&answer, &endpoint)
             {
                 return true;
             }
@@ -34,7 +37,7 @@ impl Cluster {
         false
     }
 
-    /// Others each time.
+    /// Some known nodes, others each time.
     fn some(&self) -> Vec<Node> {
         let mut map = self.map();
         let start = map.turn % map.nodes.len().max(1);
@@ -42,7 +45,7 @@ impl Cluster {
         map.nodes.iter().cycle().skip(start).take(ASKED.min(map.nodes.len())).cloned().collect()
     }
 
-    /// The most telling failure, if all fail.
+    /// Asks the servers that the URL names. If all fail, returns the most telling failure.
     pub(super) async fn ask_seeds(&self) -> Result<(), RedisError> {
         let mut asked = JoinSet::new();
         for seed in self.0.roster.seeds.clone() {
@@ -50,8 +53,8 @@ impl Cluster {
             asked.spawn(async move {
                 let mut connection = maker.open(seed.clone()).await?;
                 let answer = send(&mut connection, &directory.question()).await;
-                match (answer, address(seed.addr())) {
-                    (Ok(answer), Some(address)) => Ok((address, answer)),
+                match (answer, endpoint(seed.addr())) {
+                    (Ok(answer), Some(endpoint)) => Ok((endpoint, answer)),
                     (Ok(_), None) => Err(directory.nowhere()),
                     (Err(error), _) => Err(directory.refused(&error, seed.addr())),
                 }
@@ -60,7 +63,7 @@ impl Cluster {
         let mut failure = None;
         while let Some(done) = asked.join_next().await {
             let failed = match done {
-                Ok(Ok((address, answer))) if self.take(&answer, &address) => return Ok(()),
+                Ok(Ok((endpoint, answer))) if self.take(&answer, &endpoint) => return Ok(()),
                 Ok(Err(failed)) => failed,
                 _ => self.0.roster.directory.nowhere(),
             };
@@ -69,21 +72,21 @@ impl Cluster {
         Err(failure.unwrap_or_else(|| self.0.roster.directory.nowhere()))
     }
 
-    /// Takes what a node says for true, if it says anything.
-    fn take(&self, answer: &Value, from: &Address) -> bool {
+    /// Takes over what a server says, if it names any node.
+    fn take(&self, answer: &Value, from: &Endpoint) -> bool {
         let ranges = self.0.roster.directory.read(answer, from);
         if ranges.is_empty() {
             return false;
         }
         let mut map = self.map();
         let mut known = mem::take(&mut map.nodes);
-        map.owners.fill(NOBODY);
-        for (slots, address) in ranges {
-            if let Some(at) = known.iter().position(|node| *node.address == address) {
+        map.owners.fill(NO_OWNER);
+        for (slots, endpoint) in ranges {
+            if let Some(at) = known.iter().position(|node| *node.endpoint == endpoint) {
                 let node = known.swap_remove(at);
                 map.nodes.push(Node { guest: false, ..node });
             }
-            if let Ok((index, _)) = self.node(&mut map, address, false)
+            if let Ok((index, _)) = self.node(&mut map, endpoint, false)
                 && let Some(owners) = map.owners.get_mut(slots)
             {
                 owners.fill(index);
@@ -94,8 +97,8 @@ impl Cluster {
         true
     }
 
-    /// Connects to all at once, and says as soon as there is one. Fails if none can be reached, which is so where they are known by
-    /// addresses that are none here.
+    /// Connects to all nodes at once, and notes in `any` as soon as one answers. Fails if none can be
+    /// reached, as where the nodes know each other by addresses that do not exist here.
     pub(super) async fn reach(&self, any: &mut bool) -> Result<(), RedisError> {
         let nodes = self.map().nodes.clone();
         let mut reached = JoinSet::new();
@@ -103,7 +106,7 @@ impl Cluster {
             reached.spawn(async move {
                 let mut ping = Cmd::new();
                 ping.arg("PING");
-                send(&mut node.connection, &ping).await.map_err(|error| (node.address, error))
+                send(&mut node.connection, &ping).await.map_err(|error| (node.endpoint, error))
             });
         }
         let mut failure = None;
@@ -114,17 +117,17 @@ impl Cluster {
             }
         }
         match failure {
-            Some((address, error)) if !*any => {
-                let Address { host, port } = &*address;
+            Some((endpoint, error)) if !*any => {
+                let Endpoint { host, port } = &*endpoint;
                 let named = self.0.roster.directory.named();
-                Err(RedisError::of_connecting(&error, &alloc::format!("{named}{host}:{port}")))
+                Err(failure::of_connecting(&error, &alloc::format!("{named}{host}:{port}")))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// Who answers tells more than who does not.
+/// The more telling of two failures: a server that answers tells more than one that does not.
 fn more_telling(known: Option<RedisError>, other: RedisError) -> RedisError {
     let tells = |error: &RedisError| match error {
         RedisError::Configuration(_) => 2,
@@ -136,10 +139,10 @@ fn more_telling(known: Option<RedisError>, other: RedisError) -> RedisError {
         .fold(other, |other, known| if tells(&known) < tells(&other) { other } else { known })
 }
 
-fn address(address: &ConnectionAddr) -> Option<Address> {
-    match address {
+fn endpoint(endpoint: &ConnectionAddr) -> Option<Endpoint> {
+    match endpoint {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-            Some(Address { host: host.clone(), port: *port })
+            Some(Endpoint { host: host.clone(), port: *port })
         }
         _ => None,
     }

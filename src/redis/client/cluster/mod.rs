@@ -1,81 +1,82 @@
-//! The connection of a limiter to a cluster: one to each master, and whose each slot is.
+//! The connection of a limiter to a cluster: one to each master, and the owner of each slot.
 //!
-//! The crate `redis` has a client for clusters. It sends a command again after it has lost a connection, by the same count as it
-//! follows redirects; it lets other commands in between `ASKING` and what is asked; and while one node cannot be
-//! reached, the calls to all others wait. Here a call is sent again only by a node's own word that it has not run it, `ASKING`
-//! goes in one pipeline with what it is for, and each node stands for itself.
+//! The crate `redis` has a client for clusters. That one sends a command again after it has lost a
+//! connection, as it does after a redirect; it lets other commands come between `ASKING` and the
+//! command that this is for; and while one node cannot be reached, calls to all others wait. Here a
+//! call is sent again only if a node has said that it did not run it; `ASKING` goes in one pipeline
+//! with its command; and calls to one node never wait for another.
 
-mod directory;
+pub(super) mod directory;
 mod learn;
 mod slots;
 
-use crate::redis::client::connection::{Maker, round_trip};
-use crate::redis::error::{RedisError, is_of_script, may_be_of_handshake};
+use super::failure::{is_of_script, may_be_of_handshake};
+use super::maker::{Maker, round_trip};
+use crate::redis::error::RedisError;
 use ::redis::aio::ConnectionManager;
 use ::redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline, ServerErrorKind, Value};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
-pub(in crate::redis) use directory::{Directory, Roster};
-use slots::{Address, Redirect, SLOTS, redirect, slot};
+use directory::{Directory, Roster};
+use slots::{Endpoint, Redirect, SLOTS, redirect, slot};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// How often a call follows where it is sent before it is given up: to a node that knows better, from there to where the slot is
-/// on its way to, and as much again.
+/// The most redirects that a call follows: to a node that knows better, from there to the node that
+/// the slot is on its way to, and as many again.
 const REDIRECTS: u32 = 5;
 
-/// The least time between two questions of whose the slots are.
+/// The least time between two questions about the slots.
 const CALM: Duration = Duration::from_millis(50);
 
-const NOBODY: u16 = u16::MAX;
+/// The owner of a slot that no known node has.
+const NO_OWNER: u16 = u16::MAX;
 
-/// Clones share it.
+/// A connection to a cluster, which its clones share.
 #[derive(Clone)]
-pub(in crate::redis) struct Cluster(Arc<Shared>);
+pub(super) struct Cluster(Arc<Shared>);
 
 struct Shared {
     maker: Maker,
     roster: Roster,
     map: Mutex<Map>,
-    /// For whoever drops a call outside of one.
+    /// Where tasks are spawned, since a call may be dropped outside of a runtime.
     runtime: Handle,
 }
 
-/// What is known. Never held across a wait.
+/// What is known of the cluster. Its lock is never held across a wait.
 struct Map {
     nodes: Vec<Node>,
-    /// By slot: an index of `nodes`, or nobody.
+    /// For each slot an index of `nodes`, or [`NO_OWNER`].
     owners: Vec<u16>,
-    /// Somebody is asking, or has just asked.
+    /// Whether a task asks for the slots, or has just asked.
     learning: bool,
-    /// Whom to ask first.
+    /// The node to ask first next time.
     turn: usize,
-    /// Connections made so far.
+    /// The number of connections made so far.
     made: u64,
 }
 
 #[derive(Clone)]
 struct Node {
-    address: Arc<Address>,
+    endpoint: Arc<Endpoint>,
     connection: ConnectionManager,
-    /// Which of all connections it is.
+    /// The number of its connection, among all that were made.
     id: u64,
+    /// Whether it has no slot yet.
     guest: bool,
 }
 
 impl Cluster {
-    /// Asks those that are named in the URL, and connects to all that they name.
-    pub(in crate::redis) async fn connect(
-        roster: &Roster,
-        maker: &Maker,
-    ) -> Result<Self, RedisError> {
+    /// Asks the servers of the URL, and connects to all nodes that they name.
+    pub(super) async fn connect(roster: &Roster, maker: &Maker) -> Result<Self, RedisError> {
         let map = Map {
             nodes: Vec::new(),
-            owners: alloc::vec![NOBODY; SLOTS],
+            owners: alloc::vec![NO_OWNER; SLOTS],
             learning: false,
             turn: 0,
             made: 0,
@@ -93,16 +94,16 @@ impl Cluster {
         };
         match timeout(maker.within(), connecting).await {
             Ok(connected) => connected.map(|()| cluster),
-            // A node that does not answer keeps nobody from the others.
+            // A node that does not answer keeps no call from the others.
             Err(_) if any => Ok(cluster),
             Err(_) => Err(cluster.silent()),
         }
     }
 
-    /// Nobody has answered: neither those of the URL, or else none that they name.
+    /// The error if no server of the URL has answered, or no node that they name.
     fn silent(&self) -> RedisError {
         let Shared { maker, roster, .. } = &*self.0;
-        let node = self.map().nodes.first().map(|node| self.info(&node.address));
+        let node = self.map().nodes.first().map(|node| self.info(&node.endpoint));
         match (node, roster.seeds.first()) {
             (Some(node), _) => maker.silent(node.addr(), roster.directory.named()),
             (None, Some(seed)) => maker.silent(seed.addr(), ""),
@@ -110,12 +111,8 @@ impl Cluster {
         }
     }
 
-    /// Measures the round trip to the node furthest away, of those that answer.
-    pub(in crate::redis) async fn round_trip(
-        &self,
-        within: Duration,
-        enough: Duration,
-    ) -> Option<Duration> {
+    /// Measures the round trip to the furthest of the nodes that answer.
+    pub(super) async fn round_trip(&self, within: Duration, enough: Duration) -> Option<Duration> {
         let nodes = self.map().nodes.clone();
         let mut measured = JoinSet::new();
         for mut node in nodes {
@@ -124,8 +121,8 @@ impl Cluster {
         measured.join_all().await.into_iter().flatten().max()
     }
 
-    /// To the master of the key's slot, and where that sends it.
-    pub(in crate::redis) async fn send(
+    /// Sends a command to the master of the key's slot, and on to where that redirects it.
+    pub(super) async fn send(
         &self,
         command: &Cmd,
         key: &[u8],
@@ -144,7 +141,7 @@ impl Cluster {
         let mut asking = false;
         for redirects in 0..=REDIRECTS {
             if redirects > 1 {
-                // They are at odds, for a while.
+                // The nodes do not agree for a while.
                 sleep(Duration::from_millis(1 << redirects)).await;
             }
             let answer = if asking {
@@ -153,14 +150,14 @@ impl Cluster {
                 send(&mut node.connection, command).await
             };
             let Err(error) = answer else { return answer };
-            match redirect(&error, &node.address) {
-                Some(Redirect::Moved(address)) => {
-                    node = self.moved(slot, address)?;
+            match redirect(&error, &node.endpoint) {
+                Some(Redirect::Moved(endpoint)) => {
+                    node = self.moved(slot, endpoint)?;
                     asking = false;
                     self.learn();
                 }
-                Some(Redirect::Ask(address)) => {
-                    node = self.guest(address)?;
+                Some(Redirect::Ask(endpoint)) => {
+                    node = self.guest(endpoint)?;
                     asking = true;
                 }
                 None if error.kind() == ErrorKind::Server(ServerErrorKind::TryAgain) => {}
@@ -178,49 +175,49 @@ impl Cluster {
         map.nodes.get(usize::from(*map.owners.get(slot)?)).cloned()
     }
 
-    /// From now on the slot is there.
-    fn moved(&self, slot: usize, address: Address) -> Result<Node, ::redis::RedisError> {
+    /// Notes that the slot is at this node from now on.
+    fn moved(&self, slot: usize, endpoint: Endpoint) -> Result<Node, ::redis::RedisError> {
         let mut map = self.map();
-        let (index, node) = self.node(&mut map, address, false)?;
+        let (index, node) = self.node(&mut map, endpoint, false)?;
         if let Some(owner) = map.owners.get_mut(slot) {
             *owner = index;
         }
         Ok(node)
     }
 
-    fn guest(&self, address: Address) -> Result<Node, ::redis::RedisError> {
-        Ok(self.node(&mut self.map(), address, true)?.1)
+    fn guest(&self, endpoint: Endpoint) -> Result<Node, ::redis::RedisError> {
+        Ok(self.node(&mut self.map(), endpoint, true)?.1)
     }
 
-    /// A node and its index. A new one connects when it is first asked.
+    /// A node and its index. A new node connects when it is first asked.
     fn node(
         &self,
         map: &mut Map,
-        address: Address,
+        endpoint: Endpoint,
         guest: bool,
     ) -> Result<(u16, Node), ::redis::RedisError> {
-        let known = map.nodes.iter().enumerate().find(|(_, node)| *node.address == address);
+        let known = map.nodes.iter().enumerate().find(|(_, node)| *node.endpoint == endpoint);
         if let Some((index, node)) = known {
             return Ok((index as u16, node.clone()));
         }
-        if map.nodes.len() >= usize::from(NOBODY) {
+        if map.nodes.len() >= usize::from(NO_OWNER) {
             return Err(lost("the cluster names too many nodes"));
         }
         map.made += 1;
-        let connection = self.lazy(&address)?;
-        let node = Node { address: Arc::new(address), connection, id: map.made, guest };
+        let connection = self.lazy(&endpoint)?;
+        let node = Node { endpoint: Arc::new(endpoint), connection, id: map.made, guest };
         map.nodes.push(node.clone());
         Ok(((map.nodes.len() - 1) as u16, node))
     }
 
-    fn lazy(&self, address: &Address) -> Result<ConnectionManager, ::redis::RedisError> {
-        let made = self.0.maker.lazy(self.info(address));
+    fn lazy(&self, endpoint: &Endpoint) -> Result<ConnectionManager, ::redis::RedisError> {
+        let made = self.0.maker.lazy(self.info(endpoint));
         made.ok_or_else(|| lost("the cluster names a node that cannot be connected to"))
     }
 
-    fn info(&self, address: &Address) -> ConnectionInfo {
+    fn info(&self, endpoint: &Endpoint) -> ConnectionInfo {
         let node = &self.0.roster.node;
-        let Address { host, port } = address.clone();
+        let Endpoint { host, port } = endpoint.clone();
         let address = match node.addr() {
             ConnectionAddr::TcpTls { insecure, .. } => {
                 ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: None }
@@ -230,7 +227,8 @@ impl Cluster {
         node.clone().set_addr(address)
     }
 
-    /// After a failure that no redirect explains.
+    /// Acts on a failure that no redirect explains: replaces a refused connection, and asks for the
+    /// slots anew.
     fn judge(&self, node: &Node, error: &::redis::RedisError) {
         if is_of_script(error) {
             return;
@@ -240,7 +238,7 @@ impl Cluster {
             map.made += 1;
             let id = map.made;
             if let Some(known) = map.nodes.iter_mut().find(|known| known.id == node.id)
-                && let Ok(connection) = self.lazy(&node.address)
+                && let Ok(connection) = self.lazy(&node.endpoint)
             {
                 *known = Node { connection, id, ..node.clone() };
             }
@@ -248,7 +246,7 @@ impl Cluster {
         self.learn();
     }
 
-    /// Asks, without anybody waiting for it, whose the slots are. One asks at a time, and not at once again.
+    /// Asks for the slots in a task of its own. One asks at a time, and pauses afterwards.
     fn learn(&self) {
         if mem::replace(&mut self.map().learning, true) {
             return;
@@ -257,7 +255,7 @@ impl Cluster {
         self.0.runtime.spawn(async move {
             let within = cluster.0.maker.within();
             let by_nodes = matches!(cluster.0.roster.directory, Directory::Nodes);
-            // Those that are known may all be gone.
+            // The known nodes may all be gone.
             if !by_nodes || timeout(within / 2, cluster.ask_nodes()).await != Ok(true) {
                 let _ = timeout(within, cluster.ask_seeds()).await;
             }
@@ -271,7 +269,7 @@ impl Cluster {
     }
 }
 
-/// A call that its caller gives up may be one to a node that is no longer there.
+/// Guards a call. If its caller gives up, the node may be gone, and the slots are asked for anew.
 struct Unanswered<'a>(Option<&'a Cluster>);
 
 impl Drop for Unanswered<'_> {
@@ -282,7 +280,7 @@ impl Drop for Unanswered<'_> {
     }
 }
 
-/// Nothing was sent, or a node has refused what was.
+/// The error of a call that was not sent, or that the nodes refused.
 fn lost(why: &str) -> ::redis::RedisError {
     (ErrorKind::ClusterConnectionNotFound, "not sent", why.to_string()).into()
 }
@@ -294,7 +292,8 @@ async fn send(
     connection.send_packed_command(command).await?.extract_error()
 }
 
-/// What follows `ASKING` at once is run where the slot is only on its way to.
+/// Sends a command behind `ASKING`, with which a node runs it although the slot is still on its way
+/// there.
 async fn ask(
     connection: &mut ConnectionManager,
     command: &Cmd,

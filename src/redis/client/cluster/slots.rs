@@ -1,4 +1,4 @@
-//! Whose a key is in a cluster: slots, and what nodes say of them. Pure.
+//! Slots: which one a key is in, and what nodes say of them. Pure.
 
 use ::redis::{ErrorKind, ServerErrorKind, Value};
 use alloc::string::{String, ToString};
@@ -7,15 +7,15 @@ use core::ops::RangeInclusive;
 
 pub(super) const SLOTS: usize = 16_384;
 
-/// Of a node.
+/// The host and port of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address {
+pub(super) struct Endpoint {
     pub(super) host: String,
     pub(super) port: u16,
 }
 
-/// The slot of a key: the CRC16 (XMODEM) of what is in its first braces, or of all of it. From the specification of Redis
-/// Cluster, "Key distribution model".
+/// The slot of a key: the CRC16 (XMODEM) of the text in its first braces, or else of the whole key.
+/// From the specification of Redis Cluster, "Key distribution model".
 pub(super) fn slot(key: &[u8]) -> usize {
     let tag = key.iter().position(|&byte| byte == b'{').and_then(|open| {
         let rest = &key[open + 1..];
@@ -30,22 +30,22 @@ pub(super) fn slot(key: &[u8]) -> usize {
     usize::from(crc) % SLOTS
 }
 
-/// Where a node sends us, if it does.
+/// The node to which another one redirects a call.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Redirect {
-    /// The slot is there, from now on.
-    Moved(Address),
-    /// This once: the slot is on its way there, and the key is no longer here.
-    Ask(Address),
+    /// The slot is there from now on.
+    Moved(Endpoint),
+    /// Only for this call: the slot is on its way there, and the key has left.
+    Ask(Endpoint),
 }
 
-pub(super) fn redirect(error: &::redis::RedisError, from: &Address) -> Option<Redirect> {
+pub(super) fn redirect(error: &::redis::RedisError, from: &Endpoint) -> Option<Redirect> {
     let kind = error.kind();
     let (place, _) = error.redirect_node()?;
     let (host, port) = place.rsplit_once(':')?;
-    // A node that does not know by which name it is called leaves it out: it is that by which it was asked.
+    // A node that does not know its own name leaves it out: it is the one that was asked.
     let host = if host.is_empty() || host == "?" { from.host.clone() } else { bare(host) };
-    let address = Address { host, port: port.parse().ok()? };
+    let address = Endpoint { host, port: port.parse().ok()? };
     match kind {
         ErrorKind::Server(ServerErrorKind::Moved) => Some(Redirect::Moved(address)),
         ErrorKind::Server(ServerErrorKind::Ask) => Some(Redirect::Ask(address)),
@@ -53,19 +53,19 @@ pub(super) fn redirect(error: &::redis::RedisError, from: &Address) -> Option<Re
     }
 }
 
-/// Of an address of IPv6 in brackets.
+/// A host without the brackets of an IPv6 address.
 fn bare(host: &str) -> String {
     host.trim_start_matches('[').trim_end_matches(']').to_string()
 }
 
-/// The slots and their masters, from the answer to `CLUSTER SLOTS`: `[[first, last, [host, port, ...], replicas...], ...]`.
-/// Empty if it is something else.
-pub(super) fn owners(answer: &Value, from: &Address) -> Vec<(RangeInclusive<usize>, Address)> {
+/// Reads the slots and their masters from the answer to `CLUSTER SLOTS`:
+/// `[[first, last, [host, port, ...], replicas...], ...]`. Empty if the answer is something else.
+pub(super) fn owners(answer: &Value, from: &Endpoint) -> Vec<(RangeInclusive<usize>, Endpoint)> {
     let Value::Array(ranges) = answer else { return Vec::new() };
     ranges.iter().filter_map(|range| owner(range, from)).collect()
 }
 
-fn owner(range: &Value, from: &Address) -> Option<(RangeInclusive<usize>, Address)> {
+fn owner(range: &Value, from: &Endpoint) -> Option<(RangeInclusive<usize>, Endpoint)> {
     let Value::Array(parts) = range else { return None };
     let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = parts.as_slice() else {
         return None;
@@ -79,7 +79,7 @@ fn owner(range: &Value, from: &Address) -> Option<(RangeInclusive<usize>, Addres
     let host = if host.is_empty() || host == "?" { from.host.clone() } else { host };
     let (first, last) = (usize::try_from(*first).ok()?, usize::try_from(*last).ok()?);
     let port = u16::try_from(*port).ok()?;
-    (last < SLOTS).then_some((first..=last, Address { host, port }))
+    (last < SLOTS).then_some((first..=last, Endpoint { host, port }))
 }
 
 #[cfg(test)]
@@ -88,8 +88,8 @@ mod tests {
     use super::*;
     use alloc::vec;
 
-    fn address(host: &str, port: u16) -> Address {
-        Address { host: host.to_string(), port }
+    fn address(host: &str, port: u16) -> Endpoint {
+        Endpoint { host: host.to_string(), port }
     }
 
     /// From the specification, and from `CLUSTER KEYSLOT` of a server.

@@ -1,0 +1,83 @@
+//! Scripts that a server runs, and their answers.
+
+use ::redis::{FromRedisValue, ParsingError, Script, Value};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use std::sync::LazyLock;
+
+/// A script, and the digest by which servers know it.
+#[derive(Debug)]
+pub(in crate::redis) struct Lua {
+    pub(in crate::redis) code: &'static str,
+    digest: LazyLock<String>,
+}
+
+impl Lua {
+    /// A script of this code. `digest` is [`digest_of`] the same code.
+    pub(in crate::redis) const fn new(code: &'static str, digest: fn() -> String) -> Self {
+        Self { code, digest: LazyLock::new(digest) }
+    }
+
+    pub(in crate::redis) fn digest(&self) -> &str {
+        &self.digest
+    }
+}
+
+pub(in crate::redis) fn digest_of(code: &str) -> String {
+    Script::new(code).get_hash().to_string()
+}
+
+/// A script of files, one after the other. With `group:` it asks the limits of a group, by the
+/// script of a single limit.
+macro_rules! lua {
+    (group: $file:literal) => {
+        $crate::redis::client::lua::lua!(code: concat!(
+            "local function one(KEYS, ARGV)\n",
+            include_str!($file),
+            "end\n",
+            include_str!("group.lua")
+        ))
+    };
+    (code: $code:expr) => {{
+        const CODE: &str = $code;
+        $crate::redis::client::lua::Lua::new(CODE, || $crate::redis::client::lua::digest_of(CODE))
+    }};
+    ($($file:literal),+) => {
+        $crate::redis::client::lua::lua!(code: concat!($(include_str!($file)),+))
+    };
+}
+pub(in crate::redis) use lua;
+
+/// A call of a script: what it is to do, and with which numbers.
+#[derive(Debug)]
+pub(in crate::redis) struct Call {
+    pub(in crate::redis) script: &'static Lua,
+    pub(in crate::redis) verb: &'static str,
+    pub(in crate::redis) numbers: Vec<u64>,
+}
+
+/// The numbers that a script of one limit answers, one to four of them. The others are zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::redis) struct Reply {
+    pub(in crate::redis) numbers: [u64; 4],
+    pub(in crate::redis) length: usize,
+}
+
+impl FromRedisValue for Reply {
+    fn from_redis_value_ref(value: &Value) -> Result<Self, ParsingError> {
+        let mut reply = Self { numbers: [0; 4], length: 0 };
+        let values = match value {
+            Value::Array(values) => values.as_slice(),
+            value => core::slice::from_ref(value),
+        };
+        for (value, number) in values.iter().zip(&mut reply.numbers) {
+            *number = u64::from_redis_value_ref(value)?;
+            reply.length += 1;
+        }
+        Ok(reply)
+    }
+
+    fn from_redis_value(value: Value) -> Result<Self, ParsingError> {
+        Self::from_redis_value_ref(&value)
+    }
+}

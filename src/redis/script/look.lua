@@ -1,1 +1,0 @@
-return {debt, debt_part}

@@ -1,2 +1,0 @@
-redis.call('DEL', key)
-return found
