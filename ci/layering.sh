@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Imports run one way. For each room of src/: the rooms that it may import. A `use` of any other, or a
-# room that is not listed, is an error; so is reading time outside clock.rs, and naming the atomics'
-# home outside sync.rs.
+# Imports run one way. For each room of src/, and of src/redis/: the rooms that it may import. A `use` of
+# any other, or a room that is not listed, is an error; so is reading time outside clock.rs, and naming the
+# atomics' home outside sync.rs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,6 +30,21 @@ may_import() {
     esac
 }
 
+redis_may_import() {
+    case $1 in
+        error | metrics) echo "" ;;
+        client) echo "error" ;;
+        script) echo "client" ;;
+        outage) echo "client error metrics script" ;;
+        queue) echo "error script" ;;
+        request) echo "client error outage queue script" ;;
+        limiter) echo "client error metrics outage request script" ;;
+        lease) echo "error limiter metrics outage script" ;;
+        mod) echo "error lease limiter metrics outage request" ;;
+        *) return 1 ;;
+    esac
+}
+
 failed=0
 complain() {
     echo "layering: $*" >&2
@@ -44,6 +59,15 @@ while read -r file; do
     while read -r import; do
         [[ $allowed == *" $import "* ]] || complain "$file imports crate::$import"
     done < <(grep -v '^ *//' "$file" | grep -oE 'crate::[a-z_]+' | sed 's/crate:://' | sort -u)
+    if [[ $file == src/redis/* && $file != src/redis/tests/* ]]; then
+        inner=${file#src/redis/}
+        inner=${inner%%/*}
+        inner=${inner%.rs}
+        allowed=" $inner $(redis_may_import "$inner" || { complain "$file: no such room in ci/layering.sh"; echo; }) "
+        while read -r import; do
+            [[ $allowed == *" $import "* ]] || complain "$file imports crate::redis::$import"
+        done < <(grep -v '^ *//' "$file" | grep -oE 'crate::redis::[a-zA-Z_]+' | sed 's/crate::redis:://' | sort -u)
+    fi
     if [[ $room != sync && $room != model ]] && grep -v '^ *//' "$file" | grep -qE '(core|std)::sync::atomic'; then
         complain "$file names the atomics' home"
     fi

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 /// The deadline of calls, and the round trips that were measured.
 #[derive(Debug)]
-pub(in crate::redis) struct Distance {
+pub(crate) struct Distance {
     /// The shortest deadline. Round trips may make it longer.
     least: Duration,
     /// The number of round trips that the deadline must have room for.
@@ -21,7 +21,7 @@ pub(in crate::redis) struct Distance {
 }
 
 impl Distance {
-    pub(in crate::redis) fn new(least: Duration, round_trips: u32) -> Self {
+    pub(crate) fn new(least: Duration, round_trips: u32) -> Self {
         let this = Self {
             least,
             round_trips,
@@ -38,19 +38,19 @@ impl Distance {
         self.deadline.store(nanos(deadline), Relaxed);
     }
 
-    pub(in crate::redis) fn deadline(&self) -> Duration {
+    pub(crate) fn deadline(&self) -> Duration {
         Duration::from_nanos(self.deadline.load(Relaxed))
     }
 
     /// The time for which a timer must be set to keep the deadline. Timers count milliseconds, and
     /// are late rather than early.
-    pub(in crate::redis) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         let deadline = self.deadline();
         deadline - deadline.min(Duration::from_millis(4)) / 4
     }
 
     /// Notes a round trip. Fails if it is too long for a call to be in time.
-    pub(in crate::redis) fn measured(&self, round_trip: Duration) -> Result<(), RedisError> {
+    pub(crate) fn measured(&self, round_trip: Duration) -> Result<(), RedisError> {
         self.round_trip.store(nanos(round_trip), Relaxed);
         self.set_deadline(round_trip);
         let far = round_trip >= self.patience();
@@ -59,22 +59,22 @@ impl Distance {
     }
 
     /// Notes that the server did not answer at all.
-    pub(in crate::redis) fn unanswered(&self) {
+    pub(crate) fn unanswered(&self) {
         self.too_far.store(0, Relaxed);
     }
 
     /// The round trip that was measured last.
-    pub(in crate::redis) fn round_trip(&self) -> Duration {
+    pub(crate) fn round_trip(&self) -> Duration {
         Duration::from_nanos(self.round_trip.load(Relaxed))
     }
 
     /// Says whether the last round trip was too long.
-    pub(in crate::redis) fn is_too_far(&self) -> bool {
+    pub(crate) fn is_too_far(&self) -> bool {
         self.too_far.load(Relaxed) != 0
     }
 
     /// The error of a server that is too far away.
-    pub(in crate::redis) fn too_far(&self) -> RedisError {
+    pub(crate) fn too_far(&self) -> RedisError {
         RedisError::TooFar { round_trip: self.round_trip(), deadline: self.deadline() }
     }
 }

@@ -158,8 +158,8 @@ fn is_mistake(kind: ErrorKind, text: &str) -> bool {
         || MISTAKEN.iter().any(|words| text.to_ascii_lowercase().contains(words))
 }
 
-/// Says whether the error may be the end of a handshake rather than a script's. Those of scripts are
-/// known.
+/// Says whether the error may be the end of a handshake rather than a script's. Those of scripts
+/// are known.
 pub(super) fn may_be_of_handshake(error: &::redis::RedisError) -> bool {
     let text = text(error);
     error.kind() != ErrorKind::Io && !has_word(&text, &PASSING) && !has_word(&text, &OF_SCRIPTS)
@@ -179,8 +179,8 @@ fn has_word(text: &str, words: &[&str]) -> bool {
     text.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| words.contains(&word))
 }
 
-/// Says whether the server does not know a script by its digest, and so has not run it. The word may
-/// stand anywhere, since a proxy may put its own words in front.
+/// Says whether the server does not know a script by its digest, and so has not run it. The word
+/// may stand anywhere, since a proxy may put its own words in front.
 pub(super) fn is_no_script(error: &::redis::RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
         || (error.code().is_some() && text(error).contains("NOSCRIPT"))

@@ -18,19 +18,19 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 /// A connection that has answered, and that nothing uses yet.
-pub(in crate::redis) struct Fresh(Connection);
+pub(crate) struct Fresh(Connection);
 
-/// One connection for all calls of a limiter, since a slow command of another user would hold up all
-/// that share a socket with it.
+/// One connection for all calls of a limiter, since a slow command of another user would hold up
+/// all that share a socket with it.
 #[derive(Clone)]
-pub(in crate::redis) struct Link {
+pub(crate) struct Link {
     managed: Arc<Mutex<Managed>>,
     connector: Arc<Connector>,
     distance: Arc<Distance>,
 }
 
-/// The present connection. A lost one is made anew by its manager. But a manager whose handshake the
-/// server refuses answers with that refusal for ever, and is replaced here.
+/// The present connection. A lost one is made anew by its manager. But a manager whose handshake
+/// the server refuses answers with that refusal for ever, and is replaced here.
 struct Managed {
     /// `None` before the first, if the limiter started while its server was away.
     connection: Option<Connection>,
@@ -43,7 +43,7 @@ impl Link {
     /// result holds that error beside a link that has yet to [adopt](Self::adopt) a connection.
     ///
     /// Fails for what does not pass by itself.
-    pub(in crate::redis) async fn connect(
+    pub(crate) async fn connect(
         url: &str,
         options: &ConnectOptions,
         distance: Distance,
@@ -66,18 +66,18 @@ impl Link {
         Ok((Self { managed, connector, distance: Arc::new(distance) }, absent))
     }
 
-    pub(in crate::redis) fn server(&self) -> &str {
+    pub(crate) fn server(&self) -> &str {
         self.connector.server()
     }
 
-    pub(in crate::redis) fn distance(&self) -> &Distance {
+    pub(crate) fn distance(&self) -> &Distance {
         &self.distance
     }
 
     /// Runs a script on keys of one slot, within the deadline. A server that does not know the
     /// script has not run it; it is then sent the whole script, once. After any other failure the
     /// server may have run it, and it is not sent again.
-    pub(in crate::redis) async fn run<T: FromRedisValue>(
+    pub(crate) async fn run<T: FromRedisValue>(
         &self,
         call: &Call,
         keys: &[&[u8]],
@@ -90,7 +90,7 @@ impl Link {
 
     /// Runs a script that other calls follow without waiting for its answer. The whole script is
     /// sent at once, since those calls would overtake one that had to be sent a second time.
-    pub(in crate::redis) async fn run_before<T: FromRedisValue>(
+    pub(crate) async fn run_before<T: FromRedisValue>(
         &self,
         call: &Call,
         keys: &[&[u8]],
@@ -102,15 +102,11 @@ impl Link {
         self.in_time(answer)
     }
 
-    /// Runs a script over a new connection twice, since a server that is coming back may answer once
-    /// and no more. Measures how far away the server is, which tells one that answers too late from
-    /// one that does not answer. The limiter keeps its connection until this one is
+    /// Runs a script over a new connection twice, since a server that is coming back may answer
+    /// once and no more. Measures how far away the server is, which tells one that answers too late
+    /// from one that does not answer. The limiter keeps its connection until this one is
     /// [adopted](Self::adopt).
-    pub(in crate::redis) async fn probe(
-        &self,
-        call: &Call,
-        key: &[u8],
-    ) -> Result<Fresh, RedisError> {
+    pub(crate) async fn probe(&self, call: &Call, key: &[u8]) -> Result<Fresh, RedisError> {
         let mut connection = self.connector.open().await?;
         let (keys, clock) = ([key], TokioClock::new());
         let patience = self.connector.within().max(self.distance.patience());
@@ -130,7 +126,7 @@ impl Link {
     }
 
     /// Sends all later calls over this connection. Those in flight end where they are.
-    pub(in crate::redis) fn adopt(&self, fresh: Fresh) {
+    pub(crate) fn adopt(&self, fresh: Fresh) {
         let mut managed = self.managed();
         *managed = Managed { connection: Some(fresh.0), replaced: managed.replaced + 1 };
     }
@@ -223,9 +219,9 @@ async fn send<T: FromRedisValue>(
     Ok(::redis::from_redis_value(connection.send(command, key).await?)?)
 }
 
-/// Runs two calls, which are sent in this order without waiting for each other's answer. Returns the
-/// second's answer, unless the first fails.
-pub(in crate::redis) async fn both<T>(
+/// Runs two calls, which are sent in this order without waiting for each other's answer. Returns
+/// the second's answer, unless the first fails.
+pub(crate) async fn both<T>(
     first: impl Future<Output = Result<(), RedisError>>,
     second: impl Future<Output = Result<T, RedisError>>,
 ) -> Result<T, RedisError> {

@@ -7,23 +7,23 @@ use std::sync::LazyLock;
 
 /// A script, and the digest by which servers know it.
 #[derive(Debug)]
-pub(in crate::redis) struct Lua {
-    pub(in crate::redis) code: &'static str,
+pub(crate) struct Lua {
+    pub(crate) code: &'static str,
     digest: LazyLock<String>,
 }
 
 impl Lua {
     /// A script of this code. `digest` is [`digest_of`] the same code.
-    pub(in crate::redis) const fn new(code: &'static str, digest: fn() -> String) -> Self {
+    pub(crate) const fn new(code: &'static str, digest: fn() -> String) -> Self {
         Self { code, digest: LazyLock::new(digest) }
     }
 
-    pub(in crate::redis) fn digest(&self) -> &str {
+    pub(crate) fn digest(&self) -> &str {
         &self.digest
     }
 }
 
-pub(in crate::redis) fn digest_of(code: &str) -> String {
+pub(crate) fn digest_of(code: &str) -> String {
     Script::new(code).get_hash().to_string()
 }
 
@@ -46,21 +46,21 @@ macro_rules! lua {
         $crate::redis::client::lua::lua!(code: concat!($(include_str!($file)),+))
     };
 }
-pub(in crate::redis) use lua;
+pub(crate) use lua;
 
 /// A call of a script: what it is to do, and with which numbers.
 #[derive(Debug)]
-pub(in crate::redis) struct Call {
-    pub(in crate::redis) script: &'static Lua,
-    pub(in crate::redis) verb: &'static str,
-    pub(in crate::redis) numbers: Vec<u64>,
+pub(crate) struct Call {
+    pub(crate) script: &'static Lua,
+    pub(crate) verb: &'static str,
+    pub(crate) numbers: Vec<u64>,
 }
 
 /// The numbers that a script of one limit answers, one to four of them. The others are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::redis) struct Reply {
-    pub(in crate::redis) numbers: [u64; 4],
-    pub(in crate::redis) length: usize,
+pub(crate) struct Reply {
+    pub(crate) numbers: [u64; 4],
+    pub(crate) length: usize,
 }
 
 impl FromRedisValue for Reply {

@@ -20,15 +20,15 @@ const MEASURED: u32 = 10;
 
 /// How to connect.
 #[derive(Clone, Debug)]
-pub(in crate::redis) struct ConnectOptions {
+pub(crate) struct ConnectOptions {
     /// The longest that connecting takes.
-    pub(in crate::redis) within: Duration,
+    pub(crate) within: Duration,
     #[cfg(feature = "redis-tls")]
-    pub(in crate::redis) trust: Trust,
+    pub(crate) trust: Trust,
 }
 
 impl ConnectOptions {
-    pub(in crate::redis) fn new(within: Duration) -> Self {
+    pub(crate) fn new(within: Duration) -> Self {
         Self {
             within,
             #[cfg(feature = "redis-tls")]
@@ -105,12 +105,12 @@ impl Maker {
         #[cfg(feature = "redis-tls")]
         if is_tls(server) {
             return RedisError::Connection(alloc::format!(
-                "cannot connect to {role}{server} within {within:?}: no answer, or it is a port \
-                 without TLS (redis://)"
+                "cannot connect to {role}{server} within {within:?}: nobody answers, or it is a \
+                 port without TLS (redis://)"
             ));
         }
         RedisError::Connection(alloc::format!(
-            "cannot connect to {role}{server} within {within:?}: no answer"
+            "cannot connect to {role}{server} within {within:?}: nobody answers there"
         ))
     }
 }

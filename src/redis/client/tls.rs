@@ -11,10 +11,10 @@ use rustls::pki_types::pem::PemObject;
 
 /// The certificates to trust, and the one that this client shows; in PEM.
 #[derive(Clone, Default)]
-pub(in crate::redis) struct Trust {
-    pub(in crate::redis) roots: Option<Vec<u8>>,
+pub(crate) struct Trust {
+    pub(crate) roots: Option<Vec<u8>>,
     /// A certificate, with those up to its root, and its private key.
-    pub(in crate::redis) identity: Option<(Vec<u8>, Vec<u8>)>,
+    pub(crate) identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Trust {

@@ -64,8 +64,8 @@ fn refuse_options(url: &str) -> Result<(), RedisError> {
     if (odd.is_some() || odd_fragment) && after.contains('@') {
         // It may be a part of a password rather than an option.
         return wrong(
-            "the URL has an unknown option, or its login is cut off: write %3F for a `?` in it, \
-             and %23 for a `#`",
+            "the URL has an unknown option, or its login is cut off: in a login a `?` is written \
+             %3F, and a `#` %23",
         );
     }
     if let Some(name) = odd {
@@ -77,7 +77,7 @@ fn refuse_options(url: &str) -> Result<(), RedisError> {
     }
     if odd_fragment {
         return wrong(
-            "the URL cannot be read: only `#insecure` may be at its end, for a server over TLS",
+            "the URL cannot be read: only `insecure` may follow a `#`, for a server over TLS",
         );
     }
     Ok(())
@@ -139,8 +139,8 @@ fn sentinels(scheme: &str, list: &List<'_>, given: &str) -> Result<Address, Redi
     Ok(Address::Cluster(Box::new(Roster { directory, seeds, node })))
 }
 
-/// Reads the URL of one server, and sets the options of its socket. Connections speak RESP3, so that
-/// a lost one is noticed, and made anew, before the next call.
+/// Reads the URL of one server, and sets the options of its socket. Connections speak RESP3, so
+/// that a lost one is noticed, and made anew, before the next call.
 fn server(url: &str, given: &str) -> Result<ConnectionInfo, RedisError> {
     let info = url.into_connection_info().map_err(|_| unreadable_url(given))?;
     let login = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);

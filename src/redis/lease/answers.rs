@@ -47,8 +47,8 @@ impl Refiller {
         self.go_on(&key, now);
     }
 
-    /// Counts a fetch that Redis did not answer, even if the fallback granted it. The fallback hides the
-    /// error, so `asked` says whether Redis may have applied the call.
+    /// Counts a fetch that Redis did not answer, even if the fallback granted it. The fallback
+    /// hides the error, so `asked` says whether Redis may have applied the call.
     fn count_failure(&self, want: u64, asked: bool, answer: &Result<Grant, RedisError>) {
         let (failed, may_be_applied) = match answer {
             Ok(grant) => (grant.source().is_degraded(), asked),
@@ -94,7 +94,8 @@ impl Refiller {
                 // If the bucket is empty now, the next callers cannot be told anything yet.
                 record.held = if granted < want { now + PACE } else { 0 };
                 record.verdict = None;
-                // A caller that waits and finds too few asks again. One that did not wait asks nothing.
+                // A caller that waits and finds too few asks again. One that did not wait asks
+                // nothing.
                 record.wanted = !record.next.is_empty();
                 record.need = if record.wanted { record.need } else { 0 };
             }

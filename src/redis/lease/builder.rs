@@ -54,33 +54,33 @@ impl RedisBuilder {
 }
 
 impl LeasedBuilder {
-    /// Sets how many processes lease from the same buckets at a time; 1 unless set. Together they never
-    /// hold more than half of a burst. If there are more processes, they may hold more, and admit that
-    /// much too many together.
+    /// Sets how many processes lease from the same buckets at a time; 1 unless set. Together they
+    /// never hold more than half of a burst. If there are more processes, they may hold more, and
+    /// admit that much too many together.
     pub fn nodes(mut self, nodes: u64) -> Self {
         self.nodes = nodes;
         self.redis = self.redis.nodes(nodes);
         self
     }
 
-    /// Sets the most keys that hold leases at a time, with those that have spent theirs and those that are
-    /// denied; 65,536 unless set. They take 24 bytes each, and some 300 while a lease is out. A key beyond
-    /// is denied.
+    /// Sets the most keys that hold leases at a time, with those that have spent theirs and those
+    /// that are denied; 65,536 unless set. They take 24 bytes each, and some 300 while a lease is
+    /// out. A key beyond is denied.
     pub fn capacity(mut self, keys: usize) -> Self {
         self.capacity = keys;
         self
     }
 
-    /// Sets the time for which a lease should suffice: a key's next lease is what it spends in that time
-    /// at its present rate. 100 ms unless set. Longer leases cost fewer calls, and keep more tokens from
-    /// the other nodes.
+    /// Sets the time for which a lease should suffice: a key's next lease is what it spends in that
+    /// time at its present rate. 100 ms unless set. Longer leases cost fewer calls, and keep more
+    /// tokens from the other nodes.
     pub fn horizon(mut self, horizon: Duration) -> Self {
         self.horizon = horizon;
         self
     }
 
-    /// Sets how long a lease holds, from before it was asked for; a second unless set, from 10 ms to 4
-    /// minutes. What is left then is given back.
+    /// Sets how long a lease holds, from before it was asked for; a second unless set, from 10 ms
+    /// to 4 minutes. What is left then is given back.
     pub fn lease_for(mut self, time: Duration) -> Self {
         self.lease_for = time;
         self
@@ -92,8 +92,8 @@ impl LeasedBuilder {
         self
     }
 
-    /// As [`RedisBuilder::prefix`]. A [`RedisLimiter`] of the same prefix and quota has the same buckets,
-    /// and may be asked at the same time.
+    /// As [`RedisBuilder::prefix`]. A [`RedisLimiter`] of the same prefix and quota has the same
+    /// buckets, and may be asked at the same time.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.redis = self.redis.prefix(prefix);
         self
@@ -124,7 +124,8 @@ impl LeasedBuilder {
         self
     }
 
-    /// As [`RedisBuilder::max_debt`], for charges to [`LeasedLimiter::redis`]: a lease is never in debt.
+    /// As [`RedisBuilder::max_debt`], for charges to [`LeasedLimiter::redis`]: a lease is never in
+    /// debt.
     pub fn max_debt(mut self, tokens: u64) -> Self {
         self.redis = self.redis.max_debt(tokens);
         self
@@ -136,8 +137,8 @@ impl LeasedBuilder {
         self
     }
 
-    /// [Connects](RedisBuilder::connect) to a server, and starts the task that leases in the present tokio
-    /// runtime.
+    /// [Connects](RedisBuilder::connect) to a server, and starts the task that leases in the
+    /// present tokio runtime.
     ///
     /// # Errors
     ///
@@ -151,15 +152,15 @@ impl LeasedBuilder {
         self.over(redis)
     }
 
-    /// Leases from the buckets of an existing limiter, whose own quota and choices hold. Starts the task
-    /// that leases in the present tokio runtime.
+    /// Leases from the buckets of an existing limiter. Its own quota and choices hold. Starts the
+    /// task that leases in the present tokio runtime.
     ///
     /// # Errors
     ///
-    /// - [`RedisError::Quota`]: the burst is less than 4 tokens for each node, which is too few to lease
-    ///   (take a larger one, or a [`RedisLimiter`] alone); a capacity of 0 or over 2^40;
-    /// - [`RedisError::Configuration`]: no nodes, a window, several limits at once, or a lease shorter than
-    ///   10 ms or longer than 4 minutes.
+    /// - [`RedisError::Quota`]: the burst is less than 4 tokens for each node, which is too few to
+    ///   lease (take a larger one, or a [`RedisLimiter`] alone); a capacity of 0 or over 2^40;
+    /// - [`RedisError::Configuration`]: no nodes, a window, several limits at once, or a lease
+    ///   shorter than 10 ms or longer than 4 minutes.
     ///
     /// # Panics
     ///

@@ -20,13 +20,13 @@ use tokio::time::timeout;
 /// Requests for leases that may wait for the task at once.
 const QUEUE: usize = 4_096;
 
-/// A limit for each key that all machines share, kept in Redis. This process holds small leases of it,
-/// so that most decisions are made here, in nanoseconds.
+/// A limit for each key that all machines share, kept in Redis. This process holds small leases of
+/// it, so that most decisions are made here, in nanoseconds.
 ///
 /// A background task asks Redis for a key's tokens ahead, as many as the key will spend in the next
-/// 100 ms at its present rate, and gives back what is not spent within a second. A check takes tokens
-/// from a table in memory: it hashes the key, reads the clock and swaps a word. No caller waits for
-/// another.
+/// 100 ms at its present rate, and gives back what is not spent within a second. A check takes
+/// tokens from a table in memory: it hashes the key, reads the clock and swaps a word. No caller
+/// waits for another.
 ///
 /// ```no_run
 /// use sluicegate::{LeasedLimiter, Quota, RedisError};
@@ -45,29 +45,29 @@ const QUEUE: usize = 4_096;
 /// # }
 /// ```
 ///
-/// **What it promises.** A token is taken in Redis before any caller is granted it. So in any window of
-/// length W all machines together admit at most burst + rate * W, and what was leased when the window
-/// began: for each key at most [`max_overshoot`](Self::max_overshoot). A process that is killed takes
-/// its leases with it: less is admitted, not more. A process that stands still for longer than a lease
-/// holds spends nothing of it afterwards. Tokens that were being given back when an answer was lost
-/// count as leased until Redis has them.
+/// **What it promises.** A token is taken in Redis before any caller is granted it. So in any
+/// window of length W all machines together admit at most burst + rate * W, and what was leased
+/// when the window began: for each key at most [`max_overshoot`](Self::max_overshoot). A process
+/// that is killed takes its leases with it: less is admitted, not more. A process that stands still
+/// for longer than a lease holds spends nothing of it afterwards. Tokens that were being given back
+/// when an answer was lost count as leased until Redis has them.
 ///
-/// **While Redis is away**, the [`Fallback`](crate::Fallback) grants leases, by default from this node's
-/// share of the limit; [`Grant::source`] says `Lease` or `Fallback`.
+/// **While Redis is away**, the [`Fallback`](crate::Fallback) grants leases, by default from this
+/// node's share of the limit; [`Grant::source`] says `Lease` or `Fallback`.
 ///
-/// **What it costs.** While one machine holds a lease, others cannot have its tokens, for a second at
-/// most. The figures of answers are bounds: [`remaining`](Grant::remaining) is what is left of this
-/// machine's lease, and `reset_after` the time in which a whole burst flows. A long key goes to Redis as
-/// a digest, as a [`RedisLimiter`]'s does.
+/// **What it costs.** While one machine holds a lease, others cannot have its tokens, for a second
+/// at most. The figures of answers are bounds: [`remaining`](Grant::remaining) is what is left of
+/// this machine's lease, and `reset_after` the time in which a whole burst flows. A long key goes
+/// to Redis as a digest, as a [`RedisLimiter`]'s does.
 ///
-/// **`check` or `check_or_lease`.** [`check`](Self::check) never waits. So it denies a key that has no
-/// lease yet, or whose lease ran out before the next came, with a
-/// [`retry_after`](Denied::retry_after) of 5 ms. [`check_or_lease`](Self::check_or_lease) waits for the
-/// lease.
+/// **`check` or `check_or_lease`.** [`check`](Self::check) never waits. So it denies a key that has
+/// no lease yet, or whose lease ran out before the next came, with a
+/// [`retry_after`](Denied::retry_after) of 5 ms. [`check_or_lease`](Self::check_or_lease) waits for
+/// the lease.
 ///
-/// Cloning it is cheap. The task needs the runtime: in a runtime of one thread, a loop of checks that
-/// never awaits gets no lease. The task ends, and gives all leases back, when the last clone is dropped
-/// or [`shutdown`](Self::shutdown) is called.
+/// Cloning it is cheap. The task needs the runtime: in a runtime of one thread, a loop of checks
+/// that never awaits gets no lease. The task ends, and gives all leases back, when the last clone
+/// is dropped or [`shutdown`](Self::shutdown) is called.
 #[derive(Clone)]
 pub struct LeasedLimiter {
     shared: Arc<Shared>,
@@ -96,15 +96,16 @@ impl LeasedLimiter {
     ///
     /// # Errors
     ///
-    /// [`Denied`], without a time to retry after if `n` exceeds [`max_lease`](Self::max_lease); with one
-    /// of 5 ms if the lease has too few tokens, and otherwise with the time that Redis said. Without an
-    /// answer from Redis the key is denied, for 10 to 100 ms at a time.
+    /// [`Denied`], without a time to retry after if `n` exceeds [`max_lease`](Self::max_lease);
+    /// with one of 5 ms if the lease has too few tokens, and otherwise with the time that Redis
+    /// said. Without an answer from Redis the key is denied, for 10 to 100 ms at a time.
     #[inline]
     pub fn check_n(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, Denied> {
         self.spend(key.as_ref(), n, n)
     }
 
-    /// Takes as many of `n` tokens as are left of the key's lease, down to one. `n = 0` is granted and changes nothing.
+    /// Takes as many of `n` tokens as are left of the key's lease, down to one. `n = 0` is granted
+    /// and changes nothing.
     ///
     /// # Errors
     ///
@@ -137,8 +138,8 @@ impl LeasedLimiter {
         if n == 0 { Ok(Grant::new(0, figures)) } else { Err(Denied::new(n, figures)) }
     }
 
-    /// Sends the task a request for more. Never waits: if there is no room for the request, the key is
-    /// left alone for a moment.
+    /// Sends the task a request for more. Never waits: if there is no room for the request, the key
+    /// is left alone for a moment.
     #[cold]
     fn ask(&self, key: &[u8], hash: u64, need: u64) {
         let key = self.shared.redis.requests.digest_key.id_now(key);
@@ -148,8 +149,9 @@ impl LeasedLimiter {
         }
     }
 
-    /// Takes `n` tokens of the key's lease. If it has too few, waits for the next lease: for one call to
-    /// Redis, which all callers that wait for the key share. `n = 0` is granted and changes nothing.
+    /// Takes `n` tokens of the key's lease. If it has too few, waits for the next lease: for one
+    /// call to Redis, which all callers that wait for the key share. `n = 0` is granted and changes
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -199,24 +201,24 @@ impl LeasedLimiter {
         }
     }
 
-    /// Ends the background task, and gives back what is left of all leases. From then on every request is
-    /// denied. Takes at most as long as a lease [holds](crate::LeasedBuilder::lease_for): what has not
-    /// been given back by then is lost.
+    /// Ends the background task, and gives back what is left of all leases. From then on every
+    /// request is denied. Takes at most as long as a lease
+    /// [holds](crate::LeasedBuilder::lease_for): what has not been given back by then is lost.
     pub async fn shutdown(&self) {
         // If this fails, another caller has stopped the task already.
         let _ = self.asks.send(Message::Stop).await;
         let _ = self.shared.ended.acquire().await;
     }
 
-    /// The most tokens of a key that this process holds at a time, and the most that one request can be
-    /// granted: half a burst divided by the nodes, and at most 1,048,575.
+    /// The most tokens of a key that this process holds at a time, and the most that one request
+    /// can be granted: half a burst divided by the nodes, and at most 1,048,575.
     #[must_use]
     pub fn max_lease(&self) -> u64 {
         self.shared.max_lease
     }
 
-    /// The most tokens by which all nodes together may exceed burst + rate * W in a window of length W:
-    /// [`max_lease`](Self::max_lease) for each of them.
+    /// The most tokens by which all nodes together may exceed burst + rate * W in a window of
+    /// length W: [`max_lease`](Self::max_lease) for each of them.
     #[must_use]
     pub fn max_overshoot(&self) -> u64 {
         self.shared.nodes.saturating_mul(self.shared.max_lease)

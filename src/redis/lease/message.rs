@@ -8,7 +8,8 @@ use tokio::sync::oneshot;
 /// The id of a key: see `request/key.rs`.
 pub(super) type Key = Arc<[u8]>;
 
-/// A caller that waits for a lease. If it is told no error, it looks whether there is enough for it.
+/// A caller that waits for a lease. If it is told no error, it looks whether there is enough for
+/// it.
 pub(super) type Waiter = oneshot::Sender<Result<(), RedisError>>;
 
 /// Tells a caller the outcome. It may have given up.

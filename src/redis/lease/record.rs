@@ -6,12 +6,13 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use std::collections::HashMap;
 
-/// A key with a lease, or with a request for one. Times are nanoseconds of the leases' clock; 0 is none.
+/// A key with a lease, or with a request for one. Times are nanoseconds of the leases' clock; 0 is
+/// none.
 #[derive(Debug, Default)]
 pub(super) struct Record {
     pub(super) hash: u64,
-    /// Whether a call is in flight. There is one at a time, so that tokens that are being given back are
-    /// never leased again before that has ended.
+    /// Whether a call is in flight. There is one at a time, so that tokens that are being given
+    /// back are never leased again before that has ended.
     pub(super) calls: bool,
     /// The size of the last lease, what was there when it came, and when that was.
     pub(super) size: u64,

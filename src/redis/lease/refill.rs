@@ -135,8 +135,8 @@ impl Refiller {
 
     /// Fetches a lease for the callers that want one by now.
     pub(super) fn fetch(&mut self, key: &Key, now: u64) {
-        // If the process has stood still, the last lease may have ended. It is given back first; the
-        // fetch comes after that.
+        // If the process has stood still, the last lease may have ended. It is given back first;
+        // the fetch comes after that.
         if self.end(key, now) {
             return;
         }

@@ -51,8 +51,8 @@ impl Shared {
         }
     }
 
-    /// The denial of a key. Redis has said when the first missing token is there; the others flow after
-    /// it.
+    /// The denial of a key. Redis has said when the first missing token is there; the others flow
+    /// after it.
     pub(super) fn denied(&self, asked: u64, left: u64, first: u64) -> Denied {
         let others = asked.saturating_sub(left + 1);
         let retry_after =

@@ -1,12 +1,12 @@
 //! The size of a key's next lease.
 
-/// A lease is at most so many times as large as the last one, since two readings at a moment tell no
-/// rate.
+/// A lease is at most so many times as large as the last one, since two readings at a moment tell
+/// no rate.
 const GROWTH: u64 = 8;
 
 /// The tokens that are spent within `horizon`, at the rate at which `spent` tokens were spent in
-/// `elapsed` (both times in nanoseconds). At least half of the last lease and at most eight times that,
-/// from 1 to `most`.
+/// `elapsed` (both times in nanoseconds). At least half of the last lease and at most eight times
+/// that, from 1 to `most`.
 pub(super) fn next(last: u64, spent: u64, elapsed: u64, horizon: u64, most: u64) -> u64 {
     let ahead = u128::from(spent) * u128::from(horizon) / u128::from(elapsed.max(1));
     let ahead = u64::try_from(ahead).unwrap_or(u64::MAX);

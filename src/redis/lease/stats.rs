@@ -9,19 +9,20 @@ use crate::redis::metrics::Counter;
 pub struct LeaseStats {
     /// Calls for a lease.
     pub fetches: u64,
-    /// Calls for a lease that Redis did not answer, whether the [`Fallback`](crate::Fallback) did or not.
+    /// Calls for a lease that Redis did not answer, whether the [`Fallback`](crate::Fallback) did
+    /// or not.
     pub failed_fetches: u64,
     /// Tokens leased from Redis or the fallback.
     pub leased: u64,
     /// Tokens given back unspent: to Redis, or to the fallback while Redis is away.
     pub returned: u64,
-    /// Tokens that were, or may have been, taken in Redis and are neither admitted nor given back: those
-    /// of calls without an answer.
+    /// Tokens that were, or may have been, taken in Redis and are neither admitted nor given back:
+    /// those of calls without an answer.
     pub lost: u64,
     /// Requests for a lease that found no room, since there were too many keys at once.
     pub dropped: u64,
-    /// Keys that lost their slot in the table before their lease, or the wait for one, had ended. What was
-    /// left of the lease is lost.
+    /// Keys that lost their slot in the table before their lease, or the wait for one, had ended.
+    /// What was left of the lease is lost.
     pub evicted: u64,
 }
 

@@ -21,8 +21,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Longer than the hiccups of a scheduler, and far shorter than TCP's first retransmission (200 ms),
-/// which no caller on a hot path would wait for. A missed deadline is cheap: the fallback decides.
+/// Longer than the hiccups of a scheduler, and far shorter than TCP's first retransmission (200
+/// ms), which no caller on a hot path would wait for. A missed deadline is cheap: the fallback
+/// decides.
 const DEADLINE: Duration = Duration::from_millis(5);
 
 /// As many calls as a connection holds in flight.
@@ -43,7 +44,7 @@ pub struct RedisBuilder {
     start_away: bool,
     connect: ConnectOptions,
     fallback: Fallback,
-    pub(in crate::redis) nodes: u64,
+    pub(crate) nodes: u64,
     capacity: usize,
     failures: u32,
     most_pending: u64,
@@ -78,12 +79,12 @@ impl RedisLimiter {
 }
 
 impl RedisBuilder {
-    /// Adds another limit of the same keys, up to 8 in all. A request is admitted if all limits admit
-    /// it, and otherwise costs nothing of any, whatever other callers ask meanwhile. One script asks all
-    /// of them, in one round trip.
+    /// Adds another limit of the same keys, up to 8 in all. A request is admitted if all limits
+    /// admit it, and otherwise costs nothing of any, whatever other callers ask meanwhile. One
+    /// script asks all of them, in one round trip.
     ///
-    /// A grant has the figures of the limit with the least left, and a denial those of the limit with
-    /// the longest wait. `which` tells the number of that limit, as with
+    /// A grant has the figures of the limit with the least left, and a denial those of the limit
+    /// with the longest wait. `which` tells the number of that limit, as with
     /// [`Combined`](crate::Combined). `available` is the least of all limits, and `level` the most.
     /// Each limit has the buckets that it would have alone.
     ///
@@ -115,14 +116,14 @@ impl RedisBuilder {
         self.algorithm(Algorithm::TokenBucket)
     }
 
-    /// Chooses [`Algorithm::LeakyBucket`], as a meter: the burst is its capacity, the rate its leak. It
-    /// has the buckets of a token bucket, read from the other side.
+    /// Chooses [`Algorithm::LeakyBucket`], as a meter: the burst is its capacity, the rate its
+    /// leak. It has the buckets of a token bucket, read from the other side.
     pub fn leaky_bucket(self) -> Self {
         self.algorithm(Algorithm::LeakyBucket)
     }
 
-    /// Chooses [`Algorithm::FixedWindow`], aligned to 1970 by the server's clock. The quota must have no
-    /// burst of its own, and a period of whole microseconds.
+    /// Chooses [`Algorithm::FixedWindow`], aligned to 1970 by the server's clock. The quota must
+    /// have no burst of its own, and a period of whole microseconds.
     pub fn fixed_window(self) -> Self {
         self.algorithm(Algorithm::FixedWindow)
     }
@@ -132,25 +133,25 @@ impl RedisBuilder {
         self.algorithm(Algorithm::SlidingWindow)
     }
 
-    /// Sets the beginning of the names of the limiter's keys in Redis; `sluicegate` unless set. Limiters
-    /// with the same prefix and quota share their buckets, whatever process they are in.
+    /// Sets the beginning of the names of the limiter's keys in Redis; `sluicegate` unless set.
+    /// Limiters with the same prefix and quota share their buckets, whatever process they are in.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Sets the longest time that a whole call takes; 5 ms unless set. A call that is not answered by
-    /// then is a [`RedisError::Timeout`], and may have been charged. Timers count milliseconds: they are
-    /// set for one less, and may be late by as much.
+    /// Sets the longest time that a whole call takes; 5 ms unless set. A call that is not answered
+    /// by then is a [`RedisError::Timeout`], and may have been charged. Timers count milliseconds:
+    /// they are set for one less, and may be late by as much.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
     /// Makes the deadline this many round trips to the server, if that is longer than the
-    /// [`deadline`](Self::deadline) set; 0 unless set. Otherwise it must be 2 or more, since timers take
-    /// a millisecond of it. The round trip is measured at connect, and by the probe that ends an outage.
-    /// So a limiter needs not know how far away its server is.
+    /// [`deadline`](Self::deadline) set; 0 unless set. Otherwise it must be 2 or more, since timers
+    /// take a millisecond of it. The round trip is measured at connect, and by the probe that ends
+    /// an outage. So a limiter needs not know how far away its server is.
     ///
     /// Without this, a server whose round trip is longer than the deadline is
     /// [`RedisError::TooFar`] at connect.
@@ -161,8 +162,8 @@ impl RedisBuilder {
 
     /// Sets whether the limiter starts even if Redis is away, or too far for the deadline. Then the
     /// [`Fallback`] decides until a probe finds that Redis is there; probes are 50 ms to 5 s apart.
-    /// Unless set, [`connect`](Self::connect) fails instead. A mistake that does not pass by itself, as a
-    /// wrong URL or login, fails in either case.
+    /// Unless set, [`connect`](Self::connect) fails instead. A mistake that does not pass by
+    /// itself, as a wrong URL or login, fails in either case.
     pub fn start_away(mut self, start: bool) -> Self {
         self.start_away = start;
         self
@@ -174,8 +175,8 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets the certificates to trust, in PEM, in place of Mozilla's list: those of your own authority,
-    /// or the server's own if no authority signed it.
+    /// Sets the certificates to trust, in PEM, in place of Mozilla's list: those of your own
+    /// authority, or the server's own if no authority signed it.
     #[cfg(feature = "redis-tls")]
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.connect.trust.roots = Some(pem.into());
@@ -183,7 +184,8 @@ impl RedisBuilder {
     }
 
     /// Sets the certificate that identifies this client to the server, in PEM: with those up to its
-    /// root, and its private key. A Redis server wants one unless its `tls-auth-clients` says otherwise.
+    /// root, and its private key. A Redis server wants one unless its `tls-auth-clients` says
+    /// otherwise.
     #[cfg(feature = "redis-tls")]
     pub fn client_certificate(
         mut self,
@@ -200,31 +202,33 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets the number of processes that share the limit, each with a limiter like this; 1 unless set.
-    /// While Redis is away, each process admits that part of the limit, and at least a token at once. So
-    /// at once all of them together admit the burst, or a token for each node if those are more.
+    /// Sets the number of processes that share the limit, each with a limiter like this; 1 unless
+    /// set. While Redis is away, each process admits that part of the limit, and at least a token
+    /// at once. So at once all of them together admit the burst, or a token for each node if those
+    /// are more.
     pub fn nodes(mut self, nodes: u64) -> Self {
         self.nodes = nodes.max(1);
         self
     }
 
-    /// Sets the most active keys that [`Fallback::Local`] keeps account of, at 48 bytes each; 16,384
-    /// unless set. If there are more, it forgets the keys that are nearest to full.
+    /// Sets the most active keys that [`Fallback::Local`] keeps account of, at 48 bytes each;
+    /// 16,384 unless set. If there are more, it forgets the keys that are nearest to full.
     pub fn fallback_capacity(mut self, keys: usize) -> Self {
         self.capacity = keys;
         self
     }
 
-    /// Sets after how many failures in a row Redis is taken for away; 5 unless set. Calls that are in
-    /// flight at once count as one. A lasting share of failures of more than a tenth has the same effect.
+    /// Sets after how many failures in a row Redis is taken for away; 5 unless set. Calls that are
+    /// in flight at once count as one. A lasting share of failures of more than a tenth has the
+    /// same effect.
     pub fn failures(mut self, failures: u32) -> Self {
         self.failures = failures;
         self
     }
 
     /// Sets the most requests in flight at once; 4,096 unless set. One more is
-    /// [`RedisError::Overloaded`], and decided as if Redis were away. So is one more when the names of
-    /// all in flight take 512 bytes for each that is allowed: 2 MiB.
+    /// [`RedisError::Overloaded`], and decided as if Redis were away. So is one more when the names
+    /// of all in flight take 512 bytes for each that is allowed: 2 MiB.
     pub fn max_pending(mut self, requests: u64) -> Self {
         self.most_pending = requests;
         self
@@ -237,72 +241,76 @@ impl RedisBuilder {
         self
     }
 
-    /// Bounds the debt that [`charge`](RedisLimiter::charge) makes: it takes a key's balance no lower
-    /// than `-tokens`, and the rest is forgotten. Unless set, debt ends at 142 years of flow.
+    /// Bounds the debt that [`charge`](RedisLimiter::charge) makes: it takes a key's balance no
+    /// lower than `-tokens`, and the rest is forgotten. Unless set, debt ends at 142 years of flow.
     ///
-    /// Without a bound, a caller that charges every denial as a penalty locks its key out for as long as
-    /// it asks, and then for what it has asked. With 0 a charge takes what is there. The tokens that a
-    /// reservation takes beyond its own when it is [settled](crate::RedisReservation::settle) are a
-    /// charge. Reservations themselves are bounded by [`max_waiting`](Self::max_waiting): where they
-    /// have taken the balance lower, a charge adds nothing.
+    /// Without a bound, a caller that charges every denial as a penalty locks its key out for as
+    /// long as it asks, and then for what it has asked. With 0 a charge takes what is there. The
+    /// tokens that a reservation takes beyond its own when it is
+    /// [settled](crate::RedisReservation::settle) are a charge. Reservations themselves are bounded
+    /// by [`max_waiting`](Self::max_waiting): where they have taken the balance lower, a charge
+    /// adds nothing.
     ///
-    /// Each of [several](Self::and) limits has this bound. Another limiter that shares the buckets has
-    /// its own. While Redis is away, each node has its part of the bound. Afterwards what was charged
-    /// meanwhile is charged in Redis under the same bound, and what was granted is charged whole.
+    /// Each of [several](Self::and) limits has this bound. Another limiter that shares the buckets
+    /// has its own. While Redis is away, each node has its part of the bound. Afterwards what was
+    /// charged meanwhile is charged in Redis under the same bound, and what was granted is charged
+    /// whole.
     pub fn max_debt(mut self, tokens: u64) -> Self {
         self.max_debt = tokens;
         self
     }
 
-    /// Bounds the debt of all callers that wait for a key: a reservation that would take it further is
-    /// denied. Unless set, debt ends at 142 years of flow. While Redis is away, each node has its part of
-    /// the bound.
+    /// Bounds the debt of all callers that wait for a key: a reservation that would take it further
+    /// is denied. Unless set, debt ends at 142 years of flow. While Redis is away, each node has
+    /// its part of the bound.
     pub fn max_waiting(mut self, tokens: u64) -> Self {
         self.waiting.most = tokens;
         self
     }
 
-    /// Makes each key's leaky bucket a queue (a shaper) of all machines: up to `capacity` tokens wait,
-    /// and depart evenly spaced at the rate. See [`Builder::queue`](crate::Builder::queue).
+    /// Makes each key's leaky bucket a queue (a shaper) of all machines: up to `capacity` tokens
+    /// wait, and depart evenly spaced at the rate. See [`Builder::queue`](crate::Builder::queue).
     pub fn queue(mut self, capacity: u64) -> Self {
         self.queue.capacity = Some(capacity);
         self
     }
 
-    /// Lets so many requests of a [queue](Self::queue)'s capacity pass without delay, as the `delay` of
-    /// nginx does.
+    /// Lets so many requests of a [queue](Self::queue)'s capacity pass without delay, as the
+    /// `delay` of nginx does.
     pub fn delay_free(mut self, requests: u64) -> Self {
         self.queue.delay_free = requests;
         self
     }
 
-    /// Connects to the server at `redis://[[user]:password@]host[:port][/database]`, or to a socket at
-    /// `unix:///path`.
+    /// Connects to the server at `redis://[[user]:password@]host[:port][/database]`, or to a socket
+    /// at `unix:///path`.
     ///
-    /// A connection that is lost later is made anew by itself; calls fail meanwhile. `rediss://` asks
-    /// over TLS, in a build with the feature `redis-tls`. With `#insecure` at its end, whatever server
-    /// answers there is trusted.
+    /// A connection that is lost later is made anew by itself; calls fail meanwhile. `rediss://`
+    /// asks over TLS, in a build with the feature `redis-tls`. With `#insecure` at its end,
+    /// whatever server answers there is trusted.
     ///
-    /// A cluster is `redis-cluster://[[user]:password@]host[:port][,host[:port]...]` with some of its
-    /// nodes, or `rediss-cluster://`, in a build with the feature `redis-cluster`.
+    /// A cluster is `redis-cluster://[[user]:password@]host[:port][,host[:port]...]` with some of
+    /// its nodes, or `rediss-cluster://`, in a build with the feature `redis-cluster`.
     ///
     /// A server that sentinels watch is
-    /// `redis-sentinel://[[user]:password@]host[:port][,host[:port]...]/service[/database]` with the
-    /// hosts of the sentinels and the login of the server, or `rediss-sentinel://`, in a build with the
-    /// feature `redis-sentinel`.
+    /// `redis-sentinel://[[user]:password@]host[:port][,host[:port]...]/service[/database]` with
+    /// the hosts of the sentinels and the login of the server, or `rediss-sentinel://`, in a build
+    /// with the feature `redis-sentinel`.
     ///
     /// # Errors
     ///
-    /// - [`RedisError::Quota`]: the burst takes over 71 years to flow; a queue of anything but a leaky
-    ///   bucket, or of a capacity less than what passes without delay;
-    /// - [`RedisError::Configuration`]: the URL, or an option in it, which the text names; the login, the
-    ///   certificates, another service at that address, braces in the prefix; [several](Self::and)
-    ///   limits that are queues, over 8, or two of them the same;
+    /// - [`RedisError::Quota`]: the burst takes over 71 years to flow; a queue of anything but a
+    ///   leaky bucket, or of a capacity less than what passes without delay;
+    /// - [`RedisError::Configuration`]: the URL, or an option in it, which the text names; the
+    ///   login, the certificates, another service at that address, braces in the prefix;
+    ///   [several](Self::and) limits that are queues, over 8, or two of them the same;
     /// - [`RedisError::TooFar`]: a round trip takes longer than the deadline; the error tells both;
     /// - [`RedisError::Connection`]: no server answers there, or not in time;
-    /// - [`RedisError::Unavailable`], [`RedisError::Failed`]: the server answers that it cannot serve.
+    /// - [`RedisError::Unavailable`], [`RedisError::Failed`]: the server answers that it cannot
+    ///   serve.
     ///
-    /// The last two, and a server that is too far, are no errors with [`start_away`](Self::start_away).
+    /// The last two, and a server that is too far, are no errors with
+    /// [`start_away`](Self::start_away).
     ///
     /// # Panics
     ///

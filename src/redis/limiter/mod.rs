@@ -19,8 +19,8 @@ use core::time::Duration;
 /// A limit for each key that all machines share, kept in Redis.
 ///
 /// Every decision is one short script in the server, and so one round trip: exact, by the server's
-/// clock, and the same for all that ask. A key takes memory in the server from its first token until
-/// its bucket is full again, when it expires.
+/// clock, and the same for all that ask. A key takes memory in the server from its first token
+/// until its bucket is full again, when it expires.
 ///
 /// ```no_run
 /// use sluicegate::{Quota, RedisError, RedisLimiter};
@@ -37,9 +37,9 @@ use core::time::Duration;
 /// # }
 /// ```
 ///
-/// Cloning it is cheap. All clones share one connection, over which any number of calls are in flight
-/// at once. A limiter belongs to the tokio runtime that it was connected in. Every verb panics outside
-/// of a runtime that has its time enabled.
+/// Cloning it is cheap. All clones share one connection, over which any number of calls are in
+/// flight at once. A limiter belongs to the tokio runtime that it was connected in. Every verb
+/// panics outside of a runtime that has its time enabled.
 ///
 /// | verb | its one `EVALSHA` in the server |
 /// | --- | --- |
@@ -50,14 +50,14 @@ use core::time::Duration;
 ///
 /// A call whose future is dropped may have been sent, and is then charged.
 ///
-/// **Keys** are any bytes. A key of over 256 bytes goes to Redis as its digest (BLAKE3), which takes
-/// its caller 0.5 ms for a megabyte and delays no other caller. So no user can make others wait by long
-/// keys, nor choose a key with another's digest.
+/// **Keys** are any bytes. A key of over 256 bytes goes to Redis as its digest (BLAKE3), which
+/// takes its caller 0.5 ms for a megabyte and delays no other caller. So no user can make others
+/// wait by long keys, nor choose a key with another's digest.
 ///
-/// **While Redis is away**, the [`Fallback`](crate::Fallback) decides, by default a local limiter with
-/// this node's share of the limit. [`Grant::source`] and [`Denied::source`](crate::Denied::source) tell
-/// who decided. After some failures in a row Redis is no longer asked, so that calls cost nothing, until
-/// a probe finds that it answers again.
+/// **While Redis is away**, the [`Fallback`](crate::Fallback) decides, by default a local limiter
+/// with this node's share of the limit. [`Grant::source`] and
+/// [`Denied::source`](crate::Denied::source) tell who decided. After some failures in a row Redis
+/// is no longer asked, so that calls cost nothing, until a probe finds that it answers again.
 ///
 /// **Calls for one key** that come while another is in flight share one script, first come, first
 /// served.
@@ -85,18 +85,19 @@ impl RedisLimiter {
     ///
     /// # Errors
     ///
-    /// [`RedisError::Denied`] with the time until `n` tokens are there, or without a time if `n` exceeds
-    /// the limit; any other if there is no answer.
+    /// [`RedisError::Denied`] with the time until `n` tokens are there, or without a time if `n`
+    /// exceeds the limit; any other if there is no answer.
     pub async fn check_n(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
         self.requests.decide(&self.id(key.as_ref()).await, Ask::Take(n), n).await
     }
 
-    /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes nothing.
+    /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes
+    /// nothing.
     ///
     /// # Errors
     ///
-    /// [`RedisError::Denied`] with the time until the next token, if there is none; any other if there
-    /// is no answer.
+    /// [`RedisError::Denied`] with the time until the next token, if there is none; any other if
+    /// there is no answer.
     pub async fn check_up_to(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
         self.requests.decide(&self.id(key.as_ref()).await, Ask::UpTo(n), n.min(1)).await
     }
@@ -110,8 +111,8 @@ impl RedisLimiter {
         self.requests.decide(&self.id(key.as_ref()).await, Ask::Look(n), n).await
     }
 
-    /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards. Returns
-    /// the time until the debt is paid: zero if there is none. Debt ends at
+    /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards.
+    /// Returns the time until the debt is paid: zero if there is none. Debt ends at
     /// [`max_debt`](crate::RedisBuilder::max_debt) if that is set, otherwise at 142 years of flow.
     ///
     /// # Errors
@@ -139,8 +140,8 @@ impl RedisLimiter {
         self.requests.available(&self.id(key.as_ref()).await).await
     }
 
-    /// The level of the leaky bucket: whole tokens poured in and not yet leaked, rounded up. Of a token
-    /// bucket it is what is missing from the burst.
+    /// The level of the leaky bucket: whole tokens poured in and not yet leaked, rounded up. Of a
+    /// token bucket it is what is missing from the burst.
     ///
     /// # Errors
     ///
@@ -149,8 +150,8 @@ impl RedisLimiter {
         self.requests.level(&self.id(key.as_ref()).await).await
     }
 
-    /// Makes the key's bucket full again, as if nothing had ever been taken. A caller that holds a place
-    /// in its waiting line keeps its moment, but nothing comes back of that place any more.
+    /// Makes the key's bucket full again, as if nothing had ever been taken. A caller that holds a
+    /// place in its waiting line keeps its moment, but nothing comes back of that place any more.
     ///
     /// # Errors
     ///
@@ -177,12 +178,13 @@ impl RedisLimiter {
         self.terms().algorithm
     }
 
-    /// The name of a key's bucket in Redis: `prefix:fingerprint{:key}`, or, for a key of over 256 bytes,
-    /// `prefix:fingerprint{#digest}`.
+    /// The name of a key's bucket in Redis: `prefix:fingerprint{:key}`, or, for a key of over 256
+    /// bytes, `prefix:fingerprint{#digest}`.
     ///
-    /// The fingerprint is that of the quota: another quota begins with other buckets, since it counts in
-    /// other units. In a cluster all that is kept of a key is in one slot, which the text in the braces
-    /// chooses. With [several](crate::RedisBuilder::and) limits this is the name of the first.
+    /// The fingerprint is that of the quota: another quota begins with other buckets, since it
+    /// counts in other units. In a cluster all that is kept of a key is in one slot, which the text
+    /// in the braces chooses. With [several](crate::RedisBuilder::and) limits this is the name of
+    /// the first.
     #[must_use]
     pub fn key(&self, key: impl AsRef<[u8]>) -> Vec<u8> {
         let id = self.requests.digest_key.id_now(key.as_ref());
@@ -199,7 +201,8 @@ impl RedisLimiter {
         self.requests.guard.distance().deadline()
     }
 
-    /// Says whether Redis is away: it has failed so often that it is not asked, and is probed instead.
+    /// Says whether Redis is away: it has failed so often that it is not asked, and is probed
+    /// instead.
     #[must_use]
     pub fn is_away(&self) -> bool {
         self.requests.guard.is_away()

@@ -7,14 +7,14 @@ use crate::redis::request::reservation::RedisReservation;
 use core::time::Duration;
 
 impl RedisLimiter {
-    /// Takes a place in the key's waiting line for `n` tokens: for now if they are there, otherwise for
-    /// when they will have flowed, behind all that have reserved before on any machine.
+    /// Takes a place in the key's waiting line for `n` tokens: for now if they are there, otherwise
+    /// for when they will have flowed, behind all that have reserved before on any machine.
     ///
-    /// The wait is known at once, and to the microsecond. It counts from when the answer came. So it
-    /// ends later than the server's by the time that the answer was under way, and never earlier. Each
-    /// caller is woken by a timer of its own. While a caller waits, checks are denied. A reservation
-    /// that is dropped before it is due gives its tokens back: see [`RedisReservation`]. `n = 0` is
-    /// ready at once and takes nothing.
+    /// The wait is known at once, and to the microsecond. It counts from when the answer came. So
+    /// it ends later than the server's by the time that the answer was under way, and never
+    /// earlier. Each caller is woken by a timer of its own. While a caller waits, checks are
+    /// denied. A reservation that is dropped before it is due gives its tokens back: see
+    /// [`RedisReservation`]. `n = 0` is ready at once and takes nothing.
     ///
     /// One `EVALSHA`: a `TIME`, a `GET`, a `SET`.
     ///
@@ -22,7 +22,8 @@ impl RedisLimiter {
     /// use sluicegate::{Quota, RedisError, RedisLimiter};
     ///
     /// # async fn example() -> Result<(), RedisError> {
-    /// let calls = RedisLimiter::builder(Quota::per_second(10)).connect("redis://localhost").await?;
+    /// let builder = RedisLimiter::builder(Quota::per_second(10));
+    /// let calls = builder.connect("redis://localhost").await?;
     /// let place = calls.reserve("partner", 1).await?;
     /// println!("in {:?}", place.ready_in());
     /// let grant = place.ready().await;
@@ -30,8 +31,8 @@ impl RedisLimiter {
     /// # }
     /// ```
     ///
-    /// While Redis is away, the [`Fallback`](crate::Fallback) decides: the place is one in the line of
-    /// this node's share, or due at once, or denied.
+    /// While Redis is away, the [`Fallback`](crate::Fallback) decides: the place is one in the line
+    /// of this node's share, or due at once, or denied.
     ///
     /// # Errors
     ///
@@ -63,13 +64,14 @@ impl RedisLimiter {
         self.requests.reserve(&self.id(key.as_ref()).await, n, Some(max_wait)).await
     }
 
-    /// Takes `n` tokens, and waits until they are there, first come, first served on all machines. One
-    /// round trip however many callers wait, and none if another caller has left a place behind.
+    /// Takes `n` tokens, and waits until they are there, first come, first served on all machines.
+    /// One round trip however many callers wait, and none if another caller has left a place
+    /// behind.
     ///
     /// A future that is dropped while it waits leaves the queue of this process, and costs no other
-    /// caller a token, wherever it stood: the callers behind it move up, and what is then left goes to
-    /// the next caller, or back to Redis. The same holds before the answer has come. Dropping takes a
-    /// short lock, and does not wait.
+    /// caller a token, wherever it stood: the callers behind it move up, and what is then left goes
+    /// to the next caller, or back to Redis. The same holds before the answer has come. Dropping
+    /// takes a short lock, and does not wait.
     ///
     /// Windows have no waiting line, nor have several limits. There this is a
     /// [`check_n`](Self::check_n), and another after each
@@ -84,10 +86,10 @@ impl RedisLimiter {
         self.requests.acquire(&self.id(key.as_ref()).await, n, None).await
     }
 
-    /// [Acquires](Self::acquire) if the wait is at most `timeout`. A request that is known to come too
-    /// late is denied at once, and takes nothing, even if others might leave. The round trip comes on
-    /// top, with its own [deadline](crate::RedisBuilder::deadline). Without a waiting line all round
-    /// trips but the last count as well.
+    /// [Acquires](Self::acquire) if the wait is at most `timeout`. A request that is known to come
+    /// too late is denied at once, and takes nothing, even if others might leave. The round trip
+    /// comes on top, with its own [deadline](crate::RedisBuilder::deadline). Without a waiting line
+    /// all round trips but the last count as well.
     ///
     /// # Errors
     ///

@@ -4,16 +4,16 @@
 //!              failures outweigh answers                 a probe's answers are good
 //!     closed ───────────────────────────► open ───────────────────────────────────► closed
 //!                                          │ ▲
-//!                                          └─┘ one probe after each pause (50 ms, doubled up to 5 s,
-//!                                              with jitter)
+//!                                          └─┘ one probe after each pause (50 ms, doubled up to
+//!                                              5 s, with jitter)
 //! ```
 //!
 //! A failure adds ten to a score, and an answer takes one off. So a few failures in a row open the
-//! breaker, and so does a lasting share of failures over a tenth. Failures are in a row if they follow
-//! one another: calls that are in flight at once may all fail by one and the same hiccup, so as many
-//! times more of them are needed. While the breaker is open, no call does any I/O. One task probes
-//! Redis over a connection of its own. Once a probe has been answered well, the limiter goes on with
-//! that connection.
+//! breaker, and so does a lasting share of failures over a tenth. Failures are in a row if they
+//! follow one another: calls that are in flight at once may all fail by one and the same hiccup, so
+//! as many times more of them are needed. While the breaker is open, no call does any I/O. One task
+//! probes Redis over a connection of its own. Once a probe has been answered well, the limiter goes
+//! on with that connection.
 
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::{Acquire, Relaxed, Release};
@@ -24,8 +24,8 @@ use std::hash::RandomState;
 /// The weight of a failure, where an answer weighs 1.
 const WEIGHT: u64 = 10;
 
-/// The state of an open breaker. That of a closed one is the most calls that were in flight when one
-/// failed, above the score.
+/// The state of an open breaker. That of a closed one is the most calls that were in flight when
+/// one failed, above the score.
 const OPEN: u64 = u64::MAX;
 const SCORE_BITS: u32 = 40;
 const SCORE: u64 = (1 << SCORE_BITS) - 1;
@@ -69,8 +69,8 @@ impl Breaker {
         }
     }
 
-    /// Notes that one of so many calls in flight was not answered. Returns whether this failure opens
-    /// the breaker.
+    /// Notes that one of so many calls in flight was not answered. Returns whether this failure
+    /// opens the breaker.
     pub(super) fn bad(&self, pending: u64) -> bool {
         let step = |state| (state != OPEN).then(|| self.after_failure(state, pending));
         let before = self.state.fetch_update(Relaxed, Relaxed, step);
@@ -81,8 +81,8 @@ impl Breaker {
         // Far more calls than there ever are, and few enough for the bits.
         let pending = pending.clamp(1, 1 << 20);
         let (mut most, mut score) = ((state >> SCORE_BITS).max(1), state & SCORE);
-        // More calls are in flight than before: scale the score, so that the same number of failures
-        // in a row still opens the breaker.
+        // More calls are in flight than before: scale the score, so that the same number of
+        // failures in a row still opens the breaker.
         if pending > most {
             (most, score) = (pending, score * pending / most);
         }
@@ -90,7 +90,8 @@ impl Breaker {
         if score >= self.failures.saturating_mul(WEIGHT * most) {
             return OPEN;
         }
-        // All calls that were in flight have failed: the next failure is one of those in flight now.
+        // All calls that were in flight have failed: the next failure is one of those in flight
+        // now.
         let row = WEIGHT * most;
         if score % row < WEIGHT && pending < most {
             (most, score) = (pending, score / row * WEIGHT * pending);

@@ -16,28 +16,28 @@ use core::time::Duration;
 use std::sync::Mutex;
 use tokio::runtime::Handle;
 
-/// The bytes of names in flight, for each request that may be: more than the name of the longest key
-/// has, unless the prefix has over 200.
+/// The bytes of names in flight, for each request that may be: more than the name of the longest
+/// key has, unless the prefix has over 200.
 const BYTES: u64 = 512;
 
 /// A link, and the breaker that says whether to use it.
-pub(in crate::redis) struct Guard {
+pub(crate) struct Guard {
     pub(super) link: Link,
     pub(super) breaker: Breaker,
-    pub(in crate::redis) fallback: Fallback,
+    pub(crate) fallback: Fallback,
     /// The requests in flight, the bytes of their names, and the most requests that may be.
     in_flight: AtomicU64,
     in_flight_bytes: AtomicU64,
     most_in_flight: u64,
-    pub(in crate::redis) counters: Counters,
+    pub(crate) counters: Counters,
     /// The name of the key whose call failed last: a probe asks for a key in its slot.
     pub(super) failed: Mutex<Vec<u8>>,
     /// The runtime of the connection.
-    pub(in crate::redis) runtime: Handle,
+    pub(crate) runtime: Handle,
 }
 
 /// A request in flight.
-pub(in crate::redis) struct InFlight<'a> {
+pub(crate) struct InFlight<'a> {
     guard: &'a Guard,
     bytes: u64,
 }
@@ -51,12 +51,7 @@ impl Drop for InFlight<'_> {
 
 impl Guard {
     /// A guard in the present runtime, that opens after so many failures in a row.
-    pub(in crate::redis) fn new(
-        link: Link,
-        failures: u32,
-        fallback: Fallback,
-        most_in_flight: u64,
-    ) -> Self {
+    pub(crate) fn new(link: Link, failures: u32, fallback: Fallback, most_in_flight: u64) -> Self {
         Self {
             link,
             breaker: Breaker::new(failures),
@@ -72,7 +67,7 @@ impl Guard {
 
     /// Lets a request in flight, with names of so many bytes. Fails while Redis is away, and if too
     /// many requests are in flight.
-    pub(in crate::redis) fn enter(&self, bytes: u64) -> Result<InFlight<'_>, RedisError> {
+    pub(crate) fn enter(&self, bytes: u64) -> Result<InFlight<'_>, RedisError> {
         if self.breaker.is_open() {
             let distance = self.link.distance();
             return Err(if distance.is_too_far() { distance.too_far() } else { RedisError::Away });
@@ -89,7 +84,7 @@ impl Guard {
     }
 
     /// Runs a script, in one round trip.
-    pub(in crate::redis) async fn run<T: FromRedisValue>(
+    pub(crate) async fn run<T: FromRedisValue>(
         &self,
         call: &Call,
         keys: &[&[u8]],
@@ -99,7 +94,7 @@ impl Guard {
     }
 
     /// Runs a script that others follow without waiting for its answer.
-    pub(in crate::redis) async fn run_before<T: FromRedisValue>(
+    pub(crate) async fn run_before<T: FromRedisValue>(
         &self,
         call: &Call,
         keys: &[&[u8]],
@@ -108,8 +103,9 @@ impl Guard {
         self.link.run_before(call, keys).await
     }
 
-    /// Counts the end of a call, and tells the breaker. The failure that opens it starts the probes.
-    pub(in crate::redis) fn note<T>(
+    /// Counts the end of a call, and tells the breaker. The failure that opens it starts the
+    /// probes.
+    pub(crate) fn note<T>(
         self: &Arc<Self>,
         name: &[u8],
         answer: Result<T, RedisError>,
@@ -132,35 +128,35 @@ impl Guard {
     }
 
     /// Begins an outage at once, for a limiter that starts without its server.
-    pub(in crate::redis) fn start_away(self: &Arc<Self>, name: &[u8], error: &RedisError) {
+    pub(crate) fn start_away(self: &Arc<Self>, name: &[u8], error: &RedisError) {
         self.breaker.open();
         self.begin_outage(name, error);
     }
 
     /// Says whether Redis is away, and so not asked.
-    pub(in crate::redis) fn is_away(&self) -> bool {
+    pub(crate) fn is_away(&self) -> bool {
         self.breaker.is_open()
     }
 
     /// Says whether answers have outweighed all failures.
-    pub(in crate::redis) fn is_calm(&self) -> bool {
+    pub(crate) fn is_calm(&self) -> bool {
         self.breaker.is_calm()
     }
 
     /// The longest time until the next probe.
-    pub(in crate::redis) fn pause(&self) -> Duration {
+    pub(crate) fn pause(&self) -> Duration {
         self.breaker.pause()
     }
 
-    pub(in crate::redis) fn server(&self) -> &str {
+    pub(crate) fn server(&self) -> &str {
         self.link.server()
     }
 
-    pub(in crate::redis) fn distance(&self) -> &Distance {
+    pub(crate) fn distance(&self) -> &Distance {
         self.link.distance()
     }
 
-    pub(in crate::redis) fn metrics(&self) -> RedisMetrics {
+    pub(crate) fn metrics(&self) -> RedisMetrics {
         let (away, distance) = (self.is_away(), self.link.distance());
         RedisMetrics {
             away,

@@ -13,12 +13,13 @@ use std::sync::{Mutex, PoisonError};
 
 /// One node's share of a limit, in the memory of this process.
 #[derive(Debug)]
-pub(in crate::redis) struct Share {
+pub(crate) struct Share {
     /// The share of each key. While Redis answers, it follows what Redis says.
     limiter: KeyedLimiter<[u8]>,
     /// The burst of the whole limit.
     burst: u64,
-    /// The tokens granted during outages that have not flowed since. Redis is to be charged with them.
+    /// The tokens granted during outages that have not flowed since. Redis is to be charged with
+    /// them.
     owed: KeyedLimiter<[u8]>,
     /// The tokens charged during outages, apart from `owed` only if charges are bounded: Redis then
     /// bounds them too.
@@ -32,7 +33,7 @@ pub(in crate::redis) struct Share {
 }
 
 impl Share {
-    pub(in crate::redis) fn new(
+    pub(crate) fn new(
         quota: &Quota,
         waiting: Waiting,
         nodes: u64,
@@ -63,7 +64,7 @@ impl Share {
     }
 
     /// Makes the share as full as the key is in Redis, which has answered this balance.
-    pub(in crate::redis) fn learn(&self, key: &[u8], limit: u64, balance: i64) {
+    pub(crate) fn learn(&self, key: &[u8], limit: u64, balance: i64) {
         // The limit is at most 2^51, but a debt has no bound.
         let limit = limit.max(1);
         let missing = (i128::from(limit) - i128::from(balance)).clamp(0, u64::MAX.into()) as u64;
@@ -74,7 +75,7 @@ impl Share {
         self.limiter.follow(key, missing);
     }
 
-    pub(in crate::redis) fn charge(&self, key: &[u8], n: u64) -> Duration {
+    pub(crate) fn charge(&self, key: &[u8], n: u64) -> Duration {
         match self.charged {
             None => self.owe(key, n),
             // The debt is no more than the share takes.
@@ -86,9 +87,9 @@ impl Share {
         self.limiter.charge(key, n)
     }
 
-    /// Gives `n` tokens back to the share. As much less is owed to Redis, unless Redis may have applied
-    /// the refund itself: it would count twice.
-    pub(in crate::redis) fn refund(&self, key: &[u8], n: u64, may_be_applied: bool) {
+    /// Gives `n` tokens back to the share. As much less is owed to Redis, unless Redis may have
+    /// applied the refund itself: it would count twice.
+    pub(crate) fn refund(&self, key: &[u8], n: u64, may_be_applied: bool) {
         if !may_be_applied {
             let charged = self.charged.as_ref().map_or(0, |charged| charged.level(key).min(n));
             self.owed.refund(key, n - charged);
@@ -97,27 +98,27 @@ impl Share {
         self.limiter.refund(key, n);
     }
 
-    pub(in crate::redis) fn available(&self, key: &[u8]) -> i64 {
+    pub(crate) fn available(&self, key: &[u8]) -> i64 {
         self.limiter.available(key)
     }
 
-    pub(in crate::redis) fn level(&self, key: &[u8]) -> u64 {
+    pub(crate) fn level(&self, key: &[u8]) -> u64 {
         self.limiter.level(key)
     }
 
-    pub(in crate::redis) fn reset(&self, key: &[u8]) {
+    pub(crate) fn reset(&self, key: &[u8]) {
         self.owed.reset(key);
         self.charged.iter().for_each(|table| table.reset(key));
         self.limiter.reset(key);
     }
 
     /// The share of one key, to be combined with others.
-    pub(in crate::redis) fn of_key(&self, key: &[u8]) -> Limit<'_> {
+    pub(crate) fn of_key(&self, key: &[u8]) -> Limit<'_> {
         self.limiter.limit(key)
     }
 
     /// Takes a place in the waiting line of the share.
-    pub(in crate::redis) fn place(
+    pub(crate) fn place(
         &self,
         key: &[u8],
         n: u64,
@@ -132,7 +133,7 @@ impl Share {
     }
 
     /// Waits for `n` tokens of the share. Once they are granted, they are owed.
-    pub(in crate::redis) async fn acquire(
+    pub(crate) async fn acquire(
         &self,
         key: &[u8],
         n: u64,
@@ -152,7 +153,7 @@ impl Share {
     }
 
     /// Gives up `n` tokens of a place. Returns how many come back.
-    pub(in crate::redis) fn give_up(&self, key: &[u8], place: &Place, n: u64) -> u64 {
+    pub(crate) fn give_up(&self, key: &[u8], place: &Place, n: u64) -> u64 {
         let back = queue::cancel(&self.limiter, place, n);
         self.owed.refund(key, back);
         back
@@ -172,7 +173,7 @@ impl Share {
     }
 
     /// Notes tokens that were granted as owed.
-    pub(in crate::redis) fn owe(&self, key: &[u8], n: u64) {
+    pub(crate) fn owe(&self, key: &[u8], n: u64) {
         if n == 0 {
             return;
         }
@@ -190,21 +191,21 @@ impl Share {
 
 /// The debt of a key. When this is dropped, the key owes it again, unless it was paid. If Redis may
 /// have charged it and we do not know, it is charged again: less is admitted, not more.
-pub(in crate::redis) struct Owed<'a> {
+pub(crate) struct Owed<'a> {
     share: &'a Share,
     key: &'a [u8],
-    pub(in crate::redis) granted: u64,
-    pub(in crate::redis) charged: u64,
+    pub(crate) granted: u64,
+    pub(crate) charged: u64,
 }
 
 impl<'a> Owed<'a> {
-    pub(in crate::redis) fn of(share: &'a Share, key: &'a [u8]) -> Option<Self> {
+    pub(crate) fn of(share: &'a Share, key: &'a [u8]) -> Option<Self> {
         let (granted, charged) = share.take_debt(key);
         (granted > 0 || charged > 0).then_some(Self { share, key, granted, charged })
     }
 
     /// Ends the debt, since it has been paid, or is owed no more.
-    pub(in crate::redis) fn forgive(mut self) {
+    pub(crate) fn forgive(mut self) {
         (self.granted, self.charged) = (0, 0);
     }
 }
@@ -220,10 +221,10 @@ impl Drop for Owed<'_> {
     }
 }
 
-/// The quota of one of so many nodes: at most that part of the rate, and that part of the burst, but at
-/// least a token at once. Every quota has one, although its period may be longer, and its count larger
-/// beside the burst, than a user can choose.
-pub(in crate::redis) fn share_of(quota: &Quota, nodes: u64) -> Quota {
+/// The quota of one of so many nodes: at most that part of the rate, and that part of the burst,
+/// but at least a token at once. Every quota has one, although its period may be longer, and its
+/// count larger beside the burst, than a user can choose.
+pub(crate) fn share_of(quota: &Quota, nodes: u64) -> Quota {
     let burst = (quota.burst_size() / nodes).max(1);
     let period = u128::from(quota.period_ns()) * u128::from(nodes);
     let longest = u128::from(u64::MAX);

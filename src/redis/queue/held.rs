@@ -3,47 +3,47 @@
 use crate::redis::script::units::Units;
 use alloc::collections::VecDeque;
 
-/// The age, in nanoseconds since it was due, at which unused flow is forgotten. A caller that got it
-/// later would act on it that much later than other processes know.
-pub(in crate::redis) const STALE: u64 = 10_000_000;
+/// The age, in nanoseconds since it was due, at which unused flow is forgotten. A caller that got
+/// it later would act on it that much later than other processes know.
+pub(crate) const STALE: u64 = 10_000_000;
 
 /// A stretch of flow, in parts since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::redis) struct Held {
-    pub(in crate::redis) start: u128,
-    pub(in crate::redis) end: u128,
-    /// The server's time when it granted this, in parts, and the queue's time when the answer came, in
-    /// nanoseconds. The answer comes later, so no caller acts early.
-    pub(in crate::redis) seen: u128,
-    pub(in crate::redis) at: u64,
+pub(crate) struct Held {
+    pub(crate) start: u128,
+    pub(crate) end: u128,
+    /// The server's time when it granted this, in parts, and the queue's time when the answer came,
+    /// in nanoseconds. The answer comes later, so no caller acts early.
+    pub(crate) seen: u128,
+    pub(crate) at: u64,
     /// What was missing from the bucket after it, in parts, if it was due at once.
-    pub(in crate::redis) missing: Option<u128>,
+    pub(crate) missing: Option<u128>,
 }
 
 impl Held {
-    pub(in crate::redis) fn cost(&self) -> u128 {
+    pub(crate) fn cost(&self) -> u128 {
         self.end - self.start
     }
 
     /// The server's time at which a place with this end is due.
-    pub(in crate::redis) fn acts(&self, units: &Units, point: u128) -> u128 {
+    pub(crate) fn acts(&self, units: &Units, point: u128) -> u128 {
         point.saturating_sub(units.burst()).max(self.seen)
     }
 
     /// The moment at which all of it is due, by the queue's clock.
-    pub(in crate::redis) fn due(&self, units: &Units) -> u64 {
+    pub(crate) fn due(&self, units: &Units) -> u64 {
         self.local(units, self.acts(units, self.end))
     }
 
     /// The queue's time at a time of the server.
-    pub(in crate::redis) fn local(&self, units: &Units, time: u128) -> u64 {
+    pub(crate) fn local(&self, units: &Units, time: u128) -> u64 {
         let nanos = time.saturating_sub(self.seen).saturating_mul(1_000);
         let nanos = nanos.div_ceil(units.parts().into());
         self.at.saturating_add(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     /// The server's time at a time of the queue.
-    pub(in crate::redis) fn time(&self, units: &Units, local: u64) -> u128 {
+    pub(crate) fn time(&self, units: &Units, local: u64) -> u128 {
         let nanos = u128::from(local.saturating_sub(self.at));
         self.seen + nanos * u128::from(units.parts()) / 1_000
     }
@@ -51,7 +51,7 @@ impl Held {
 
 /// Stretches in the order of their ends. Other processes' places may lie between them.
 #[derive(Debug)]
-pub(in crate::redis) struct Stretches {
+pub(crate) struct Stretches {
     units: Units,
     list: VecDeque<Held>,
     flow: u128,
@@ -60,28 +60,28 @@ pub(in crate::redis) struct Stretches {
 }
 
 impl Stretches {
-    pub(in crate::redis) fn new(units: Units) -> Self {
+    pub(crate) fn new(units: Units) -> Self {
         Self { units, list: VecDeque::new(), flow: 0, gaps: 0 }
     }
 
     /// The cost of all stretches.
-    pub(in crate::redis) fn flow(&self) -> u128 {
+    pub(crate) fn flow(&self) -> u128 {
         self.flow
     }
 
-    pub(in crate::redis) fn has_gaps(&self) -> bool {
+    pub(crate) fn has_gaps(&self) -> bool {
         self.gaps > 0
     }
 
-    pub(in crate::redis) fn first(&self) -> Option<&Held> {
+    pub(crate) fn first(&self) -> Option<&Held> {
         self.list.front()
     }
 
-    pub(in crate::redis) fn get(&self, at: usize) -> Option<&Held> {
+    pub(crate) fn get(&self, at: usize) -> Option<&Held> {
         self.list.get(at)
     }
 
-    pub(in crate::redis) fn insert(&mut self, held: Held) {
+    pub(crate) fn insert(&mut self, held: Held) {
         let at = self.list.partition_point(|other| other.end <= held.end);
         let before = at.checked_sub(1).and_then(|before| self.list.get(before)).copied();
         let after = self.list.get(at).copied();
@@ -95,14 +95,14 @@ impl Stretches {
     }
 
     /// The point so much after the beginning, and the stretch that it is in. There must be no gaps.
-    pub(in crate::redis) fn after(&self, cost: u128) -> Option<(usize, u128)> {
+    pub(crate) fn after(&self, cost: u128) -> Option<(usize, u128)> {
         let end = self.list.front()?.start + cost;
         let at = self.list.partition_point(|held| held.end < end);
         (cost <= self.flow).then_some((at, end))
     }
 
     /// The end of the first place of that cost, from a point on, that has no gap in it.
-    pub(in crate::redis) fn fit(&self, at: usize, from: u128, cost: u128) -> Option<(usize, u128)> {
+    pub(crate) fn fit(&self, at: usize, from: u128, cost: u128) -> Option<(usize, u128)> {
         let (mut have, mut before) = (0, None);
         for (at, held) in self.list.iter().enumerate().skip(at) {
             let start = if before.is_none() { held.start.max(from) } else { held.start };
@@ -119,13 +119,13 @@ impl Stretches {
     }
 
     /// The cost of all flow behind a point of a stretch.
-    pub(in crate::redis) fn behind(&self, at: usize, end: u128) -> u128 {
+    pub(crate) fn behind(&self, at: usize, end: u128) -> u128 {
         let rest = self.list.get(at).map_or(0, |held| held.end.saturating_sub(end));
         rest + self.list.range((at + 1).min(self.list.len())..).map(Held::cost).sum::<u128>()
     }
 
     /// Removes all flow up to a point.
-    pub(in crate::redis) fn consume(&mut self, at: usize, end: u128) {
+    pub(crate) fn consume(&mut self, at: usize, end: u128) {
         for _ in 0..at {
             self.drop_first();
         }
@@ -147,7 +147,7 @@ impl Stretches {
     }
 
     /// Removes so much flow from the end, or less if there is a gap.
-    pub(in crate::redis) fn take_last(&mut self, mut most: u128) -> Option<Held> {
+    pub(crate) fn take_last(&mut self, mut most: u128) -> Option<Held> {
         let last = *self.list.back()?;
         let mut start = last.end;
         while most > 0
@@ -169,7 +169,7 @@ impl Stretches {
     }
 
     /// Removes stale flow, in whole tokens.
-    pub(in crate::redis) fn forget_stale(&mut self, now: u64) {
+    pub(crate) fn forget_stale(&mut self, now: u64) {
         let stale = now.saturating_sub(STALE);
         while let Some(first) = self.list.front().copied()
             && first.at < stale

@@ -10,14 +10,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, RwLock};
 
 #[derive(Default)]
-pub(in crate::redis) struct WaitQueues {
+pub(crate) struct WaitQueues {
     queues: Mutex<HashMap<Box<[u8]>, Weak<KeyQueue>>>,
     clock: TokioClock,
 }
 
 impl WaitQueues {
     /// The queue of a key, made if there is none.
-    pub(in crate::redis) fn of_key(self: &Arc<Self>, key: &[u8], units: &Units) -> Arc<KeyQueue> {
+    pub(crate) fn of_key(self: &Arc<Self>, key: &[u8], units: &Units) -> Arc<KeyQueue> {
         let mut queues = self.queues();
         if let Some(queue) = queues.get(key).and_then(Weak::upgrade) {
             return queue;
@@ -35,12 +35,12 @@ impl WaitQueues {
     }
 
     /// The queue of a key, if there is one.
-    pub(in crate::redis) fn find(&self, key: &[u8]) -> Option<Arc<KeyQueue>> {
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Arc<KeyQueue>> {
         self.queues().get(key).and_then(Weak::upgrade)
     }
 
     #[cfg(test)]
-    pub(in crate::redis) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.queues().len()
     }
 
@@ -49,27 +49,28 @@ impl WaitQueues {
     }
 }
 
-/// The queue of one key. It lives while a caller or a task holds it, and takes no memory afterwards.
-pub(in crate::redis) struct KeyQueue {
-    pub(in crate::redis) key: Box<[u8]>,
+/// The queue of one key. It lives while a caller or a task holds it, and takes no memory
+/// afterwards.
+pub(crate) struct KeyQueue {
+    pub(crate) key: Box<[u8]>,
     queues: Arc<WaitQueues>,
     /// Never locked across an await.
     state: Mutex<State>,
     /// Notified when the first caller is due at another moment.
-    pub(in crate::redis) changed: Notify,
-    /// Read by calls for places. Written while flow is handed back: a place that is granted meanwhile
-    /// would be behind that flow, and Redis would not take it.
-    pub(in crate::redis) calls: RwLock<()>,
+    pub(crate) changed: Notify,
+    /// Read by calls for places. Written while flow is handed back: a place that is granted
+    /// meanwhile would be behind that flow, and Redis would not take it.
+    pub(crate) calls: RwLock<()>,
 }
 
-pub(in crate::redis) struct State {
-    pub(in crate::redis) waiters: WaitQueue,
+pub(crate) struct State {
+    pub(crate) waiters: WaitQueue,
     /// Whether a task wakes the callers that are due.
-    pub(in crate::redis) driven: bool,
+    pub(crate) driven: bool,
     /// The moment for which that task is set.
-    pub(in crate::redis) set_for: u64,
+    pub(crate) set_for: u64,
     /// Whether a task hands back the flow that no caller waits for.
-    pub(in crate::redis) tidied: bool,
+    pub(crate) tidied: bool,
 }
 
 impl Drop for KeyQueue {
@@ -83,11 +84,11 @@ impl Drop for KeyQueue {
 }
 
 impl KeyQueue {
-    pub(in crate::redis) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in crate::redis) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.queues.clock.nanos()
     }
 }

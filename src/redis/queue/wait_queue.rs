@@ -1,26 +1,26 @@
-//! The queue of one process for one key: the callers that wait, and the flow that Redis has granted for
-//! them. Pure.
+//! The queue of one process for one key: the callers that wait, and the flow that Redis has granted
+//! for them. Pure.
 //!
-//! Each caller that comes asks Redis for a place, but the queue *holds* what Redis grants: a stretch
-//! of flow that Redis counts as taken. The queue serves its callers from what it holds, first come,
-//! first served. So nothing has to be mended when a caller leaves, wherever it stands: the callers
-//! behind it are served from the same stretches, and the excess is at the end.
+//! Each caller that comes asks Redis for a place, but the queue *holds* what Redis grants: a
+//! stretch of flow that Redis counts as taken. The queue serves its callers from what it holds,
+//! first come, first served. So nothing has to be mended when a caller leaves, wherever it stands:
+//! the callers behind it are served from the same stretches, and the excess is at the end.
 //!
 //! ```text
-//!   waiting:  A  B  C  D       held:  |--1--|--2--|--3--|--4--|    each caller acts when its is due
+//!   waiting:  A  B  C  D       held:  |--1--|--2--|--3--|--4--|    each acts when its own is due
 //!   B leaves: A  C  D                 |--1--|--2--|--3--| excess   C and D have moved up
 //!   E comes:  A  C  D  E              |--1--|--2--|--3--|--4--|    without asking Redis
 //! ```
 //!
-//! A caller is *settled* while the queue holds enough for it and for all before it. A caller that is
-//! not settled has a call to Redis in flight. Between the stretches of different calls there may be
-//! places of other processes. A request is never served from both sides of such a gap, since a window
-//! might then admit more than a burst. It waits for a stretch that is long enough, at the latest its
-//! own, and the flow before that is lost.
+//! A caller is *settled* while the queue holds enough for it and for all before it. A caller that
+//! is not settled has a call to Redis in flight. Between the stretches of different calls there may
+//! be places of other processes. A request is never served from both sides of such a gap, since a
+//! window might then admit more than a burst. It waits for a stretch that is long enough, at the
+//! latest its own, and the flow before that is lost.
 //!
 //! A caller that is handed flow after it was due acts late. The callers behind then wait as if the
-//! flow's first owner had acted as late, and as much flow stays taken in Redis. The *lag* is how much
-//! later the bucket is full than Redis knows.
+//! flow's first owner had acted as late, and as much flow stays taken in Redis. The *lag* is how
+//! much later the bucket is full than Redis knows.
 
 use super::held::{Held, STALE, Stretches};
 use crate::redis::error::RedisError;
@@ -33,7 +33,7 @@ use core::task::Waker;
 
 /// The place of a caller whose moment has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::redis) struct Turn {
+pub(crate) struct Turn {
     held: Held,
     /// The moment, in nanoseconds of the queue's clock.
     due: u64,
@@ -43,7 +43,7 @@ pub(in crate::redis) struct Turn {
 
 impl Turn {
     /// What is missing from the bucket when its caller acts, in parts.
-    pub(in crate::redis) fn missing(&self, units: &Units) -> u128 {
+    pub(crate) fn missing(&self, units: &Units) -> u128 {
         self.held.missing.unwrap_or(units.burst())
     }
 }
@@ -61,7 +61,7 @@ struct Waiter {
 /// The reception of a new caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub(in crate::redis) enum Entry {
+pub(crate) enum Entry {
     /// The queue holds enough for it.
     Settled,
     /// The caller must ask Redis, and first hand back this excess, which is too little for it.
@@ -73,7 +73,7 @@ pub(in crate::redis) enum Entry {
 /// The state of a caller in the queue.
 #[derive(Debug)]
 #[must_use]
-pub(in crate::redis) enum Status {
+pub(crate) enum Status {
     Waits,
     Asks,
     Turn(Turn),
@@ -81,7 +81,7 @@ pub(in crate::redis) enum Status {
 }
 
 #[derive(Debug)]
-pub(in crate::redis) struct WaitQueue {
+pub(crate) struct WaitQueue {
     units: Units,
     waiters: BTreeMap<u64, Waiter>,
     /// The places whose moment has come, until their callers notice.
@@ -107,7 +107,7 @@ pub(in crate::redis) struct WaitQueue {
 }
 
 impl WaitQueue {
-    pub(in crate::redis) fn new(units: Units) -> Self {
+    pub(crate) fn new(units: Units) -> Self {
         Self {
             units,
             waiters: BTreeMap::new(),
@@ -127,7 +127,7 @@ impl WaitQueue {
     }
 
     /// Adds a caller at the end. Returns its number and its reception.
-    pub(in crate::redis) fn enter(&mut self, now: u64, n: u64, limit: u64) -> (u64, Entry) {
+    pub(crate) fn enter(&mut self, now: u64, n: u64, limit: u64) -> (u64, Entry) {
         if self.waiters.is_empty() {
             self.held.forget_stale(now);
         }
@@ -155,7 +155,7 @@ impl WaitQueue {
     }
 
     /// Removes a caller, wherever it stands.
-    pub(in crate::redis) fn leave(&mut self, id: u64, now: u64) {
+    pub(crate) fn leave(&mut self, id: u64, now: u64) {
         if self.waiters.first_key_value().is_some_and(|(&first, _)| first == id) {
             // The next caller may ask for less, which was due before.
             self.since = self.since.max(now);
@@ -175,14 +175,15 @@ impl WaitQueue {
     }
 
     /// Ends a call that Redis has granted, and holds the flow.
-    pub(in crate::redis) fn granted(&mut self, held: Held, now: u64) {
+    pub(crate) fn granted(&mut self, held: Held, now: u64) {
         self.asked -= 1;
         self.hold(held, now);
         self.let_ask();
     }
 
-    /// Ends a call that Redis has not granted. Its caller fails, unless the queue holds enough for it.
-    pub(in crate::redis) fn refused(&mut self, id: u64, now: u64, error: RedisError) {
+    /// Ends a call that Redis has not granted. Its caller fails, unless the queue holds enough for
+    /// it.
+    pub(crate) fn refused(&mut self, id: u64, now: u64, error: RedisError) {
         self.asked -= 1;
         if let Some(waiter) = self.waiters.get(&id) {
             let in_time = self.due_of(id).is_some_and(|due| due <= waiter.limit);
@@ -198,20 +199,20 @@ impl WaitQueue {
     }
 
     /// Holds flow that Redis did not take back, unless it is stale.
-    pub(in crate::redis) fn keep(&mut self, held: Held, now: u64) {
+    pub(crate) fn keep(&mut self, held: Held, now: u64) {
         if held.due(&self.units).saturating_add(STALE) > now {
             self.hold(held, now);
         }
     }
 
     /// Holds flow for the callers.
-    pub(in crate::redis) fn hold(&mut self, held: Held, now: u64) {
+    pub(crate) fn hold(&mut self, held: Held, now: u64) {
         self.held.insert(held);
         self.settle(now);
     }
 
     /// The moment at which the first caller is due, if it is settled.
-    pub(in crate::redis) fn next_due(&self) -> Option<u64> {
+    pub(crate) fn next_due(&self) -> Option<u64> {
         let (&id, waiter) = self.waiters.first_key_value()?;
         if id >= self.unsettled {
             return None;
@@ -220,7 +221,7 @@ impl WaitQueue {
     }
 
     /// Serves all callers that are due. Returns the wakers to wake.
-    pub(in crate::redis) fn serve(&mut self, now: u64) -> Vec<Waker> {
+    pub(crate) fn serve(&mut self, now: u64) -> Vec<Waker> {
         let mut wakers = mem::take(&mut self.woken);
         while let Some((&id, waiter)) = self.waiters.first_key_value()
             && id < self.unsettled
@@ -237,7 +238,7 @@ impl WaitQueue {
     }
 
     /// Tells the state of a caller. The waker is woken when that changes.
-    pub(in crate::redis) fn poll_turn(&mut self, id: u64, waker: &Waker) -> Status {
+    pub(crate) fn poll_turn(&mut self, id: u64, waker: &Waker) -> Status {
         if let Some(turn) = self.turns.remove(&id) {
             return Status::Turn(turn);
         }
@@ -256,7 +257,7 @@ impl WaitQueue {
     }
 
     /// Takes flow that no caller waits for from the end: one stretch without gaps.
-    pub(in crate::redis) fn take_excess(&mut self) -> Option<Held> {
+    pub(crate) fn take_excess(&mut self) -> Option<Held> {
         if !self.has_excess() {
             return None;
         }
@@ -273,13 +274,13 @@ impl WaitQueue {
     }
 
     /// Says whether the queue holds more than its callers wait for.
-    pub(in crate::redis) fn has_excess(&self) -> bool {
+    pub(crate) fn has_excess(&self) -> bool {
         self.held.flow() > self.settled && self.waiters.range(self.unsettled..).next().is_none()
     }
 
     /// Ends a call that has not been sent, if its caller is settled by now or has left. Returns
     /// whether it has.
-    pub(in crate::redis) fn withdraw_call(&mut self, id: u64) -> bool {
+    pub(crate) fn withdraw_call(&mut self, id: u64) -> bool {
         let is_needless = id < self.unsettled || !self.waiters.contains_key(&id);
         if is_needless {
             self.asked -= 1;
@@ -289,16 +290,16 @@ impl WaitQueue {
     }
 
     /// Says whether a caller waits.
-    pub(in crate::redis) fn has_waiters(&self) -> bool {
+    pub(crate) fn has_waiters(&self) -> bool {
         !self.waiters.is_empty()
     }
 
     /// Takes the wakers of all callers that wait.
-    pub(in crate::redis) fn wakers(&mut self) -> Vec<Waker> {
+    pub(crate) fn wakers(&mut self) -> Vec<Waker> {
         self.waiters.values_mut().filter_map(|waiter| waiter.waker.take()).collect()
     }
 
-    pub(in crate::redis) fn units(&self) -> &Units {
+    pub(crate) fn units(&self) -> &Units {
         &self.units
     }
 

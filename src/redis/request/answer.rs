@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 
 impl Requests {
     /// Asks Redis, or decides locally while it is away. A denial is one of `asked` tokens.
-    pub(in crate::redis) async fn decide(
+    pub(crate) async fn decide(
         self: &Arc<Self>,
         id: &[u8],
         ask: Ask,

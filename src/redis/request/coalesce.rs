@@ -1,8 +1,9 @@
 //! Coalesces calls for one key.
 //!
-//! While a call for a key is in flight, others for that key wait. When it is back, all of them go as
-//! one. A hot key then costs the server one script for each round trip, however many callers ask.
-//! First come, first served: the script takes one request after the other, and so do the answers.
+//! While a call for a key is in flight, others for that key wait. When it is back, all of them go
+//! as one. A hot key then costs the server one script for each round trip, however many callers
+//! ask. First come, first served: the script takes one request after the other, and so do the
+//! answers.
 
 use super::Requests;
 use super::turns::{Answer, Turn, Turns, Waiter};

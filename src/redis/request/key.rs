@@ -1,26 +1,26 @@
-//! The names of keys in Redis, and the ids that stand for keys in this process.
+//! The names of keys in Redis, and their ids in this process.
 //!
 //! ```text
 //!   prefix:fingerprint{:alice}        a key of up to 256 bytes, as it is
 //!   prefix:fingerprint{#5b1f..c09a}   a longer key: its digest, in 64 hexadecimal digits
 //! ```
 //!
-//! A user that chooses its key also chooses how much a call weighs: 4 callers with keys of a megabyte
-//! fill the one connection and the server's time, so that all others miss the deadline. So a long key
-//! goes to Redis as a digest, and only its own caller waits for that. The sign after the brace tells
-//! both apart: any text that a user chooses follows a colon.
+//! A user that chooses its key also chooses how much a call weighs. Four callers with keys of a
+//! megabyte fill the one connection and the server's time, so that all others miss the deadline. So
+//! a long key goes to Redis as a digest, and only its own caller waits for that. The sign after the
+//! brace tells both apart: any text that a user chooses follows a colon.
 //!
-//! **Which digest.** All processes of a limit must agree on it without talking to each other, so its
-//! key cannot be secret. It is derived from the prefix, which anyone knows who sees the configuration
-//! or a name in Redis. A user that finds a second text with another user's digest spends that user's
-//! tokens. SipHash-2-4-128 is a pseudo-random function while its key is secret, and promises nothing
-//! once it is known. BLAKE3 is made for an adversary that knows everything: a second text takes 2^256
-//! trials, and any two texts of one digest 2^128, since the digest is not shortened. It takes 0.5 ms
-//! for a megabyte (AVX2), and needs no C compiler. The quota is no part of its key, so that all limits
-//! of a user stay in one slot of a cluster.
+//! **The digest.** All processes of a limit must agree on it without talking to each other, so its
+//! key cannot be secret. It is derived from the prefix, which the configuration and every name in
+//! Redis show. A user that finds a second text with another user's digest spends that user's
+//! tokens. SipHash-2-4-128 is a pseudo-random function while its key is secret, and promises
+//! nothing once it is known. BLAKE3 is made for an adversary that knows everything: a second text
+//! takes 2^256 trials, and any two texts of one digest 2^128, since the digest is not shortened. It
+//! takes 0.5 ms for a megabyte (AVX2), and needs no C compiler. The quota is no part of its key, so
+//! that all limits of a user stay in one slot of a cluster.
 //!
-//! In this process (in the tables of the fallback, in queues and in leases) the *id* of a long key is
-//! its digest too, padded so that it is longer than any key that is its own id.
+//! In this process (in the tables of the fallback, in queues and in leases) the *id* of a long key
+//! is its digest too, padded so that it is longer than any key that is its own id.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -37,16 +37,16 @@ const DIGITS: usize = 2 * blake3::OUT_LEN;
 const CHUNK: usize = 65_536;
 
 /// The key of the digests of one limiter.
-pub(in crate::redis) struct DigestKey([u8; blake3::KEY_LEN]);
+pub(crate) struct DigestKey([u8; blake3::KEY_LEN]);
 
 impl DigestKey {
-    pub(in crate::redis) fn of_prefix(prefix: &str) -> Self {
+    pub(crate) fn of_prefix(prefix: &str) -> Self {
         let context = "sluicegate 2026-11 names of long keys in Redis";
         Self(blake3::derive_key(context, prefix.as_bytes()))
     }
 
     /// The id of a key: the key itself, or, if it is long, its digest.
-    pub(in crate::redis) async fn id<'a>(&self, key: &'a [u8]) -> Cow<'a, [u8]> {
+    pub(crate) async fn id<'a>(&self, key: &'a [u8]) -> Cow<'a, [u8]> {
         if key.len() <= LONGEST {
             return Cow::Borrowed(key);
         }
@@ -66,7 +66,7 @@ impl DigestKey {
     }
 
     /// The same without a pause.
-    pub(in crate::redis) fn id_now<'a>(&self, key: &'a [u8]) -> Cow<'a, [u8]> {
+    pub(crate) fn id_now<'a>(&self, key: &'a [u8]) -> Cow<'a, [u8]> {
         if key.len() <= LONGEST {
             return Cow::Borrowed(key);
         }
@@ -92,7 +92,7 @@ fn tag(id: &[u8]) -> (u8, &[u8]) {
 }
 
 /// The name in Redis of a key with this id, of a limit whose names have this head.
-pub(in crate::redis) fn name(head: &[u8], id: &[u8]) -> Vec<u8> {
+pub(crate) fn name(head: &[u8], id: &[u8]) -> Vec<u8> {
     let (sign, text) = tag(id);
     let mut name = Vec::with_capacity(length(head, id));
     name.extend_from_slice(head);

@@ -12,15 +12,15 @@ use alloc::vec::Vec;
 /// The most limits of one limiter.
 const MOST: usize = 8;
 
-pub(in crate::redis) struct Limit {
+pub(crate) struct Limit {
     /// Its number in the group, from 0.
-    pub(in crate::redis) which: u8,
-    pub(in crate::redis) terms: Terms,
-    pub(in crate::redis) scripts: Box<dyn Scripts>,
+    pub(crate) which: u8,
+    pub(crate) terms: Terms,
+    pub(crate) scripts: Box<dyn Scripts>,
     /// The beginning of the names of its keys.
-    pub(in crate::redis) head: Vec<u8>,
+    pub(crate) head: Vec<u8>,
     /// This node's share of it, with [`Fallback::Local`](crate::Fallback::Local).
-    pub(in crate::redis) share: Option<Share>,
+    pub(crate) share: Option<Share>,
 }
 
 impl Limit {
@@ -45,7 +45,7 @@ impl Limit {
 }
 
 /// Fails unless these limits can be a group. Any single limit can.
-pub(in crate::redis) fn check_group(limits: &[Limit], is_queue: bool) -> Result<(), RedisError> {
+pub(crate) fn check_group(limits: &[Limit], is_queue: bool) -> Result<(), RedisError> {
     let is_twice =
         |(i, limit): (usize, &Limit)| limits[..i].iter().any(|one| one.head == limit.head);
     let text = match limits {

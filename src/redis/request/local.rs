@@ -65,8 +65,8 @@ impl Requests {
         Ok(Grant::new(granted, figures).of(limit.which, granted))
     }
 
-    /// The denial of a share. A request for more than the share ever has, but not for more than `most`
-    /// tokens, may be granted when Redis is back.
+    /// The denial of a share. A request for more than the share ever has, but not for more than
+    /// `most` tokens, may be granted when Redis is back.
     pub(super) fn denied_by_share(&self, denied: Denied, most: u64) -> Denied {
         if !denied.is_never() || denied.asked() > most {
             return denied;

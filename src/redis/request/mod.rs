@@ -1,10 +1,10 @@
-//! The way of a request: to Redis, together with others for its key, or to a decision in this process
-//! while Redis is away.
+//! The way of a request: to Redis, together with others for its key, or to a decision in this
+//! process while Redis is away.
 //!
 //! `key.rs` names keys. `turns.rs` and `coalesce.rs` let calls for one key share a script.
-//! `answer.rs` tells what Redis decided, `local.rs` decides without Redis. `place.rs` asks for places
-//! in a waiting line. A `reservation.rs` holds one, or the queue of this process does (`acquire.rs`,
-//! `tidy.rs`).
+//! `answer.rs` tells what Redis decided, `local.rs` decides without Redis. `place.rs` asks for
+//! places in a waiting line. A `reservation.rs` holds one, or the queue of this process does
+//! (`acquire.rs`, `tidy.rs`).
 
 mod acquire;
 mod answer;
@@ -206,11 +206,11 @@ impl Requests {
     }
 
     /// Makes a call, and before it charges what the key owes, within one round trip. In two a call
-    /// might miss a deadline that it would otherwise meet. It would then be granted here and be owed,
-    /// so that the next call misses its deadline too.
+    /// might miss a deadline that it would otherwise meet. It would then be granted here and be
+    /// owed, so that the next call misses its deadline too.
     ///
-    /// While calls fail nothing is charged: what has no answer may have been charged, and each later
-    /// call would charge it again.
+    /// While calls fail nothing is charged: what has no answer may have been charged, and each
+    /// later call would charge it again.
     async fn with_debts<T>(
         self: &Arc<Self>,
         id: &[u8],
@@ -233,8 +233,8 @@ impl Requests {
         self.guard.note(&names[0], answer)
     }
 
-    /// Charges what was taken while Redis was away, in one call: what was granted whole, and what was
-    /// charged as far as a charge goes.
+    /// Charges what was taken while Redis was away, in one call: what was granted whole, and what
+    /// was charged as far as a charge goes.
     async fn pay(&self, owed: Vec<(&Limit, &Vec<u8>, Owed<'_>)>) -> Result<(), RedisError> {
         let (mut debts, mut keys) = (Vec::new(), Vec::new());
         for (limit, name, owed) in &owed {

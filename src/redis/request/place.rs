@@ -19,8 +19,8 @@ impl Requests {
         if let [limit] = &*self.limits { limit.scripts.places() } else { None }
     }
 
-    /// The most tokens that one place can have. Only a queue has places over the limit, which are paid
-    /// in instalments.
+    /// The most tokens that one place can have. Only a queue has places over the limit, which are
+    /// paid in instalments.
     pub(super) fn most_of_a_place(&self) -> u64 {
         let more = if self.waiting.instalments { self.waiting.most } else { 0 };
         self.first().scripts.limit().saturating_add(more)

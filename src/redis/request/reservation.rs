@@ -13,14 +13,15 @@ use core::mem;
 use core::time::Duration;
 use tokio::time::sleep;
 
-/// A place in the waiting line of a key in Redis: tokens that are there already, or will be at a known
-/// moment.
+/// A place in the waiting line of a key in Redis: tokens that are there already, or will be at a
+/// known moment.
 ///
-/// Wait for [`ready`](Self::ready) or [`ready_in`](Self::ready_in), then act. Once the place is due,
-/// its tokens are spent, whatever becomes of the reservation. A reservation that is dropped before is
-/// given up as by [`cancel`](Self::cancel): its place goes to callers of
-/// [`acquire`](crate::RedisLimiter::acquire) that wait in this process, or else back to Redis in the
-/// background. If Redis does not hear of it within the limiter's deadline, the tokens stay taken.
+/// Wait for [`ready`](Self::ready) or [`ready_in`](Self::ready_in), then act. Once the place is
+/// due, its tokens are spent, whatever becomes of the reservation. A reservation that is dropped
+/// before is given up as by [`cancel`](Self::cancel): its place goes to callers of
+/// [`acquire`](crate::RedisLimiter::acquire) that wait in this process, or else back to Redis in
+/// the background. If Redis does not hear of it within the limiter's deadline, the tokens stay
+/// taken.
 #[must_use = "a reservation that is dropped before it is due is given up"]
 pub struct RedisReservation {
     requests: Arc<Requests>,
@@ -55,7 +56,8 @@ impl RedisReservation {
         Self { requests, id, place, grant, wait, clock: TokioClock::new() }
     }
 
-    /// The time from now until the place is due; zero if it is. It counts from when the answer came.
+    /// The time from now until the place is due; zero if it is. It counts from when the answer
+    /// came.
     #[must_use]
     pub fn ready_in(&self) -> Duration {
         self.wait.saturating_sub(Duration::from_nanos(self.clock.nanos()))
@@ -96,11 +98,11 @@ impl RedisReservation {
 
     /// Gives the place up. Returns how many tokens come back.
     ///
-    /// All of them come back if a caller waits for this key in this process, which then has them, or
-    /// if no caller has reserved behind the place. Otherwise those behind it keep the moments that they
-    /// were told, and as many tokens come back as the place has more than all of those. None come back
-    /// if the place is due already, or if its line has been reset, refunded, or lost with the server's
-    /// data.
+    /// All of them come back if a caller waits for this key in this process, which then has them,
+    /// or if no caller has reserved behind the place. Otherwise those behind it keep the moments
+    /// that they were told, and as many tokens come back as the place has more than all of those.
+    /// None come back if the place is due already, or if its line has been reset, refunded, or lost
+    /// with the server's data.
     ///
     /// One `EVALSHA`: a `TIME`, a `GET`, a `SET`.
     ///
@@ -112,12 +114,13 @@ impl RedisReservation {
         Ok(self.give_up(n).await?.unwrap_or(0))
     }
 
-    /// Settles the actual cost: gives back the reserved tokens that are left, or takes the rest, into
-    /// debt if they are not there. Returns the time until the debt is paid: zero if there is none.
+    /// Settles the actual cost: gives back the reserved tokens that are left, or takes the rest,
+    /// into debt if they are not there. Returns the time until the debt is paid: zero if there is
+    /// none.
     ///
-    /// What is given back may be taken again, as with [`refund`](crate::RedisLimiter::refund). Before
-    /// the place is due, it is given up like a [cancelled](Self::cancel) place. One round trip; two if
-    /// it becomes due meanwhile.
+    /// What is given back may be taken again, as with [`refund`](crate::RedisLimiter::refund).
+    /// Before the place is due, it is given up like a [cancelled](Self::cancel) place. One round
+    /// trip; two if it becomes due meanwhile.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@ use core::time::Duration;
 use tokio::time::sleep;
 
 impl Requests {
-    pub(in crate::redis) async fn acquire(
+    pub(crate) async fn acquire(
         self: &Arc<Self>,
         id: &[u8],
         n: u64,
@@ -59,7 +59,7 @@ impl Requests {
         }
     }
 
-    pub(in crate::redis) async fn reserve(
+    pub(crate) async fn reserve(
         self: &Arc<Self>,
         id: &[u8],
         n: u64,

@@ -1,5 +1,5 @@
-//! The tasks of a queue: one sleeps until the first caller is due, and wakes it; another hands back the
-//! flow that no caller waits for.
+//! The tasks of a queue: one sleeps until the first caller is due, and wakes it; another hands back
+//! the flow that no caller waits for.
 
 use super::Requests;
 use crate::redis::queue::queues::{KeyQueue, State};
@@ -36,7 +36,8 @@ impl Requests {
             queue.changed.notify_one();
         }
         if drives {
-            // The runtime of the caller that is polled, if there is one: it lives as long as the caller.
+            // The runtime of the caller that is polled, if there is one: it lives as long as the
+            // caller.
             let runtime = Handle::try_current().unwrap_or_else(|_| self.guard.runtime.clone());
             runtime.spawn(drive(Driving { queue: Arc::clone(queue), ended: false }));
         }
@@ -47,8 +48,8 @@ impl Requests {
     }
 }
 
-/// Guards the task that wakes callers. If its runtime ends, the callers of other runtimes are woken,
-/// and start another.
+/// Guards the task that wakes callers. If its runtime ends, the callers of other runtimes are
+/// woken, and start another.
 struct Driving {
     queue: Arc<KeyQueue>,
     ended: bool,
@@ -104,8 +105,8 @@ impl Drop for Tidying {
 }
 
 async fn tidy(requests: Arc<Requests>, mut tidying: Tidying) {
-    // After the first attempt the flow is kept only for callers that may come, so no longer than the
-    // limiter lives.
+    // After the first attempt the flow is kept only for callers that may come, so no longer than
+    // the limiter lives.
     let weak = Arc::downgrade(&requests);
     let (mut pause, mut limiter) = (LINGER, Some(requests));
     loop {

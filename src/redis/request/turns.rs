@@ -35,7 +35,7 @@ struct Key {
 }
 
 #[derive(Debug)]
-pub(in crate::redis) struct Turns {
+pub(crate) struct Turns {
     shards: Box<[Mutex<Vec<Key>>]>,
     hasher: RandomState,
 }
@@ -49,7 +49,7 @@ pub(super) enum Turn {
 }
 
 impl Turns {
-    pub(in crate::redis) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self { shards, hasher: RandomState::new() }
     }
@@ -69,8 +69,8 @@ impl Turns {
         Turn::Now
     }
 
-    /// Ends a call, and takes the requests of the next one. If there are none, the next caller has a
-    /// turn of its own.
+    /// Ends a call, and takes the requests of the next one. If there are none, the next caller has
+    /// a turn of its own.
     pub(super) fn next(&self, hash: u64, name: &[u8]) -> Option<Vec<Waiter>> {
         let mut keys = self.shard(hash);
         let at = position(&keys, hash, name)?;

@@ -12,7 +12,7 @@ static TAKE: Lua = lua!("bucket_take.lua", "bucket.lua");
 static GROUP: Lua = lua!(group: "bucket.lua");
 
 #[cfg(test)]
-pub(in crate::redis) const ALL: [&Lua; 2] = [&BUCKET, &TAKE];
+pub(crate) const ALL: [&Lua; 2] = [&BUCKET, &TAKE];
 
 impl Units {
     /// A call of the bucket's script, with room for `more` numbers behind those of the bucket.
@@ -40,7 +40,7 @@ impl Units {
     }
 
     /// The state of a bucket from which so much is missing, in parts.
-    pub(in crate::redis) fn state_of(&self, debt: u128) -> State {
+    pub(crate) fn state_of(&self, debt: u128) -> State {
         let Flow { us, part } = self.flow(debt);
         [us, part, 0, 0]
     }

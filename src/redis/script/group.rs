@@ -8,15 +8,12 @@ use crate::redis::client::lua::Call;
 use alloc::vec::Vec;
 
 /// The limits of a group, which are all of one algorithm.
-pub(in crate::redis) trait Group<'a>:
-    Iterator<Item = &'a dyn Scripts> + Clone
-{
-}
+pub(crate) trait Group<'a>: Iterator<Item = &'a dyn Scripts> + Clone {}
 
 impl<'a, T: Iterator<Item = &'a dyn Scripts> + Clone> Group<'a> for T {}
 
 /// The call that asks all limits, of which this is the first.
-pub(in crate::redis) fn call<'a>(first: &dyn Scripts, limits: impl Group<'a>, ask: Ask) -> Call {
+pub(crate) fn call<'a>(first: &dyn Scripts, limits: impl Group<'a>, ask: Ask) -> Call {
     let fits = |n, most| in_order(first, "fit", most, limits.clone().map(|limit| limit.fit(n)));
     match ask {
         Ask::Take(n @ 1..) => fits(n, 1),
@@ -32,12 +29,12 @@ pub(in crate::redis) fn call<'a>(first: &dyn Scripts, limits: impl Group<'a>, as
 }
 
 /// The call that resets all limits, of which this is the first.
-pub(in crate::redis) fn call_reset<'a>(first: &dyn Scripts, limits: impl Group<'a>) -> Call {
+pub(crate) fn call_reset<'a>(first: &dyn Scripts, limits: impl Group<'a>) -> Call {
     in_order(first, "reset", 0, limits.map(|limit| limit.call_reset(limit.limit()).numbers))
 }
 
 /// The call that charges debts: the numbers of each, to limits of the first one's algorithm.
-pub(in crate::redis) fn call_debts(first: &dyn Scripts, debts: Vec<Vec<u64>>) -> Call {
+pub(crate) fn call_debts(first: &dyn Scripts, debts: Vec<Vec<u64>>) -> Call {
     in_order(first, "charge", 0, debts.into_iter())
 }
 
@@ -56,7 +53,7 @@ fn in_order(
 }
 
 /// Reads the answer of a group's script. `None` if no script gives it.
-pub(in crate::redis) fn states<'a>(limits: impl Group<'a>, answer: &[u64]) -> Option<Vec<State>> {
+pub(crate) fn states<'a>(limits: impl Group<'a>, answer: &[u64]) -> Option<Vec<State>> {
     let count = limits.clone().count();
     // The states of one algorithm are of one length.
     let each = answer.len() / count.max(1);
@@ -67,7 +64,7 @@ pub(in crate::redis) fn states<'a>(limits: impl Group<'a>, answer: &[u64]) -> Op
 }
 
 /// Decides as the scripts do: the tokens granted, if any, and the states after that.
-pub(in crate::redis) fn settle<'a>(
+pub(crate) fn settle<'a>(
     limits: impl Group<'a>,
     states: &[State],
     ask: Ask,

@@ -1,11 +1,11 @@
 //! The units in which a bucket in Redis counts, and its decisions: integers in, integers out.
 //!
 //! A script's numbers are doubles, exact below 2^53, and a server's clock counts microseconds. So
-//! flow is counted in whole microseconds and *parts* of one. Let `parts / token` be
-//! `1000 count / period` (in nanoseconds) in lowest terms: then a microsecond has `parts` parts, and
-//! a token takes `token` of them to flow. **Nothing is rounded**, neither time nor tokens, at any
-//! rate at which `parts` is at most 2^52; most quotas have one part. A single number that holds 30
-//! years would be exact only up to 9 parts.
+//! flow is counted in whole microseconds and *parts* of one. Let `parts / token` be `1000 count /
+//! period` (in nanoseconds) in lowest terms: then a microsecond has `parts` parts, and a token
+//! takes `token` of them to flow. **Nothing is rounded**, neither time nor tokens, at any rate at
+//! which `parts` is at most 2^52; most quotas have one part. A single number that holds 30 years
+//! would be exact only up to 9 parts.
 //!
 //! With counts over 4.5 * 10^12 in an odd period `parts` may be larger. Then it is set to 2^52, and
 //! a token is rounded up, by less than one part in 10^9.
@@ -15,7 +15,7 @@
 //!
 //!   take n:    debt  ->  debt + n             if that is at most the burst
 //!   up to n:   debt  ->  debt + granted       granted = min(n, the whole tokens in burst - debt)
-//!   charge n:  debt  ->  debt + n             at most the bound on debts: 142 years of flow, or less
+//!   charge n:  debt  ->  debt + n             at most the bound: 142 years of flow, or less
 //!   refund n:  debt  ->  max(debt - n, 0)
 //! ```
 //!
@@ -29,31 +29,31 @@ use crate::quota::Quota;
 const MOST_PARTS: u128 = 1 << 52;
 /// The longest debt, in microseconds: 142 years. With today's date it stays under 2^53 until the
 /// year 2112.
-pub(in crate::redis) const LONGEST_DEBT: u64 = (1 << 52) - 1;
+pub(crate) const LONGEST_DEBT: u64 = (1 << 52) - 1;
 /// The longest burst, so that another can be charged on top.
 const LONGEST_BURST: u128 = 1 << 51;
 
 /// Flow as the scripts count it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::redis) struct Flow {
+pub(crate) struct Flow {
     /// Whole microseconds.
-    pub(in crate::redis) us: u64,
+    pub(crate) us: u64,
     /// Parts of one.
-    pub(in crate::redis) part: u64,
+    pub(crate) part: u64,
 }
 
 /// The outcome of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::redis) struct Settled {
+pub(crate) struct Settled {
     /// The tokens granted; `None` if the request is denied.
-    pub(in crate::redis) granted: Option<u64>,
+    pub(crate) granted: Option<u64>,
     /// What is missing afterwards, in parts.
-    pub(in crate::redis) debt: u128,
+    pub(crate) debt: u128,
 }
 
 /// The bucket of one quota, in its units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::redis) struct Units {
+pub(crate) struct Units {
     /// The parts of a microsecond.
     parts: u64,
     /// The parts in which a token flows.
@@ -64,7 +64,7 @@ pub(in crate::redis) struct Units {
 }
 
 impl Units {
-    pub(in crate::redis) fn new(quota: &Quota) -> Result<Self, QuotaError> {
+    pub(crate) fn new(quota: &Quota) -> Result<Self, QuotaError> {
         let (flows, period) = (1_000 * u128::from(quota.count()), u128::from(quota.period_ns()));
         let common = greatest_common_divisor(flows, period);
         let (mut parts, mut token) = (flows / common, period / common);
@@ -81,52 +81,52 @@ impl Units {
 
     /// The same bucket, whose charges take its balance no lower than `-tokens`. With the largest
     /// number the numbers themselves are the bound.
-    pub(in crate::redis) fn with_max_debt(self, tokens: u64) -> Self {
+    pub(crate) fn with_max_debt(self, tokens: u64) -> Self {
         let longest = self.longest_debt();
         let bounded = (self.burst() + self.cost(tokens)).min(longest);
         Self { most_owed: if tokens < u64::MAX { bounded } else { longest }, ..self }
     }
 
-    pub(in crate::redis) fn parts(&self) -> u64 {
+    pub(crate) fn parts(&self) -> u64 {
         self.parts
     }
 
-    pub(in crate::redis) fn limit(&self) -> u64 {
+    pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
 
     /// The parts that a full bucket holds.
-    pub(in crate::redis) fn burst(&self) -> u128 {
+    pub(crate) fn burst(&self) -> u128 {
         u128::from(self.limit) * self.token
     }
 
     /// The cost of `n` tokens, in parts, at most the longest debt.
-    pub(in crate::redis) fn cost(&self, n: u64) -> u128 {
+    pub(crate) fn cost(&self, n: u64) -> u128 {
         self.token.saturating_mul(n.into()).min(self.longest_debt())
     }
 
     /// The most that a charge leaves missing, in parts.
-    pub(in crate::redis) fn most_owed(&self) -> u128 {
+    pub(crate) fn most_owed(&self) -> u128 {
         self.most_owed
     }
 
-    pub(in crate::redis) fn longest_debt(&self) -> u128 {
+    pub(crate) fn longest_debt(&self) -> u128 {
         u128::from(LONGEST_DEBT) * u128::from(self.parts)
     }
 
     /// Parts as a script counts them.
-    pub(in crate::redis) fn flow(&self, parts: u128) -> Flow {
+    pub(crate) fn flow(&self, parts: u128) -> Flow {
         let one = u128::from(self.parts);
         Flow { us: (parts / one) as u64, part: (parts % one) as u64 }
     }
 
     /// The inverse of [`flow`](Self::flow).
-    pub(in crate::redis) fn in_parts(&self, flow: Flow) -> u128 {
+    pub(crate) fn in_parts(&self, flow: Flow) -> u128 {
         u128::from(flow.us) * u128::from(self.parts) + u128::from(flow.part)
     }
 
     /// Decides on a bucket from which so much is missing.
-    pub(in crate::redis) fn settle(&self, debt: u128, ask: Ask) -> Settled {
+    pub(crate) fn settle(&self, debt: u128, ask: Ask) -> Settled {
         let take = |n: u64| {
             let after = debt + self.cost(n);
             if n > 0 && (n > self.limit || after > self.burst()) {
@@ -151,7 +151,7 @@ impl Units {
     }
 
     /// Whole tokens there, rounded down; negative in debt.
-    pub(in crate::redis) fn balance(&self, debt: u128) -> i64 {
+    pub(crate) fn balance(&self, debt: u128) -> i64 {
         // Both are under 2^105.
         let units = self.burst() as i128 - debt as i128;
         let tokens = units.div_euclid(self.token as i128);
@@ -159,12 +159,12 @@ impl Units {
     }
 
     /// Microseconds until the bucket is full: until as much has flowed as is missing, rounded up.
-    pub(in crate::redis) fn until_full(&self, debt: u128) -> u64 {
+    pub(crate) fn until_full(&self, debt: u128) -> u64 {
         debt.div_ceil(self.parts.into()) as u64
     }
 
     /// Microseconds until `n` tokens are there; `None` if they never are.
-    pub(in crate::redis) fn until(&self, debt: u128, n: u64) -> Option<u64> {
+    pub(crate) fn until(&self, debt: u128, n: u64) -> Option<u64> {
         let over = || (debt + self.cost(n)).saturating_sub(self.burst());
         (n <= self.limit).then(|| self.until_full(over()))
     }

@@ -1,10 +1,10 @@
 //! Fixed and sliding windows in Redis: their decisions, and the calls of their script. Integers in,
 //! integers out.
 //!
-//! Windows are aligned to 1970 by the server's clock, in whole microseconds. Two counters estimate a
-//! sliding window, as in memory (`algorithm/sliding_window.rs` says why). The current one counts in
-//! full. The previous one counts evenly, by the share of it that the last period still covers; or,
-//! if the limit was reached in it, at the rate.
+//! Windows are aligned to 1970 by the server's clock, in whole microseconds. Two counters estimate
+//! a sliding window, as in memory (`algorithm/sliding_window.rs` says why). The current one counts
+//! in full. The previous one counts evenly, by the share of it that the last period still covers;
+//! or, if the limit was reached in it, at the rate.
 //!
 //! ```text
 //!   index = floor(now / period)              left = (index + 1) * period - now, 1 to the period
@@ -18,14 +18,14 @@
 //! ```
 //!
 //! **Nothing is rounded**: the count and the request are whole, so `level + n <= count` exactly if
-//! the same holds with the share of the previous window rounded up. The share is a quotient of up to
-//! 103 bits, which the scripts divide digit by digit. A paced window has whole parts of a token, of
-//! which a token has as many as the period has microseconds.
+//! the same holds with the share of the previous window rounded up. The share is a quotient of up
+//! to 103 bits, which the scripts divide digit by digit. A paced window has whole parts of a token,
+//! of which a token has as many as the period has microseconds.
 //!
 //! A server's clock that was set back makes no window wait for its return: the counts of a later
 //! window are taken, and written, as those of the present one. The law holds before and after, so
-//! each such step admits at most the count more. A clock that was set forward begins at most a fresh
-//! window.
+//! each such step admits at most the count more. A clock that was set forward begins at most a
+//! fresh window.
 
 use super::{Ask, Scripts, State};
 use crate::error::QuotaError;
@@ -34,20 +34,20 @@ use crate::redis::client::lua::{Call, Lua, lua};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-pub(in crate::redis) static WINDOW: Lua = lua!("window.lua");
+pub(crate) static WINDOW: Lua = lua!("window.lua");
 static GROUP: Lua = lua!(group: "window.lua");
 
-/// The longest period, in microseconds, and the highest limit. The time two periods after the latest
-/// one is still a number of the scripts, as is each step of their division in base 2.
+/// The longest period, in microseconds, and the highest limit. The time two periods after the
+/// latest one is still a number of the scripts, as is each step of their division in base 2.
 const MOST: u64 = 1 << 51;
 /// The most that a window counts. The sum of two such counts is a number of the scripts.
-pub(in crate::redis) const MOST_COUNTED: u64 = 1 << 52;
+pub(crate) const MOST_COUNTED: u64 = 1 << 52;
 /// A level that no window exceeds: both its counts together.
 const MOST_OWED: u64 = 2 * MOST_COUNTED;
 
 /// The window of one quota, as the script counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::redis) struct Window {
+pub(crate) struct Window {
     limit: u64,
     period_us: u64,
     sliding: bool,
@@ -57,33 +57,33 @@ pub(in crate::redis) struct Window {
 
 /// The counts that a server answers: as they were at its time, before it did what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::redis) struct Counts {
+pub(crate) struct Counts {
     /// The microseconds of the window that are still to come, from 1 to the period.
-    pub(in crate::redis) left: u64,
+    pub(crate) left: u64,
     /// The tokens admitted in the window before; 0 unless it slides.
-    pub(in crate::redis) previous: u64,
+    pub(crate) previous: u64,
     /// The tokens admitted in this window.
-    pub(in crate::redis) current: u64,
+    pub(crate) current: u64,
     /// What else is known of them.
-    pub(in crate::redis) known: Known,
+    pub(crate) known: Known,
 }
 
 /// The knowledge of a window's admissions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::redis) enum Known {
+pub(crate) enum Known {
     /// Only their counts are known.
     #[default]
     Count,
     /// The limit was reached in this window.
     Reached,
-    /// The window is paced. Its counts are the tokens that must flow until all are gone, and this is
-    /// the number of parts to add, of which `period` are a token.
+    /// The window is paced. Its counts are the tokens that must flow until all are gone, and this
+    /// is the number of parts to add, of which `period` are a token.
     Paced(u64),
 }
 
 impl Known {
     /// The number that the script has for it.
-    pub(in crate::redis) fn mark(self) -> u64 {
+    pub(crate) fn mark(self) -> u64 {
         match self {
             Self::Count => 0,
             Self::Reached => 1,
@@ -93,7 +93,7 @@ impl Known {
 }
 
 impl Window {
-    pub(in crate::redis) fn new(quota: &Quota, sliding: bool) -> Result<Self, QuotaError> {
+    pub(crate) fn new(quota: &Quota, sliding: bool) -> Result<Self, QuotaError> {
         if quota.burst_size() != quota.count() {
             return Err(QuotaError::WINDOW_BURST);
         }
@@ -104,18 +104,18 @@ impl Window {
     }
 
     /// A window of this limit and period; `None` if the script has no numbers for it.
-    pub(in crate::redis) fn of(limit: u64, period_us: u64, sliding: bool) -> Option<Self> {
+    pub(crate) fn of(limit: u64, period_us: u64, sliding: bool) -> Option<Self> {
         let has_numbers = (1..=MOST).contains(&limit) && (1..=MOST).contains(&period_us);
         has_numbers.then_some(Self { limit, period_us, sliding, most_owed: MOST_OWED })
     }
 
     /// The same window, whose charges take its balance no lower than `-tokens`.
-    pub(in crate::redis) fn with_max_debt(self, tokens: u64) -> Self {
+    pub(crate) fn with_max_debt(self, tokens: u64) -> Self {
         Self { most_owed: self.limit.saturating_add(tokens).min(MOST_OWED), ..self }
     }
 
-    /// Reads an answer, and brings it into the range of the script, whoever gave it.
-    pub(in crate::redis) fn counts(&self, [left, previous, current, mark]: State) -> Counts {
+    /// Reads an answer, and brings it into the range of the script.
+    pub(crate) fn counts(&self, [left, previous, current, mark]: State) -> Counts {
         let counted = |n: u64| n.min(MOST_COUNTED);
         let (previous, known) = match (self.sliding, mark) {
             (false, _) => (0, Known::Count),
@@ -129,7 +129,7 @@ impl Window {
     }
 
     /// Decides as the script does: the tokens granted, if any, and the counts after that.
-    pub(in crate::redis) fn settle(&self, counts: Counts, ask: Ask) -> (Option<u64>, Counts) {
+    pub(crate) fn settle(&self, counts: Counts, ask: Ask) -> (Option<u64>, Counts) {
         let there = u64::try_from(self.balance(counts)).unwrap_or(0);
         let take = |n: u64| {
             if n > there {
@@ -217,7 +217,7 @@ impl Window {
     }
 
     /// The tokens left, rounded down; negative after a charge beyond the limit.
-    pub(in crate::redis) fn balance(&self, counts: Counts) -> i64 {
+    pub(crate) fn balance(&self, counts: Counts) -> i64 {
         let Counts { left, previous, current, known } = counts;
         let previous = match known {
             Known::Paced(part) => {
@@ -230,10 +230,10 @@ impl Window {
         self.limit as i64 - current as i64 - previous
     }
 
-    /// Microseconds until `n` are left if nobody takes any, rounded up; `None` if never.
+    /// Microseconds until `n` are left if no caller takes any, rounded up; `None` if never.
     ///
     /// Within this window the previous one slides out; in the next, this one does.
-    pub(in crate::redis) fn until(&self, counts: Counts, n: u64) -> Option<u64> {
+    pub(crate) fn until(&self, counts: Counts, n: u64) -> Option<u64> {
         let room = self.limit.checked_sub(n)?;
         let Counts { left, previous, current, known } = counts;
         let limit = u128::from(self.limit);
@@ -265,7 +265,7 @@ impl Window {
     }
 
     /// Microseconds until the whole limit is left.
-    pub(in crate::redis) fn until_full(&self, counts: Counts) -> u64 {
+    pub(crate) fn until_full(&self, counts: Counts) -> u64 {
         self.until(counts, self.limit).unwrap_or(0)
     }
 

@@ -1,4 +1,5 @@
-//! Whatever is asked by chance: the scripts in a server, the decisions in Rust and the rational model say the same.
+//! Whatever is asked by chance: the scripts in a server, the decisions in Rust and the rational
+//! model say the same.
 
 use super::kept::Kept;
 use super::server::Server;
@@ -69,7 +70,8 @@ fn any_op(random: &mut Random, units: &Units, places: &mut Places) -> Op {
     }
 }
 
-/// How much later it is asked next, in microseconds: not at all, a little, until about full, or longer than that.
+/// How much later it is asked next, in microseconds: not at all, a little, until about full, or
+/// longer than that.
 pub(super) fn any_pause(random: &mut Random, units: &Units) -> u64 {
     let burst = units.until_full(units.burst());
     match random.below(6) {
@@ -159,7 +161,8 @@ fn settle(units: &Units, kept: &mut Kept, places: &mut Places, op: &Op, now: u64
     [us, part].into()
 }
 
-/// A bucket in rational numbers, and how far its line is promised: in tokens that have flowed since the test's beginning.
+/// A bucket in rational numbers, and how far its line is promised: in tokens that have flowed since
+/// the test's beginning.
 struct Rational {
     model: Model,
     rate: Exact,
@@ -300,8 +303,9 @@ pub(super) fn run(client: &mut ::redis::Connection, pipeline: &Pipeline) -> Vec<
     answers.unwrap().into_iter().map(numbers).collect()
 }
 
-/// Asks buckets by chance, each of `keys` so many times, of every quota; and what the scripts answer and keep is what
-/// the decisions in Rust say. If `exactly`, those are held against the rational model.
+/// Asks buckets by chance, each of `keys` so many times, of every quota; and what the scripts
+/// answer and keep is what the decisions in Rust say. If `exactly`, those are held against the
+/// rational model.
 fn ask_by_chance(seed: u64, keys: u64, times: u64, exactly: bool) {
     let server = Server::start(&[]);
     let mut client = server.client();

@@ -1,4 +1,5 @@
-//! Several limits asked by chance: the scripts in a server and the decisions in Rust say the same of all.
+//! Several limits asked by chance: the scripts in a server and the decisions in Rust say the same
+//! of all.
 
 use super::bucket_scripts::{EXPIRY, any_pause, run};
 use super::kept::Kept;

@@ -26,8 +26,8 @@ async fn connect(url: &str, within: Duration) -> Result<Link, RedisError> {
     absent.map_or(Ok(link), Err)
 }
 
-/// What connections links have: their numbers, which grow. They alone speak RESP3: not the one who asks, nor other tests that
-/// try whether this port is theirs.
+/// What connections links have: their numbers, which grow. They alone speak RESP3: not the one who
+/// asks, nor other tests that try whether this port is theirs.
 fn clients(asking: &mut ::redis::Connection) -> Vec<u64> {
     let all: String = ::redis::cmd("CLIENT").arg("LIST").query(asking).unwrap();
     let links = all.lines().filter(|line| line.split(' ').any(|field| field == "resp=3"));
@@ -74,7 +74,8 @@ async fn a_probe_goes_over_a_connection_of_its_own_which_may_be_adopted() {
     assert_eq!(clients(&mut asking), [second]);
 }
 
-/// A server whose machine takes calls but does not answer has its old connection stand still; a probe tells in time.
+/// A server whose machine takes calls but does not answer has its old connection stand still; a
+/// probe tells in time.
 #[tokio::test]
 async fn a_probe_fails_in_time_and_says_why() {
     let mut server = Server::start(&["--requirepass", "right"]);

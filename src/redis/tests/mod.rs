@@ -93,13 +93,15 @@ pub(super) fn any_ask(random: &mut Random, limit: u64) -> Ask {
     }
 }
 
-/// How many times as long a test by chance shall take: 1 unless `SLUICEGATE_REDIS_LONG` says otherwise.
+/// How many times as long a test by chance shall take: 1 unless `SLUICEGATE_REDIS_LONG` says
+/// otherwise.
 fn long() -> u64 {
     let long = std::env::var("SLUICEGATE_REDIS_LONG");
     long.map_or(1, |long| long.parse().expect("SLUICEGATE_REDIS_LONG is a number"))
 }
 
-/// The script with a time of the test's own, and with keys that do not expire by the server's clock.
+/// The script with a time of the test's own, and with keys that do not expire by the server's
+/// clock.
 pub(super) fn timed(code: &str, expiry: &[&str]) -> String {
     let time = "call('TIME')";
     assert!(code.contains(time), "{code}");
@@ -128,7 +130,8 @@ fn most_quotas_have_one_part_and_nothing_is_rounded_in_any() {
     }
 }
 
-/// Where a microsecond would have more parts than a script's numbers have room for, a token is rounded up.
+/// Where a microsecond would have more parts than a script's numbers have room for, a token is
+/// rounded up.
 #[test]
 fn the_highest_counts_are_slower_by_less_than_a_part_in_a_billion() {
     let quota = quota(10_000_000_000_000_061, 3_600_000_000_000_001, 5_000_000);

@@ -8,8 +8,8 @@ use crate::redis::script::place::End;
 use crate::redis::script::units::Units;
 use alloc::vec::Vec;
 
-/// What is spent, in the order of its times: at once, or when a place is due. Places are taken and given up, and then
-/// whatever is there is taken as soon as it is.
+/// What is spent, in the order of its times: at once, or when a place is due. Places are taken and
+/// given up, and then whatever is there is taken as soon as it is.
 fn spends(random: &mut Random, units: &Units) -> Vec<(u64, u64)> {
     let (mut now, mut kept) = (START, Kept::default());
     let (mut spent, mut places) = (Vec::new(), Vec::<(u64, End, u64)>::new());

@@ -40,8 +40,8 @@ fn every_quota_has_a_share_within_its_part() {
     }
 }
 
-/// What a share does not take of a charge is forgotten there, and not owed in Redis: else it would be
-/// charged when the debt has been paid.
+/// What a share does not take of a charge is forgotten there, and not owed in Redis: else it would
+/// be charged when the debt has been paid.
 #[test]
 fn no_more_is_owed_of_charges_than_the_share_took() {
     let quota = Quota::per_day(1).burst(10);
@@ -62,8 +62,8 @@ fn no_more_is_owed_of_charges_than_the_share_took() {
     }
 }
 
-/// A bucket that is forgotten leaves its debt to those that come later, in a table of limits. In one of debts nobody
-/// pays what another owes.
+/// A bucket that is forgotten leaves its debt to those that come later, in a table of limits. In
+/// one of debts nobody pays what another owes.
 #[test]
 fn nobody_owes_what_others_owed_whose_accounts_were_forgotten() {
     let quota = Quota::per_hour(10);

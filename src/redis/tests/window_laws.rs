@@ -13,7 +13,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use alloc::{format, vec};
 
-/// Takes all just before a window ends, then by chance, more than is there; and says what was granted when.
+/// Takes all just before a window ends, then by chance, more than is there; and says what was
+/// granted when.
 fn log(scripts: &mut Timed, window: &Window, random: &mut Random, period: u64) -> Vec<(u64, u64)> {
     let limit = window.limit();
     let mut now = START - START % period + period - 1;

@@ -89,8 +89,8 @@ impl Timed {
     }
 }
 
-/// When it is asked next: at once, a little later, where a window begins or just before, when it was told to come, windows
-/// later; or by a clock that has been set back.
+/// When it is asked next: at once, a little later, where a window begins or just before, when it
+/// was told to come, windows later; or by a clock that has been set back.
 fn any_time(random: &mut Random, now: u64, period: u64, wait: u64) -> u64 {
     let boundary = now - now % period + period;
     let next = match random.below(20) {

@@ -1,4 +1,4 @@
-//! The directory of a cluster: who knows where its nodes are, and how it is asked.
+//! The directory of a cluster: the servers that know where its nodes are, and how they are asked.
 
 use super::slots::{Endpoint, SLOTS, owners};
 use crate::redis::client::failure;

@@ -97,8 +97,8 @@ impl Cluster {
         true
     }
 
-    /// Connects to all nodes at once, and notes in `any` as soon as one answers. Fails if none can be
-    /// reached, as where the nodes know each other by addresses that do not exist here.
+    /// Connects to all nodes at once, and notes in `any` as soon as one answers. Fails if none can
+    /// be reached, as where the nodes know each other by addresses that do not exist here.
     pub(super) async fn reach(&self, any: &mut bool) -> Result<(), RedisError> {
         let nodes = self.map().nodes.clone();
         let mut reached = JoinSet::new();

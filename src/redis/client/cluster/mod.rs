@@ -167,7 +167,7 @@ impl Cluster {
                 }
             }
         }
-        Err(lost("the nodes of the cluster do not agree on who has the slot"))
+        Err(lost("the nodes of the cluster do not agree on the owner of the slot"))
     }
 
     fn owner(&self, slot: usize) -> Option<Node> {
