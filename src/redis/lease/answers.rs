@@ -91,7 +91,7 @@ impl Refiller {
         match left {
             Some(left) => {
                 (record.left, record.at, record.ends) = (left, now, ends);
-                // If the bucket is empty now, the next callers cannot be told anything yet.
+                // If the bucket is empty now, there is no verdict yet to tell the next callers.
                 record.held = if granted < want { now + PACE } else { 0 };
                 record.verdict = None;
                 // A caller that waits and finds too few asks again. One that did not wait asks
@@ -111,7 +111,8 @@ impl Refiller {
     fn denied(&mut self, key: &Key, denied: &Denied, now: u64) {
         let longest = self.shared.lease_for;
         let retry_after = denied.retry_after().map_or(longest, nanos);
-        // By the time that a lease holds, other nodes may have given theirs back.
+        // When a lease would end, other nodes may have given theirs back: the key is asked for
+        // again then.
         let hold = retry_after.min(longest).max(PACE);
         let seconds = retry_after.saturating_sub(hold).div_ceil(1_000_000_000);
         self.hold(key, now + hold, Some(seconds), RedisError::Denied(*denied));
@@ -124,7 +125,7 @@ impl Refiller {
         self.hold(key, now + pause, None, failure);
     }
 
-    /// Leaves a key alone until then, and tells all waiting callers why.
+    /// Asks for a key no more before `until`, and tells all waiting callers why.
     fn hold(&mut self, key: &Key, until: u64, seconds: Option<u64>, why: RedisError) {
         let Some(record) = self.records.get(key) else { return };
         self.shared.leases.deny(record.hash, until, seconds);

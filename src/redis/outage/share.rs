@@ -87,8 +87,8 @@ impl Share {
         self.limiter.charge(key, n)
     }
 
-    /// Gives `n` tokens back to the share. As much less is owed to Redis, unless Redis may have
-    /// applied the refund itself: it would count twice.
+    /// Gives `n` tokens back to the share, and takes them off the debt to Redis. The debt stays if
+    /// Redis may have applied the refund itself, which would count twice.
     pub(crate) fn refund(&self, key: &[u8], n: u64, may_be_applied: bool) {
         if !may_be_applied {
             let charged = self.charged.as_ref().map_or(0, |charged| charged.level(key).min(n));
@@ -189,8 +189,8 @@ impl Share {
     }
 }
 
-/// The debt of a key. When this is dropped, the key owes it again, unless it was paid. If Redis may
-/// have charged it and we do not know, it is charged again: less is admitted, not more.
+/// A debt that is being paid. When this is dropped, the key owes it again, unless it was paid. If
+/// it is unknown whether Redis has charged it, it is charged again: less is admitted, not more.
 pub(crate) struct Owed<'a> {
     share: &'a Share,
     key: &'a [u8],

@@ -132,7 +132,8 @@ impl WaitQueue {
             self.held.forget_stale(now);
         }
         let cost = self.units.cost(n);
-        // In Redis, flow that is too little for it would be in its way.
+        // Excess that is too little for this caller is handed back first: in Redis it would be in
+        // its way.
         let too_little = self.has_excess() && self.held.flow() - self.settled < cost;
         let excess = if too_little { self.take_excess() } else { None };
         let id = self.next;
@@ -267,7 +268,7 @@ impl WaitQueue {
             let (at, used) = self.reach_of(self.unsettled)?;
             self.held.behind(at, used)
         };
-        // After a caller that acted late all are later, and as much flow stays taken.
+        // After a caller that acted late all others are later, and as much flow stays taken.
         let lag = self.lag_at(self.held.first()?.start);
         let excess = excess.saturating_sub(lag);
         self.held.take_last(excess - excess % self.units.cost(1))

@@ -5,7 +5,7 @@
 //! before that.
 //!
 //! ```text
-//!   reserve n:   debt -> debt + n      if that is at most the burst, and the longest wait
+//!   reserve n:   debt -> debt + n      if that is at most the burst and the longest wait together
 //!   give up n:   debt -> debt - back   back = n - (the end of the line - the end of the place)
 //!   hand back n: debt -> debt - n      if the place ends where the line ends
 //! ```

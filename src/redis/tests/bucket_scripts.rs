@@ -1,5 +1,5 @@
-//! Whatever is asked by chance: the scripts in a server, the decisions in Rust and the rational
-//! model say the same.
+//! Buckets asked at random: the scripts in a server, the decisions in Rust and the rational model
+//! agree.
 
 use super::kept::Kept;
 use super::server::Server;
@@ -16,17 +16,17 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use num_traits::Signed;
 
-/// How the scripts of buckets let a key expire.
+/// The text by which the scripts of buckets let a key expire.
 pub(super) const EXPIRY: &[&str] = &[
     ", 'PXAT', math.ceil((till + math.min(till_part, 1)) / 1000)",
     ", 'PXAT', math.ceil(full / 1000)",
 ];
 
-/// What a key is asked.
+/// A question about a key.
 #[derive(Clone, Debug)]
 enum Op {
     Ask(Ask),
-    /// One after the other.
+    /// Requests of one call, one after the other.
     Each(Vec<u64>),
     Reserve {
         n: u64,
@@ -36,16 +36,16 @@ enum Op {
         end: End,
         n: u64,
     },
-    /// Of places that nobody has used.
+    /// Hands back places that no caller has used.
     HandBack {
         end: End,
         n: u64,
     },
-    /// All who wait.
+    /// Voids the places of all callers that wait.
     Reset,
 }
 
-/// The last places that were taken, which may be given up.
+/// The places that were taken last, and may be given up.
 type Places = Vec<(End, u64)>;
 
 fn any_op(random: &mut Random, units: &Units, places: &mut Places) -> Op {
@@ -70,8 +70,8 @@ fn any_op(random: &mut Random, units: &Units, places: &mut Places) -> Op {
     }
 }
 
-/// How much later it is asked next, in microseconds: not at all, a little, until about full, or
-/// longer than that.
+/// The microseconds until the next question: none, a few, until the bucket is about full, or
+/// longer.
 pub(super) fn any_pause(random: &mut Random, units: &Units) -> u64 {
     let burst = units.until_full(units.burst());
     match random.below(6) {
@@ -115,7 +115,7 @@ impl Digests {
     }
 }
 
-/// What the script is to answer, and keep.
+/// What the script must answer, and keep.
 fn settle(units: &Units, kept: &mut Kept, places: &mut Places, op: &Op, now: u64) -> Vec<u64> {
     let line = kept.line(units, now);
     let Flow { us, part } = units.flow(line.debt);
@@ -123,7 +123,7 @@ fn settle(units: &Units, kept: &mut Kept, places: &mut Places, op: &Op, now: u64
         Op::Ask(ask) => {
             let settled = units.settle(line.debt, *ask);
             let writes = !matches!(ask, Ask::Look(_) | Ask::Charge(0) | Ask::Refund(0));
-            // A charge that may not add anything is not written.
+            // A charge that adds nothing is not written.
             let adds = !matches!(ask, Ask::Charge(_)) || settled.debt > line.debt;
             if writes && adds && settled.granted.is_some_and(|n| n > 0) {
                 kept.keep(units, now, settled.debt);
@@ -161,8 +161,8 @@ fn settle(units: &Units, kept: &mut Kept, places: &mut Places, op: &Op, now: u64
     [us, part].into()
 }
 
-/// A bucket in rational numbers, and how far its line is promised: in tokens that have flowed since
-/// the test's beginning.
+/// A bucket in rational numbers, and the promised end of its waiting line, in tokens that have
+/// flowed since the test began.
 struct Rational {
     model: Model,
     rate: Exact,
@@ -186,7 +186,7 @@ impl Rational {
         full.max(self.promised.clone())
     }
 
-    /// The same decision; held against that in Rust, which is made of what is missing before.
+    /// Decides, and compares that with the decision in Rust from what was missing before.
     fn hold_against(&mut self, units: &Units, line: ServerQueue, op: &Op, about: &str) {
         let now = line.now;
         let balance = i64::try_from(floor(&self.model.tokens)).unwrap_or(i64::MIN);
@@ -237,7 +237,7 @@ impl Rational {
             Op::Reset => {
                 let last = self.last(now);
                 let waits = &last - &self.model.burst > self.flowed(now);
-                // No number is kept that is larger.
+                // The script keeps no larger number.
                 let most = units.in_parts(End { us: (1 << 53) - 1 - START, part: 0 });
                 let void = (last + &self.model.burst).min(self.tokens(units, most));
                 self.promised = if waits { void } else { whole(0) };
@@ -285,14 +285,15 @@ impl Rational {
         }
     }
 
-    /// What is missing then is the same.
+    /// Compares what is missing afterwards.
     fn is_at(&self, units: &Units, line: ServerQueue, about: &str) {
         let full = (self.model.until_full() + 999) / 1_000;
         assert_eq!(i128::from(units.until_full(line.debt)), full, "{about}");
     }
 }
 
-/// Runs calls in a pipeline, and says what they answer: of one part it may be but the one number.
+/// Runs calls in a pipeline. Returns their answers, which may be a single number for a bucket with
+/// one part.
 pub(super) fn run(client: &mut ::redis::Connection, pipeline: &Pipeline) -> Vec<Vec<u64>> {
     let answers: Result<Vec<::redis::Value>, _> = pipeline.query(client);
     let answers = answers.map_err(|error| error.to_string().chars().take(200).collect::<String>());
@@ -303,9 +304,8 @@ pub(super) fn run(client: &mut ::redis::Connection, pipeline: &Pipeline) -> Vec<
     answers.unwrap().into_iter().map(numbers).collect()
 }
 
-/// Asks buckets by chance, each of `keys` so many times, of every quota; and what the scripts
-/// answer and keep is what the decisions in Rust say. If `exactly`, those are held against the
-/// rational model.
+/// Asks buckets of every quota at random, each of `keys` so many times. The scripts must answer and
+/// keep what the decisions in Rust say. If `exactly`, those must agree with the rational model.
 fn ask_by_chance(seed: u64, keys: u64, times: u64, exactly: bool) {
     let server = Server::start(&[]);
     let mut client = server.client();
@@ -323,7 +323,7 @@ fn ask_by_chance(seed: u64, keys: u64, times: u64, exactly: bool) {
             let units = unbounded.with_max_debt(max_debt);
             let mut model = Rational::new(&quota, max_debt);
             for _ in 0..times {
-                // Within the years that the numbers are made for.
+                // The time stays within the years that the numbers are made for.
                 now += any_pause(&mut random, &units).min(((1 << 52) - START) / times);
                 // The model knows no clock that is set back.
                 if !exactly && random.below(16) == 0 {

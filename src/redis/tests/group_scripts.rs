@@ -1,5 +1,4 @@
-//! Several limits asked by chance: the scripts in a server and the decisions in Rust say the same
-//! of all.
+//! Groups of limits asked at random: the scripts in a server and the decisions in Rust agree.
 
 use super::bucket_scripts::{EXPIRY, any_pause, run};
 use super::kept::Kept;
@@ -17,14 +16,14 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// A script that each limit's numbers hide the time from.
+/// The script of a group with the test's own time, which is behind the numbers of all limits.
 fn timed_jointly(script: &Lua, expiry: &[&str]) -> String {
     let code = timed(script.code, expiry);
     let time = "{ARGV[#ARGV - 1], ARGV[#ARGV]}";
     format!("local ALL = ARGV\n{}", code.replace(time, "{ALL[#ALL - 1], ALL[#ALL]}"))
 }
 
-/// The digest of a script that the server has loaded.
+/// Loads a script into the server. Returns its digest.
 fn load(client: &mut ::redis::Connection, script: &Lua, expiry: &[&str]) -> String {
     let code = timed_jointly(script, expiry);
     ::redis::cmd("SCRIPT").arg("LOAD").arg(code).query(client).unwrap()
@@ -64,7 +63,7 @@ fn scripts_decide_of_several_limits_as_their_kernels_do() {
     let digest = load(&mut client, Units::new(&quotas()[0]).unwrap().group(), EXPIRY);
     let mut random = Random(0xA076_1D64_78BD_642F);
     for group in 0..48 * long() {
-        // Each of them once.
+        // Each quota at most once.
         let mut quotas = quotas();
         let number = random.below(3) as usize + 2;
         while quotas.len() > number {
@@ -98,7 +97,7 @@ fn scripts_decide_of_several_limits_as_their_kernels_do() {
                     Some((ask, (Some(_), after))) if writes(*ask) => {
                         let [us, part, ..] = after[i];
                         let debt = units.in_parts(Flow { us, part });
-                        // A charge that may not add anything is not written.
+                        // A charge that adds nothing is not written.
                         if !matches!(ask, Ask::Charge(_)) || debt > debts[i] {
                             kept.keep(units, now, debt);
                         }
@@ -120,7 +119,7 @@ fn scripts_decide_of_several_limits_as_their_kernels_do() {
     }
 }
 
-/// What a window's key holds: its number, and what it and the one before it admitted.
+/// The value of a window: its number, and the counts of it and of the one before.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     index: u64,
@@ -130,7 +129,7 @@ struct Counted {
 }
 
 impl Counted {
-    /// As they stand at a time, which only goes on.
+    /// The counts at a time, which never goes back.
     fn at(self, (limit, period): (u64, u64), sliding: bool, now: u64) -> Counts {
         let index = now / period;
         let (current, previous, known) = match index - self.index {

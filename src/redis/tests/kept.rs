@@ -1,4 +1,4 @@
-//! A key as the scripts keep it.
+//! The value of a bucket as the script keeps it.
 
 use crate::redis::script::place::{End, ServerQueue};
 use crate::redis::script::units::{Flow, Units};
@@ -10,7 +10,7 @@ struct Value {
     full: End,
     /// The debt when it was written, if it was over the burst or something is promised.
     noted: Option<u64>,
-    /// The furthest place that somebody may hold, though the line is shorter.
+    /// The furthest end that is promised, if the line is shorter than that.
     promised: Option<End>,
 }
 
@@ -18,7 +18,7 @@ struct Value {
 pub(super) struct Kept(Option<Value>);
 
 impl Kept {
-    /// What is missing at a time.
+    /// What is missing at this time.
     pub(super) fn debt(&self, units: &Units, now: u64) -> u128 {
         let Some(Value { full, noted, .. }) = self.0 else { return 0 };
         let Some(us) = full.us.checked_sub(now) else { return 0 };
@@ -28,7 +28,7 @@ impl Kept {
         }
     }
 
-    /// What a clock that was set back has made more than can be missing is put right.
+    /// Corrects a value of which more is missing than can be, since the clock was set back.
     pub(super) fn heal(&mut self, units: &Units, now: u64) {
         let debt = self.debt(units, now);
         if self.0.is_some_and(|value| value.full > units.end(debt, now)) {
@@ -42,7 +42,7 @@ impl Kept {
         ServerQueue { debt, now, last: units.end(debt, now).max(promised) }
     }
 
-    /// What is kept of a debt. A full bucket is not, unless a place is promised.
+    /// Keeps a debt. A full bucket is not kept, unless a place is promised.
     pub(super) fn keep(&mut self, units: &Units, now: u64, debt: u128) {
         let promised = self.0.and_then(|value| value.promised);
         self.promise(units, now, debt, promised);
@@ -62,7 +62,7 @@ impl Kept {
         self.promise(units, line.now, line.debt - back, promised);
     }
 
-    /// Of places that cost so much at most.
+    /// Resets the bucket, whose places cost at most so much.
     pub(super) fn reset(&mut self, units: &Units, now: u64, most: u128) {
         let ServerQueue { last, .. } = self.line(units, now);
         let promised = (!units.is_due(last, now)).then(|| {

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 const CODE: &str = "return redis.call('INCRBY', KEYS[1], ARGV[2])";
 static COUNT: Lua = Lua::new(CODE, || digest_of(CODE));
 
-/// Adds so many to a count.
+/// The call that adds so many to a count.
 fn add(n: u64) -> Call {
     Call { script: &COUNT, verb: "add", numbers: [n].into() }
 }
@@ -26,8 +26,8 @@ async fn connect(url: &str, within: Duration) -> Result<Link, RedisError> {
     absent.map_or(Ok(link), Err)
 }
 
-/// What connections links have: their numbers, which grow. They alone speak RESP3: not the one who
-/// asks, nor other tests that try whether this port is theirs.
+/// The numbers of the connections of links, which grow. Only those speak RESP3: not the connection
+/// that asks here, nor those of other tests that try whether this port is theirs.
 fn clients(asking: &mut ::redis::Connection) -> Vec<u64> {
     let all: String = ::redis::cmd("CLIENT").arg("LIST").query(asking).unwrap();
     let links = all.lines().filter(|line| line.split(' ').any(|field| field == "resp=3"));
@@ -67,21 +67,21 @@ async fn a_probe_goes_over_a_connection_of_its_own_which_may_be_adopted() {
     let second = clients(&mut asking)[1];
     link.adopt(fresh);
     remain(&mut asking, &[second]).await;
-    // All that share it, and without connecting anew.
+    // All clones use it, and without connecting anew.
     for (link, sum) in [(&link, 43), (&clone, 44)] {
         assert_eq!(link.run::<u64>(&add(1), &[b"a"]).await.unwrap(), sum);
     }
     assert_eq!(clients(&mut asking), [second]);
 }
 
-/// A server whose machine takes calls but does not answer has its old connection stand still; a
-/// probe tells in time.
+/// A server that accepts calls but does not answer keeps its old connection silent. A probe fails
+/// in time.
 #[tokio::test]
 async fn a_probe_fails_in_time_and_says_why() {
     let mut server = Server::start(&["--requirepass", "right"]);
     let url = alloc::format!("redis://:right@127.0.0.1:{}", server.port());
     let within = Duration::from_millis(100);
-    // A slow machine may miss it even so.
+    // A slow machine may miss the time even so.
     let connecting = async {
         loop {
             match connect(&url, within).await {

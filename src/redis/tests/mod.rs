@@ -1,4 +1,4 @@
-//! The scripts in a real server, the decisions in Rust and the rational model are one.
+//! The scripts in a real server, the decisions in Rust and the rational models agree.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -36,7 +36,8 @@ use support::quota;
 /// 2026-01-01, in microseconds.
 pub(super) const START: u64 = 1_767_225_600_000_000;
 
-/// Quotas of every kind: one part and many, a token of parts of a microsecond, bursts of years.
+/// Quotas of every kind: with one part and many, a token of less than a microsecond, bursts of
+/// years.
 fn quotas() -> Vec<Quota> {
     alloc::vec![
         Quota::per_second(100).burst(20),
@@ -53,7 +54,7 @@ fn quotas() -> Vec<Quota> {
     ]
 }
 
-/// A generator good enough to choose by (xorshift64).
+/// A generator that is good enough for choices (xorshift64).
 pub(super) struct Random(pub(super) u64);
 
 impl Random {
@@ -69,7 +70,7 @@ impl Random {
     }
 }
 
-/// One at, below or over the limit, or anything.
+/// A number at, below or over the limit, or any number.
 fn any_count(random: &mut Random, limit: u64) -> u64 {
     match random.below(8) {
         0 => 0,
@@ -81,7 +82,7 @@ fn any_count(random: &mut Random, limit: u64) -> u64 {
     }
 }
 
-/// What a limiter is asked by chance.
+/// A random question.
 pub(super) fn any_ask(random: &mut Random, limit: u64) -> Ask {
     let n = any_count(random, limit);
     match random.below(12) {
@@ -93,15 +94,13 @@ pub(super) fn any_ask(random: &mut Random, limit: u64) -> Ask {
     }
 }
 
-/// How many times as long a test by chance shall take: 1 unless `SLUICEGATE_REDIS_LONG` says
-/// otherwise.
+/// The factor by which random tests are longer: 1 unless `SLUICEGATE_REDIS_LONG` says otherwise.
 fn long() -> u64 {
     let long = std::env::var("SLUICEGATE_REDIS_LONG");
     long.map_or(1, |long| long.parse().expect("SLUICEGATE_REDIS_LONG is a number"))
 }
 
-/// The script with a time of the test's own, and with keys that do not expire by the server's
-/// clock.
+/// The script with the test's own time, whose keys do not expire by the server's clock.
 pub(super) fn timed(code: &str, expiry: &[&str]) -> String {
     let time = "call('TIME')";
     assert!(code.contains(time), "{code}");
@@ -123,15 +122,15 @@ fn most_quotas_have_one_part_and_nothing_is_rounded_in_any() {
     assert_eq!(parts(Quota::per_second(7_000_003)), 7_000_003);
     for quota in quotas() {
         let units = Units::new(&quota).unwrap();
-        // A period's tokens are a period of flow.
+        // The tokens of a period flow in a period.
         let period = u128::from(quota.period_ns()) * u128::from(units.parts());
         let tokens = u128::from(quota.count()) * units.cost(1) * 1_000;
         assert_eq!(tokens, period, "{quota:?}");
     }
 }
 
-/// Where a microsecond would have more parts than a script's numbers have room for, a token is
-/// rounded up.
+/// Where a microsecond would have more parts than the script has numbers for, a token is rounded
+/// up.
 #[test]
 fn the_highest_counts_are_slower_by_less_than_a_part_in_a_billion() {
     let quota = quota(10_000_000_000_000_061, 3_600_000_000_000_001, 5_000_000);

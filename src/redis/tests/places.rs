@@ -1,4 +1,4 @@
-//! Places that are given up, against the law of the burst.
+//! Places that are given up never break the law of the burst.
 
 use super::kept::Kept;
 use super::support::{WindowLaw, exact, quota};
@@ -8,8 +8,8 @@ use crate::redis::script::place::End;
 use crate::redis::script::units::Units;
 use alloc::vec::Vec;
 
-/// What is spent, in the order of its times: at once, or when a place is due. Places are taken and
-/// given up, and then whatever is there is taken as soon as it is.
+/// The tokens spent and when, in the order of time: at once, or when a place is due. First places
+/// are taken and given up; then all tokens are taken as soon as they are there.
 fn spends(random: &mut Random, units: &Units) -> Vec<(u64, u64)> {
     let (mut now, mut kept) = (START, Kept::default());
     let (mut spent, mut places) = (Vec::new(), Vec::<(u64, End, u64)>::new());
@@ -32,7 +32,7 @@ fn spends(random: &mut Random, units: &Units) -> Vec<(u64, u64)> {
                 if back > 0 {
                     kept.give_up(units, line, end, back);
                 }
-                // Who is due has spent.
+                // A place that is due has been spent.
                 if due <= now {
                     spent.push((due, n));
                 }
@@ -49,7 +49,7 @@ fn spends(random: &mut Random, units: &Units) -> Vec<(u64, u64)> {
     spent
 }
 
-/// Without what is promised (and in Go's x/time/rate) a window would admit more.
+/// Without the promised end (as in Go's x/time/rate) a window would admit more.
 #[test]
 fn whatever_is_given_up_no_window_admits_more_than_the_burst_and_what_has_flowed() {
     let mut random = Random(0x2545_F491_4F6C_DD1D);

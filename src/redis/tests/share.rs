@@ -1,4 +1,4 @@
-//! Every quota that Redis has numbers for has a share in this process, which is within its part.
+//! Shares: every quota that Redis has numbers for has one, and none is over its part.
 
 use super::{quota, quotas};
 use crate::answer::{Denied, Grant};
@@ -28,10 +28,10 @@ fn every_quota_has_a_share_within_its_part() {
             let product = |numbers: [u64; 3]| numbers.map(BigUint::from).iter().product();
             let of_all: BigUint = product([share.count(), quota.period_ns(), nodes]);
             let whole: BigUint = product([quota.count(), share.period_ns(), 1]);
-            // A token in 584 years is none.
+            // A token in 584 years counts as none.
             let none = (share.count(), share.period_ns()) == (1, u64::MAX);
             assert!(of_all <= whole || none, "{share:?} of {quota:?}");
-            // It is as little less as its numbers can tell.
+            // The share is less by no more than its numbers can tell.
             assert!(of_all * 2_u32 > whole || none, "{share:?} of {quota:?}");
             let share = Share::new(&quota, Waiting::default(), nodes, 100, u64::MAX).unwrap();
             assert!(take(&share, 1).is_ok(), "{share:?} of {quota:?}");
@@ -40,7 +40,7 @@ fn every_quota_has_a_share_within_its_part() {
     }
 }
 
-/// What a share does not take of a charge is forgotten there, and not owed in Redis: else it would
+/// What a share does not take of a charge is forgotten, and not owed in Redis: otherwise it would
 /// be charged when the debt has been paid.
 #[test]
 fn no_more_is_owed_of_charges_than_the_share_took() {
@@ -62,8 +62,8 @@ fn no_more_is_owed_of_charges_than_the_share_took() {
     }
 }
 
-/// A bucket that is forgotten leaves its debt to those that come later, in a table of limits. In
-/// one of debts nobody pays what another owes.
+/// In a table of limits a bucket that is forgotten leaves its debt to later keys. In a table of
+/// debts no key pays what another owes.
 #[test]
 fn nobody_owes_what_others_owed_whose_accounts_were_forgotten() {
     let quota = Quota::per_hour(10);

@@ -1,4 +1,4 @@
-//! The line of a process: those who leave it cost nobody anything, and the law stands.
+//! The queue of a process: a caller that leaves costs no other caller anything, and the law holds.
 
 use super::kept::Kept;
 use super::server::Server;
@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core::task::Waker;
 use core::time::Duration;
 
-/// A place that Redis is asked for.
+/// A call to Redis for a place.
 #[derive(Clone, Copy, Debug)]
 struct Order {
     id: u64,
@@ -23,21 +23,21 @@ struct Order {
     excess: Option<Held>,
 }
 
-/// A process, whose calls are answered when the test says so.
+/// A process. The test decides when its calls are answered.
 struct Process {
     queue: WaitQueue,
-    /// Those who wait, and for how many tokens.
+    /// The callers that wait, and for how many tokens.
     waiting: BTreeMap<u64, u64>,
     orders: VecDeque<Order>,
 }
 
-/// Redis, and processes that ask it for one key.
+/// Redis, and the processes that ask it for one key.
 struct World {
     units: Units,
     now: u64,
     kept: Kept,
     processes: Vec<Process>,
-    /// Times and tokens of all that was acted on.
+    /// The times and tokens of all turns that were taken.
     acts: Vec<(u64, u64)>,
 }
 
@@ -54,7 +54,7 @@ impl World {
         Self { units, now: START, kept: Kept::default(), processes, acts: Vec::new() }
     }
 
-    /// The clock of the lines.
+    /// The time of the queues.
     fn local(&self) -> u64 {
         (self.now - START) * US
     }
@@ -99,7 +99,7 @@ impl World {
         }
     }
 
-    /// Hands back what nobody waits for, if Redis takes it.
+    /// Hands back the flow that no caller waits for, if Redis takes it.
     fn tidy(&mut self, process: usize) -> bool {
         while let Some(held) = self.processes[process].queue.take_excess() {
             if !self.hand_back(process, held) {
@@ -109,7 +109,7 @@ impl World {
         true
     }
 
-    /// Redis answers one of the calls that are on their way: with a place, or not.
+    /// Answers one of the calls in flight, with a place or without.
     fn answer(&mut self, process: usize, which: u64, granted: bool) {
         let orders = &mut self.processes[process].orders;
         let which = which as usize % orders.len().max(1);
@@ -143,7 +143,7 @@ impl World {
         }
     }
 
-    /// All whose turn has come take it.
+    /// Lets all callers take their turn whose moment has come.
     fn take_turns(&mut self) {
         let now = self.local();
         for process in 0..self.processes.len() {
@@ -165,13 +165,13 @@ impl World {
         }
     }
 
-    /// When somebody is next due, by Redis' clock, rounded up.
+    /// The time at which the next caller is due, by Redis' clock, rounded up.
     fn next_due(&self) -> Option<u64> {
         let due = self.processes.iter().filter_map(|process| process.queue.next_due()).min();
         due.map(|due| START + due.div_ceil(US))
     }
 
-    /// Goes on to a time, and serves everybody on the way when it is due.
+    /// Goes on to a time, and serves every caller on the way when it is due.
     fn go_on_to(&mut self, time: u64) {
         loop {
             self.take_turns();
@@ -190,8 +190,8 @@ impl World {
         waiting.keys().nth(nth).copied()
     }
 
-    /// No window has more than the burst and what has flowed. What a process hands on up to 10 ms
-    /// after it was due is as much later than others' places behind it are told.
+    /// No stretch of time has more than the burst and the flow. A process may hand flow on up to 10
+    /// ms after it was due; the places of other processes behind it do not know of that.
     fn assert_law(&self, quota: &Quota) {
         let late = ratio(self.processes.len() as u64 - 1, 10);
         let mut law = WindowLaw::new(quota, quota.burst_size(), &late);
@@ -201,10 +201,10 @@ impl World {
     }
 }
 
-/// A bucket that only those have asked who were served, and those who wait.
+/// A bucket that only the callers have asked that were served or still wait.
 #[derive(Clone, Copy)]
 struct Ideal {
-    /// When it would be full, in microseconds.
+    /// The time at which it would be full, in microseconds.
     full: u64,
     token: u64,
     burst: u64,
@@ -220,8 +220,8 @@ impl Ideal {
     }
 }
 
-/// One process, whatever leaves it from wherever: those who stay are served as if those who left
-/// had never come, and so is whoever asks Redis for the same key elsewhere.
+/// In one process callers leave from anywhere in the queue. The others are served as if those had
+/// never come, and so are callers that ask Redis for the same key elsewhere.
 #[test]
 fn who_leaves_had_never_come() {
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
@@ -269,8 +269,8 @@ fn who_leaves_had_never_come() {
     }
 }
 
-/// Calls that are answered late, or not at all, and several processes: nobody is forgotten, and no
-/// window has too much.
+/// In several processes calls are answered late, or not at all. No caller is forgotten, and no
+/// stretch of time has too much.
 #[test]
 fn whatever_becomes_of_calls_everybody_is_served_and_the_law_stands() {
     let mut random = Random(0x2545_F491_4F6C_DD1D);
@@ -279,8 +279,8 @@ fn whatever_becomes_of_calls_everybody_is_served_and_the_law_stands() {
         let quota = quota(10, 1_000_000_000, burst);
         let units = Units::new(&quota).unwrap();
         let mut world = World::new(units, 1 + random.below(3) as usize);
-        // Of several processes all ask for as much: one for less, behind one for more that leaves,
-        // may be late.
+        // With several processes all callers ask for the same: one that asks for less, behind one
+        // for more that leaves, may be late.
         let (least, most) = match random.below(2) {
             0 if world.processes.len() == 1 => (1, burst),
             0 => (burst, burst),
@@ -302,7 +302,7 @@ fn whatever_becomes_of_calls_everybody_is_served_and_the_law_stands() {
                 // No process hands anything back while it asks.
                 7 if world.processes[process].orders.is_empty() => drop(world.tidy(process)),
                 way => {
-                    // Others' places do not wait for calls of this process.
+                    // The places of other processes do not wait for calls of this one.
                     if world.processes.len() > 1 {
                         world.answer_all(&mut random);
                     }
@@ -328,7 +328,7 @@ fn whatever_becomes_of_calls_everybody_is_served_and_the_law_stands() {
     }
 }
 
-/// What has come to its turn and is not taken is the next one's, from then on.
+/// A turn that was not taken goes to the next caller, from then on.
 #[test]
 fn what_was_granted_and_never_taken_goes_to_the_next() {
     let quota = quota(10, 1_000_000_000, 1);
@@ -340,26 +340,26 @@ fn what_was_granted_and_never_taken_goes_to_the_next() {
     }
     world.go_on_to(START);
     assert_eq!(world.acts, [(START, 1)]);
-    // The second is due, and does not notice: it leaves 30 ms later.
+    // The second caller is due, but does not notice. It leaves 30 ms later.
     world.now = START + 100_000;
     let now = world.local();
     world.processes[0].queue.serve(now);
     world.now += 30_000;
     world.leave(0, 1);
     world.take_turns();
-    // The last leaves too. Its token comes back, but for what would let others act before one has
-    // flowed.
+    // The last caller leaves too. Its token comes back, but not so early that others could act
+    // before a token has flowed.
     world.leave(0, 4);
     assert!(world.tidy(0));
     let debt = world.kept.debt(&units, world.now);
     assert!(debt >= 200_000, "the third and the fourth: {debt}");
     world.go_on_to(START + 1_000_000);
-    // The third at once, and the fourth not before a token has flowed since.
+    // The third caller acts at once, and the fourth only when a token has flowed since.
     assert_eq!(world.acts[1..], [(START + 130_000, 1), (START + 230_000, 1)]);
     world.assert_law(&quota);
 }
 
-/// A line takes no memory when its callers are gone, and what it held is back.
+/// A queue takes no memory when its callers are gone, and its flow has been handed back.
 #[tokio::test]
 async fn a_line_is_forgotten_with_its_callers() {
     const PATIENT: Duration = Duration::from_secs(20);

@@ -1,4 +1,4 @@
-//! Windows: what the scripts in a real server admit, keep, and forget.
+//! Windows: the scripts in a real server admit, keep and forget what they should.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use crate::redis::client::lua::Call;
@@ -13,8 +13,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use alloc::{format, vec};
 
-/// Takes all just before a window ends, then by chance, more than is there; and says what was
-/// granted when.
+/// Takes all just before a window ends, then at random more than is there. Returns the tokens
+/// granted and when.
 fn log(scripts: &mut Timed, window: &Window, random: &mut Random, period: u64) -> Vec<(u64, u64)> {
     let limit = window.limit();
     let mut now = START - START % period + period - 1;
@@ -71,7 +71,7 @@ fn a_fixed_window_admits_its_count_at_most() {
     }
 }
 
-/// Of every window, from any admission to any later one: `admitted <= count + rate * W`.
+/// In every stretch of time W, from any admission to any later one, `admitted <= count + rate * W`.
 #[test]
 fn a_sliding_window_admits_its_count_and_what_flows_at_most() {
     let server = Server::start(&[]);
@@ -89,7 +89,7 @@ fn a_sliding_window_admits_its_count_and_what_flows_at_most() {
                     let (length, period) = (i128::from(at - log[first].0), i128::from(period));
                     let over = (admitted - limit) * period - limit * length;
                     assert!(over <= 0, "{window:?} admits {admitted} in {length} us");
-                    // To within a token and what flows in a microsecond.
+                    // Counts as full within a token and the flow of a microsecond.
                     full += u64::from(admitted > limit && over > -(period + limit));
                 }
             }
@@ -98,7 +98,7 @@ fn a_sliding_window_admits_its_count_and_what_flows_at_most() {
     }
 }
 
-/// Or else each window until the clock is again where it was would find the counts of then.
+/// Otherwise every window until the old time would find the counts of that time.
 #[test]
 fn after_the_clock_was_set_back_nobody_waits_longer_than_he_is_told() {
     let server = Server::start(&[]);
@@ -139,20 +139,20 @@ fn after_the_clock_was_set_forward_a_window_is_fresh() {
     }
 }
 
-/// As the scripts are, by the server's own clock.
+/// Runs the script as it is, by the server's own clock.
 fn call(client: &mut Connection, window: &Window, ask: Ask) -> Vec<u64> {
     let Call { script, verb, numbers } = window.call(ask);
     cmd("EVAL").arg(script.code).arg(1).arg("a").arg(verb).arg(numbers).query(client).unwrap()
 }
 
-/// In the first millisecond in which nothing of it counts.
+/// A key expires in the first millisecond in which none of its counts matters.
 #[test]
 fn a_window_is_kept_as_long_as_it_counts() {
     let server = Server::start(&[]);
     let mut client = server.client();
     let time: (u64, u64) = cmd("TIME").query(&mut client).unwrap();
     let now = time.0 * SECOND + time.1;
-    // In the middle of a window, so that none ends meanwhile.
+    // The present time is in the middle of a window, so that none ends meanwhile.
     for period in [1, 7, 20_000].map(|index| 2 * now / (2 * index + 1)) {
         for (sliding, windows) in [(false, 1), (true, 2)] {
             let window = Window::of(10, period, sliding).unwrap();
@@ -163,7 +163,7 @@ fn a_window_is_kept_as_long_as_it_counts() {
                 let expires: u64 = cmd("PEXPIRETIME").arg("a").query(&mut client).unwrap();
                 assert_eq!(expires, ((index + windows) * period).div_ceil(1_000), "{kept}");
             }
-            // What is empty is forgotten at once.
+            // An empty window is forgotten at once.
             call(&mut client, &window, Ask::Refund(u64::MAX));
             let there: bool = cmd("EXISTS").arg("a").query(&mut client).unwrap();
             assert!(!there, "{window:?}");
@@ -171,7 +171,7 @@ fn a_window_is_kept_as_long_as_it_counts() {
     }
 }
 
-/// A denial, a look, and a refund of nothing write nothing.
+/// A denial, a look and a refund of nothing write nothing.
 #[test]
 fn what_changes_nothing_is_not_written() {
     let server = Server::start(&[]);

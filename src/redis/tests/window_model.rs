@@ -16,21 +16,21 @@ fn whole(n: Exact) -> u64 {
     n.to_integer() as u64
 }
 
-/// What was admitted in the window that was last written and the one before it, and the level by
-/// the definition.
+/// The tokens admitted in the window that was written last and in the one before it, and the level
+/// by its definition.
 #[derive(Clone, Copy)]
 pub(super) struct Model {
     limit: u64,
     period: u64,
     sliding: bool,
     max_debt: u64,
-    /// The window that was last written.
+    /// The window that was written last.
     written: u64,
     previous: Exact,
     current: Exact,
-    /// Less than one more was left, once.
+    /// Whether less than one more was left, once.
     reached: bool,
-    /// What was admitted goes at the rate.
+    /// Whether what was admitted goes at the rate.
     paced: bool,
 }
 
@@ -51,7 +51,8 @@ impl Model {
         *self = Self { written, max_debt, ..none };
     }
 
-    /// Windows begin by the clock. What is counted in one that has not yet begun counts in now's.
+    /// Windows begin by the clock. The counts of one that has not yet begun count in the present
+    /// one.
     fn flow(&mut self, now: u64) -> Counts {
         let index = now / self.period;
         if index > self.written + 1 || (index > self.written && !self.sliding) {
@@ -79,7 +80,7 @@ impl Model {
         };
         let left = self.period - now % self.period;
         let [previous, current] = [self.previous, self.current].map(whole);
-        // A part stands with the counts of both.
+        // A part is kept beside both counts.
         let current =
             if self.paced { whole(self.previous + self.current) - previous } else { current };
         Counts { left, previous, current, known }
@@ -89,7 +90,7 @@ impl Model {
         Exact::new(i128::from(at % self.period), self.period.into())
     }
 
-    /// What is left at a time in the window that was last written.
+    /// What is left at a time in the window that was written last.
     fn room(&self, at: u64) -> Exact {
         let goes = if self.paced { exact(self.limit) } else { self.previous };
         let left = (self.previous - goes * self.passed(at)).max(exact(0));
@@ -135,7 +136,7 @@ impl Model {
         self.reached &= self.previous + self.current > exact(0);
     }
 
-    /// Decides, and holds that against what is decided in Rust.
+    /// Decides, and compares that with the decision in Rust.
     pub(super) fn settle(&mut self, window: &Window, ask: Ask, now: u64) -> Counts {
         let mut at = *self;
         let counts = at.flow(now);
@@ -168,7 +169,7 @@ impl Model {
             _ => {}
         }
         assert_eq!((granted, then), (should, after.flow(now)), "{}", about());
-        // A look writes only what a clock that was set back makes wrong; so does what changes
+        // A look writes only after the clock was set back, and so does a question that changes
         // nothing.
         let writes = !matches!(ask, Ask::Look(_)) && then != counts;
         if writes || self.written > at.written {

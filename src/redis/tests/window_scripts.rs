@@ -1,4 +1,4 @@
-//! Windows: the scripts in a real server, the decisions in Rust and a rational model are one.
+//! Windows: the script in a real server, the decisions in Rust and a rational model agree.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,10 +24,11 @@ pub(super) const SECOND: u64 = 1_000_000;
 pub(super) const DAY: u64 = 86_400 * SECOND;
 /// The longest period, and the highest limit.
 pub(super) const MOST: u64 = 1 << 51;
-/// The end of the scripts' time.
+/// The first time that the script has no number for.
 const END: u64 = 1 << 52;
 
-/// Periods and limits of every kind, the extremes and what is no power of two beside them.
+/// Periods and limits of every kind: the extremes, and numbers beside them that are no powers of
+/// two.
 fn windows() -> Vec<(u64, u64)> {
     let mut all = Vec::new();
     for period in [1, SECOND, DAY, MOST] {
@@ -37,7 +38,7 @@ fn windows() -> Vec<(u64, u64)> {
     all
 }
 
-/// Scripts with the test's own time, and without expiry by the server's.
+/// The script with the test's own time, whose keys do not expire by the server's.
 pub(super) struct Timed {
     pub(super) client: Connection,
     digest: String,
@@ -74,7 +75,7 @@ impl Timed {
         answers.map_err(short).unwrap()
     }
 
-    /// Asks once, and says what is granted and the counts before.
+    /// Asks once. Returns the tokens granted and the counts before.
     pub(super) fn ask(
         &mut self,
         key: &str,
@@ -89,8 +90,9 @@ impl Timed {
     }
 }
 
-/// When it is asked next: at once, a little later, where a window begins or just before, when it
-/// was told to come, windows later; or by a clock that has been set back.
+/// The time of the next question: at once, a little later, at the beginning of a window or just
+/// before, after the wait that was told, or windows later; or the time of a clock that has been set
+/// back.
 fn any_time(random: &mut Random, now: u64, period: u64, wait: u64) -> u64 {
     let boundary = now - now % period + period;
     let next = match random.below(20) {
@@ -152,7 +154,7 @@ fn window_scripts_decide_as_the_kernel_and_the_rational_model() {
     }
 }
 
-/// Of products up to 2^103, by periods that leave a digit many bits or one.
+/// Divides products of up to 2^103 by periods that leave a digit many bits, or one.
 #[test]
 fn a_share_is_divided_exactly() {
     let server = Server::start(&[]);
@@ -194,7 +196,7 @@ fn what_a_window_cannot_be_is_refused_by_name() {
         let refused = Window::new(&quota, false).err();
         assert_eq!(refused, (!is_whole).then_some(QuotaError::REDIS_WINDOW), "{nanos} ns");
     }
-    // No quota has more than the scripts have numbers for.
+    // The script has numbers for every quota.
     let longest = Duration::from_secs(3_660 * 86_400);
     assert!(Window::new(&Quota::new(1 << 48, longest).unwrap(), true).is_ok());
     for (limit, period) in [(0, 1), (1, 0), (MOST + 1, 1), (1, MOST + 1)] {
@@ -202,7 +204,7 @@ fn what_a_window_cannot_be_is_refused_by_name() {
     }
 }
 
-/// Whatever is asked, and whatever is answered, by a server or by what stands in its place.
+/// Whatever the question, and whatever the answer, be it from Redis or from another server.
 #[test]
 fn extremes_are_settled_without_overflow() {
     let extremes = [0, 1, MOST - 1, MOST, MOST_COUNTED, MOST_COUNTED + 1, u64::MAX];
