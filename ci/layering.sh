@@ -21,8 +21,8 @@ may_import() {
         combined) echo "answer bucket error keyed limiter timeline wait" ;;
         wait) echo "answer bucket clock error keyed limiter" ;;
         warm_up) echo "algorithm answer bucket cell clock error quota timeline wait word" ;;
-        redis) echo "algorithm answer bucket clock combined error keyed quota sync" ;;
-        any) echo "algorithm answer error keyed limiter quota redis wait" ;;
+        redis) echo "algorithm answer bucket clock combined error keyed quota sync wait" ;;
+        any) echo "algorithm answer bucket error keyed limiter quota redis wait" ;;
         tiers) echo "answer error keyed quota" ;;
         model) echo "algorithm bucket cell clock keyed limiter quota sync timeline" ;;
         lib) echo "algorithm answer any clock combined error keyed limiter quota redis tiers wait warm_up" ;;

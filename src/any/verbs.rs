@@ -3,6 +3,14 @@
 use super::error::AnyError;
 use super::{AnyLimiter, Store};
 use crate::answer::Grant;
+#[cfg(feature = "tokio")]
+use crate::bucket::Whose;
+#[cfg(feature = "redis")]
+use crate::redis::RedisLimiter;
+#[cfg(feature = "tokio")]
+use crate::wait::Acquire;
+#[cfg(feature = "redis")]
+use crate::wait::Later;
 use core::time::Duration;
 
 /// The same verb of whichever store. Verbs that never fail are `Ok`. A store of leases asks Redis
@@ -54,7 +62,7 @@ impl AnyLimiter {
                 // Exactly, since no lease is as large.
                 leased.redis().check_n(key, n).await?
             } else {
-                leased.check_or_lease(key, n).await?
+                leased.check_n(key, n).await?
             },
         )
     }
@@ -135,31 +143,28 @@ impl AnyLimiter {
     ///
     /// [`AnyError::Denied`] if `n` exceeds the limit; any other if there is no answer.
     #[cfg(feature = "tokio")]
-    pub async fn acquire(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, AnyError> {
-        each!(
-            self,
-            one => one.acquire(n).await?, local => local.acquire(key.as_ref(), n).await?,
-            redis => redis.acquire(key, n).await?,
-        )
+    pub fn acquire(&self, key: impl AsRef<[u8]>, n: u64) -> Acquire<'_, AnyError> {
+        match &self.store {
+            Store::One(one) => Acquire::failing(&**one, Whose::default(), n, AnyError::Denied),
+            Store::Keyed(keyed) => {
+                Acquire::failing(&**keyed, keyed.whose(key.as_ref()), n, AnyError::Denied)
+            }
+            #[cfg(feature = "redis")]
+            Store::Redis(redis) => Self::acquire_in(redis, key.as_ref(), n),
+            #[cfg(feature = "redis")]
+            Store::Leased(leased) => Self::acquire_in(leased.redis(), key.as_ref(), n),
+        }
     }
 
-    /// [`acquire`](Self::acquire), if the wait is not longer than `timeout`; otherwise it is denied at once, and nothing
-    /// is taken.
-    ///
-    /// # Errors
-    ///
-    /// As [`acquire`](Self::acquire), and [`AnyError::Denied`] if it would take longer.
-    #[cfg(feature = "tokio")]
-    pub async fn acquire_timeout(
-        &self,
-        key: impl AsRef<[u8]>,
-        n: u64,
-        timeout: Duration,
-    ) -> Result<Grant, AnyError> {
-        each!(
-            self,
-            one => one.acquire(n).timeout(timeout).await?, local => local.acquire(key.as_ref(), n).timeout(timeout).await?,
-            redis => redis.acquire_timeout(key, n, timeout).await?,
-        )
+    #[cfg(feature = "redis")]
+    fn acquire_in<'a>(redis: &RedisLimiter, key: &[u8], n: u64) -> Acquire<'a, AnyError> {
+        let acquire = redis.acquire(key, n);
+        Acquire::other(Later::new(move |within| async move {
+            let acquire = match within {
+                Some(within) => acquire.timeout(within),
+                None => acquire,
+            };
+            acquire.await.map_err(AnyError::from)
+        }))
     }
 }

@@ -25,7 +25,8 @@ use tokio::time::{Sleep, sleep};
 /// Nothing is taken before the first poll. From then on the caller stands in line, first come, first
 /// served, and its task is woken once. A future that is dropped, at any moment, costs nobody a token:
 /// the callers behind it come earlier by what it leaves, even if its own moment had come and it had
-/// not been polled since. A future that is polled after its answer returns the same answer.
+/// not been polled since. Polled after its answer, a limiter's in memory returns the same answer;
+/// others stay pending.
 ///
 /// `E` is the limiter's error: [`Denied`] in memory, and one that contains it elsewhere.
 #[must_use = "futures do nothing unless they are awaited"]
@@ -74,8 +75,7 @@ impl fmt::Debug for Request<'_> {
 
 impl<'a> Acquire<'a> {
     pub(crate) fn new(bucket: impl Into<Of<'a>>, whose: Whose, n: u64) -> Self {
-        let wait = Wait::new(Request { bucket: bucket.into(), whose, n });
-        Self { wait: Waiting::One(wait, |denied| denied) }
+        Self::failing(bucket, whose, n, |denied| denied)
     }
 
     /// The tokens, which are handed on if they are not spent. Of one limiter in memory only.
@@ -88,6 +88,17 @@ impl<'a> Acquire<'a> {
 }
 
 impl<'a, E> Acquire<'a, E> {
+    /// Waits for a limiter in memory, and makes an error of its denial.
+    pub(crate) fn failing(
+        bucket: impl Into<Of<'a>>,
+        whose: Whose,
+        n: u64,
+        error: fn(Denied) -> E,
+    ) -> Self {
+        let wait = Wait::new(Request { bucket: bucket.into(), whose, n });
+        Self { wait: Waiting::One(wait, error) }
+    }
+
     pub(crate) fn other(wait: impl Pollable<E> + Send + 'a) -> Self {
         Self { wait: Waiting::Other(Box::new(wait)) }
     }
@@ -163,7 +174,7 @@ pub(crate) struct Wait<A: Ask> {
 }
 
 /// A random time more.
-struct Jitter {
+pub(super) struct Jitter {
     up_to: Duration,
     /// When the caller's patience ends.
     latest: Option<Instant>,
@@ -185,7 +196,7 @@ impl<A: Ask> Wait<A> {
     }
 
     fn jitter_by(&mut self, up_to: Duration) {
-        self.jitter = Some(Box::new(Jitter { up_to, latest: None, timer: None }));
+        self.jitter = Some(Box::new(Jitter::new(up_to)));
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Grant, Denied>> {
@@ -221,7 +232,7 @@ impl<A: Ask> Wait<A> {
             let asked = ask.ask(*within, Asker::Task(cx.waker()));
             budget.made_progress();
             if let Some(jitter) = &mut self.jitter {
-                jitter.latest = within.and_then(|within| instant().checked_add(within));
+                jitter.end_by(*within);
             }
             match asked {
                 Ok(holds) => {
@@ -263,7 +274,16 @@ impl<A: Ask + fmt::Debug> Pollable<Denied> for Wait<A> {
 }
 
 impl Jitter {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn new(up_to: Duration) -> Self {
+        Self { up_to, latest: None, timer: None }
+    }
+
+    /// Ends with the caller's patience, which begins now.
+    pub(super) fn end_by(&mut self, within: Option<Duration>) {
+        self.latest = within.and_then(|within| instant().checked_add(within));
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timer = match &mut self.timer {
             Some(timer) => timer,
             none => {

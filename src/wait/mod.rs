@@ -6,6 +6,8 @@ mod acquire;
 mod blocking;
 #[cfg(feature = "std")]
 pub(crate) mod held;
+#[cfg(feature = "redis")]
+mod later;
 mod reservation;
 #[cfg(feature = "tokio")]
 mod throttle;
@@ -16,6 +18,8 @@ pub use acquire::Acquire;
 pub(crate) use acquire::Wait;
 #[cfg(feature = "std")]
 pub(crate) use blocking::{acquire_in_thread, sleep_for};
+#[cfg(feature = "redis")]
+pub(crate) use later::Later;
 pub use reservation::Reservation;
 #[cfg(feature = "tokio")]
 pub use throttle::{Throttle, ThrottleSink};

@@ -100,7 +100,7 @@ impl LeasedBuilder {
     }
 
     /// As [`RedisBuilder::deadline`]: the longest that a call to Redis takes, and
-    /// [`check_or_lease`](LeasedLimiter::check_or_lease) as a whole.
+    /// [`check`](LeasedLimiter::check) as a whole.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.redis = self.redis.deadline(deadline);
         self

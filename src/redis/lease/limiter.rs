@@ -35,7 +35,7 @@ const QUEUE: usize = 4_096;
 /// let builder = LeasedLimiter::builder(Quota::per_second(10_000)).nodes(3);
 /// let limiter = builder.connect("redis://localhost").await?;
 /// // A new user's first request waits for a lease; others need not.
-/// match limiter.check_or_lease("alice", 1).await {
+/// match limiter.check("alice").await {
 ///     Ok(grant) => println!("welcome, {} here", grant.remaining()),
 ///     Err(RedisError::Denied(denied)) => println!("retry after {:?}", denied.retry_after()),
 ///     Err(failure) => println!("no answer: {failure}"),
@@ -60,10 +60,9 @@ const QUEUE: usize = 4_096;
 /// this machine's lease, and `reset_after` the time in which a whole burst flows. A long key goes
 /// to Redis as a digest, as a [`RedisLimiter`]'s does.
 ///
-/// **`check` or `check_or_lease`.** [`check`](Self::check) never waits. So it denies a key that has
-/// no lease yet, or whose lease ran out before the next came, with a
-/// [`retry_after`](Denied::retry_after) of 5 ms. [`check_or_lease`](Self::check_or_lease) waits for
-/// the lease.
+/// **`check` or `try_check`.** [`check`](Self::check) waits for a lease where the key has none.
+/// [`try_check`](Self::try_check) never waits. So it denies a key that has no lease yet, or whose
+/// lease ran out before the next came, with a [`retry_after`](Denied::retry_after) of 5 ms.
 ///
 /// Cloning it is cheap. The task needs the runtime: in a runtime of one thread, a loop of checks
 /// that never awaits gets no lease. The task ends, and gives all leases back, when the last clone
@@ -86,10 +85,10 @@ impl LeasedLimiter {
     ///
     /// # Errors
     ///
-    /// As [`check_n`](Self::check_n).
+    /// As [`try_check_n`](Self::try_check_n).
     #[inline]
-    pub fn check(&self, key: impl AsRef<[u8]>) -> Result<Grant, Denied> {
-        self.check_n(key, 1)
+    pub fn try_check(&self, key: impl AsRef<[u8]>) -> Result<Grant, Denied> {
+        self.try_check_n(key, 1)
     }
 
     /// Takes `n` tokens of the key's lease, all or none. `n = 0` is granted and changes nothing.
@@ -100,7 +99,7 @@ impl LeasedLimiter {
     /// with one of 5 ms if the lease has too few tokens, and otherwise with the time that Redis
     /// said. Without an answer from Redis the key is denied, for 10 to 100 ms at a time.
     #[inline]
-    pub fn check_n(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, Denied> {
+    pub fn try_check_n(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, Denied> {
         self.spend(key.as_ref(), n, n)
     }
 
@@ -109,9 +108,9 @@ impl LeasedLimiter {
     ///
     /// # Errors
     ///
-    /// As [`check_n`](Self::check_n) of one token.
+    /// As [`try_check_n`](Self::try_check_n) of one token.
     #[inline]
-    pub fn check_up_to(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, Denied> {
+    pub fn try_check_up_to(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, Denied> {
         self.spend(key.as_ref(), n.min(1), n)
     }
 
@@ -149,6 +148,19 @@ impl LeasedLimiter {
         }
     }
 
+    /// Takes one token of the key's lease, and waits for a lease if it has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`check_n`](Self::check_n).
+    ///
+    /// # Panics
+    ///
+    /// As [`check_n`](Self::check_n).
+    pub async fn check(&self, key: impl AsRef<[u8]>) -> Result<Grant, RedisError> {
+        self.check_n(key, 1).await
+    }
+
     /// Takes `n` tokens of the key's lease. If it has too few, waits for the next lease: for one
     /// call to Redis, which all callers that wait for the key share. `n = 0` is granted and changes
     /// nothing.
@@ -163,7 +175,7 @@ impl LeasedLimiter {
     /// # Panics
     ///
     /// Outside of a tokio runtime with its time enabled.
-    pub async fn check_or_lease(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
+    pub async fn check_n(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
         let key = key.as_ref();
         let hash = self.shared.leases.hash(key);
         if n.wrapping_sub(1) >= self.shared.max_lease {

@@ -1,9 +1,9 @@
 //! The verbs of `RedisLimiter` that wait.
 
 use super::RedisLimiter;
-use crate::answer::Grant;
 use crate::redis::error::RedisError;
 use crate::redis::request::reservation::RedisReservation;
+use crate::wait::{Acquire, Later};
 use core::time::Duration;
 
 impl RedisLimiter {
@@ -82,25 +82,15 @@ impl RedisLimiter {
     ///
     /// As [`reserve`](Self::reserve). Without a waiting line as [`check_n`](Self::check_n), if `n`
     /// exceeds the limit or there is no answer.
-    pub async fn acquire(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
-        self.requests.acquire(&self.id(key.as_ref()).await, n, None).await
-    }
-
-    /// [Acquires](Self::acquire) if the wait is at most `timeout`. A request that is known to come
-    /// too late is denied at once, and takes nothing, even if others might leave. The round trip
-    /// comes on top, with its own [deadline](crate::RedisBuilder::deadline). Without a waiting line
-    /// all round trips but the last count as well.
     ///
-    /// # Errors
-    ///
-    /// As [`reserve_within`](Self::reserve_within); without a waiting line as
-    /// [`check_n`](Self::check_n).
-    pub async fn acquire_timeout(
-        &self,
-        key: impl AsRef<[u8]>,
-        n: u64,
-        timeout: Duration,
-    ) -> Result<Grant, RedisError> {
-        self.requests.acquire(&self.id(key.as_ref()).await, n, Some(timeout)).await
+    /// With [`timeout`](Acquire::timeout), a request that is known to come too late is denied at once
+    /// and takes nothing, even if others might leave. The round trip comes on top, with its own
+    /// [deadline](crate::RedisBuilder::deadline). Without a waiting line all round trips but the last
+    /// count as well.
+    pub fn acquire(&self, key: impl AsRef<[u8]>, n: u64) -> Acquire<'static, RedisError> {
+        let (limiter, key) = (self.clone(), key.as_ref().to_vec());
+        Acquire::other(Later::new(move |within| async move {
+            limiter.requests.acquire(&limiter.id(&key).await, n, within).await
+        }))
     }
 }

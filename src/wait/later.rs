@@ -1,0 +1,82 @@
+//! A wait that a future of its own does: where the limiter is not in memory.
+
+use super::acquire::{Jitter, Pollable};
+use crate::answer::Grant;
+use alloc::boxed::Box;
+use core::fmt;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+
+type Running<'a, E> = Pin<Box<dyn Future<Output = Result<Grant, E>> + Send + 'a>>;
+type Start<'a, E> = Box<dyn FnOnce(Option<Duration>) -> Running<'a, E> + Send + 'a>;
+
+enum State<'a, E> {
+    /// To be started at the first poll.
+    Begin(Start<'a, E>),
+    Runs(Running<'a, E>),
+    /// Answered, and to be told when the jitter is over.
+    Done(Result<Grant, E>),
+    /// Told.
+    Gone,
+}
+
+/// Starts a future at the first poll, by then with the longest wait.
+pub(crate) struct Later<'a, E> {
+    state: State<'a, E>,
+    within: Option<Duration>,
+    jitter: Option<Jitter>,
+}
+
+impl<'a, E> Later<'a, E> {
+    pub(crate) fn new<F>(start: impl FnOnce(Option<Duration>) -> F + Send + 'a) -> Self
+    where
+        F: Future<Output = Result<Grant, E>> + Send + 'a,
+    {
+        let start = Box::new(|within| -> Running<'a, E> { Box::pin(start(within)) });
+        Self { state: State::Begin(start), within: None, jitter: None }
+    }
+}
+
+impl<E> Pollable<E> for Later<'_, E> {
+    fn wait_at_most(&mut self, longest: Duration) {
+        self.within = Some(longest);
+    }
+
+    fn jitter_by(&mut self, up_to: Duration) {
+        self.jitter = Some(Jitter::new(up_to));
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Grant, E>> {
+        if let State::Begin(_) = self.state
+            && let State::Begin(start) = core::mem::replace(&mut self.state, State::Gone)
+        {
+            self.state = State::Runs(start(self.within));
+            if let Some(jitter) = &mut self.jitter {
+                jitter.end_by(self.within);
+            }
+        }
+        if let State::Runs(future) = &mut self.state {
+            self.state = State::Done(ready!(future.as_mut().poll(cx)));
+        }
+        let State::Done(answer) = &self.state else { return Poll::Pending };
+        if let (Ok(_), Some(jitter)) = (answer, &mut self.jitter) {
+            ready!(jitter.poll(cx));
+        }
+        match core::mem::replace(&mut self.state, State::Gone) {
+            State::Done(answer) => Poll::Ready(answer),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl<E> fmt::Debug for Later<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state {
+            State::Begin(_) => "Asked",
+            State::Runs(_) => "Waiting",
+            State::Done(_) | State::Gone => "Done",
+        })
+    }
+}
