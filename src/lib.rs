@@ -40,6 +40,7 @@
 //! | `acquire_blocking`, `acquire_blocking_timeout` | yes | yes | yes | yes | - | - | - |
 //! | `throttle`, `throttle_sink` | yes | yes | - | - | - | - | - |
 //! | `set_quota` | yes | yes | - | yes | - | - | - |
+//! | `as_limit` | yes | yes | - | - | - | - | - |
 //! | `quota` | yes | yes | - | yes | yes | yes | yes |
 //! | `algorithm` | yes | yes | - | - | yes | yes | yes |
 //!
@@ -102,7 +103,7 @@ pub use limiter::{Builder, RateLimiter};
 pub use quota::Quota;
 #[cfg(feature = "redis")]
 pub use redis::{
-    Fallback, LeaseStats, LeasedBuilder, LeasedLimiter, RedisBuilder, RedisError, RedisLimiter,
+    Fallback, LeaseMetrics, LeasedBuilder, LeasedLimiter, RedisBuilder, RedisError, RedisLimiter,
     RedisMetrics, RedisReservation,
 };
 pub use tiers::{Tiers, TiersBuilder};

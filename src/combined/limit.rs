@@ -31,7 +31,7 @@ pub struct Limit<'a> {
 impl RateLimiter {
     /// The limiter as one of several limits: see [`Combined`](crate::Combined).
     #[must_use]
-    pub fn limit(&self) -> Limit<'_> {
+    pub fn as_limit(&self) -> Limit<'_> {
         Limit::new(self, Whose::default())
     }
 }
@@ -39,14 +39,14 @@ impl RateLimiter {
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// The key's limit as one of several: see [`Combined`](crate::Combined).
     #[must_use]
-    pub fn limit(&self, key: &K) -> Limit<'_> {
+    pub fn as_limit(&self, key: &K) -> Limit<'_> {
         Limit::new(self, self.whose(key))
     }
 }
 
 impl<'a> From<&'a RateLimiter> for Limit<'a> {
     fn from(limiter: &'a RateLimiter) -> Self {
-        limiter.limit()
+        limiter.as_limit()
     }
 }
 
@@ -65,7 +65,7 @@ impl<'a> Limit<'a> {
     ///
     /// let requests = RateLimiter::new(Quota::per_second(100));
     /// let bytes = RateLimiter::new(Quota::per_second(1_000_000));
-    /// let upload = Combined::new([requests.limit(), bytes.limit().costing(300_000)]);
+    /// let upload = Combined::new([requests.as_limit(), bytes.as_limit().costing(300_000)]);
     /// let grant = upload.check()?;
     /// assert_eq!((grant.which(), grant.remaining()), (1, 700_000));
     /// # }

@@ -50,7 +50,12 @@ const TRIES: u32 = if cfg!(sluicegate_loom) { 2 } else { 16 };
 /// let all = RateLimiter::new(Quota::per_second(5_000));
 ///
 /// let (user, tenant) = ("alice", 7);
-/// let limits = [per_second.limit(user), per_hour.limit(user), tenants.limit(&tenant), all.limit()];
+/// let limits = [
+///     per_second.as_limit(user),
+///     per_hour.as_limit(user),
+///     tenants.as_limit(&tenant),
+///     all.as_limit(),
+/// ];
 /// match Combined::new(limits).check() {
 ///     Ok(grant) => println!("{} left of limit {}", grant.remaining(), grant.which()),
 ///     Err(denied) => println!("limit {} denies: {denied}", denied.which()),

@@ -57,7 +57,7 @@ impl<'a> Combined<'a> {
     ///
     /// let requests = RateLimiter::new(Quota::per_second(10).burst(5));
     /// let jobs = RateLimiter::new(Quota::per_minute(1));
-    /// let both = Combined::new([requests.limit(), jobs.limit()]);
+    /// let both = Combined::new([requests.as_limit(), jobs.as_limit()]);
     /// assert!(both.check().is_ok());
     /// let place = both.reserve(1)?;
     /// assert!(place.ready_in() > Duration::from_secs(50));

@@ -157,7 +157,7 @@ impl<'a> Combined<'a> {
     /// let slow = limiter(Quota::per_second(2).burst(3))?;
     /// let start = tokio::time::Instant::now();
     /// for _ in 0..5 {
-    ///     Combined::new([fast.limit(), slow.limit()]).acquire(1).await?;
+    ///     Combined::new([fast.as_limit(), slow.as_limit()]).acquire(1).await?;
     /// }
     /// assert_eq!(start.elapsed().as_millis(), 1_000);
     /// # Ok(())

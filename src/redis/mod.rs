@@ -27,7 +27,7 @@ mod tests;
 pub use error::RedisError;
 pub use lease::builder::LeasedBuilder;
 pub use lease::limiter::LeasedLimiter;
-pub use lease::stats::LeaseStats;
+pub use lease::metrics::LeaseMetrics;
 pub use limiter::RedisLimiter;
 pub use limiter::builder::RedisBuilder;
 pub use metrics::RedisMetrics;

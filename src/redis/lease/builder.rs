@@ -1,8 +1,8 @@
 //! The choices for a limiter that leases.
 
 use super::limiter::LeasedLimiter;
+use super::metrics::Counters;
 use super::shared::{Shared, flow, nanos};
-use super::stats::Counters;
 use crate::algorithm::lease::{LONGEST, MOST, TICK_BITS};
 use crate::clock::Timer;
 use crate::error::QuotaError;

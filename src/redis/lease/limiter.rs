@@ -2,9 +2,9 @@
 //! nanoseconds.
 
 use super::message::{Ask, Message};
+use super::metrics::LeaseMetrics;
 use super::refill::Refiller;
 use super::shared::{Shared, nanos};
-use super::stats::LeaseStats;
 use crate::algorithm::Algorithm;
 use crate::algorithm::lease::Taken;
 use crate::answer::{Denied, Grant};
@@ -262,7 +262,7 @@ impl LeasedLimiter {
 
     /// Counts of what has become of its leases.
     #[must_use]
-    pub fn stats(&self) -> LeaseStats {
+    pub fn metrics(&self) -> LeaseMetrics {
         self.shared.counters.read(self.shared.leases.evictions())
     }
 }
@@ -273,7 +273,7 @@ impl fmt::Debug for LeasedLimiter {
             .field("redis", &self.shared.redis)
             .field("nodes", &self.shared.nodes)
             .field("max_lease", &self.shared.max_lease)
-            .field("stats", &self.stats())
+            .field("metrics", &self.metrics())
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! The state that the handles of a limiter share with the task that leases.
 
-use super::stats::Counters;
+use super::metrics::Counters;
 use crate::algorithm::Terms;
 use crate::algorithm::lease::{TICK_BITS, Taken};
 use crate::answer::{AnswerKind, Denied, Figures, Grant, Source};

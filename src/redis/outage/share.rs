@@ -114,7 +114,7 @@ impl Share {
 
     /// The share of one key, to be combined with others.
     pub(crate) fn of_key(&self, key: &[u8]) -> Limit<'_> {
-        self.limiter.limit(key)
+        self.limiter.as_limit(key)
     }
 
     /// Takes a place in the waiting line of the share.

@@ -3,10 +3,10 @@
 use crate::redis::metrics::Counter;
 
 /// What a [`LeasedLimiter`](crate::LeasedLimiter) has done since it was built, from
-/// [`stats`](crate::LeasedLimiter::stats). All counts only grow.
+/// [`metrics`](crate::LeasedLimiter::metrics). All counts only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct LeaseStats {
+pub struct LeaseMetrics {
     /// Calls for a lease.
     pub fetches: u64,
     /// Calls for a lease that Redis did not answer, whether the [`Fallback`](crate::Fallback) did
@@ -38,9 +38,9 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn read(&self, evicted: u64) -> LeaseStats {
+    pub(super) fn read(&self, evicted: u64) -> LeaseMetrics {
         let read = Counter::read;
-        LeaseStats {
+        LeaseMetrics {
             fetches: read(&self.fetches),
             failed_fetches: read(&self.failed_fetches),
             leased: read(&self.leased),
