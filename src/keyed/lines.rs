@@ -214,19 +214,3 @@ fn prefetch(line: &Line) {
     #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
     let _ = line;
 }
-
-#[cfg(test)]
-mod tests {
-    use super::{MOST_KEYS, QuotaError, most_keys, slots};
-
-    #[test]
-    fn no_table_exceeds_what_can_be_addressed() {
-        assert_eq!(most_keys(i64::MAX as u64), 1 << 40);
-        // Three slots of 16 bytes for two keys, and their floors.
-        let most = most_keys(i32::MAX as u64);
-        assert_eq!(most, 33_554_431);
-        assert!(most * 24 + most / 8 < i32::MAX as u64);
-        assert_eq!(slots(MOST_KEYS as usize + 1), Err(QuotaError::CAPACITY));
-        assert!(slots(MOST_KEYS as usize).is_ok());
-    }
-}
