@@ -25,7 +25,8 @@ const QUOTAS: [Quota; 2] = [Quota::per_second(1_000).burst(50), Quota::per_secon
 
 /// Runs `child` in a forked child. It must come to its end.
 fn in_child(child: impl FnOnce()) {
-    // SAFETY: the child runs nothing of its parent's but what is tested, and `_exit`; the system's allocator goes on in it.
+    // SAFETY: the child runs nothing of its parent's but what is tested, and `_exit`; the system's
+    // allocator goes on in it.
     let pid = unsafe { fork() };
     if pid == 0 {
         let failed = catch_unwind(AssertUnwindSafe(child)).is_err();
@@ -152,7 +153,8 @@ fn no_child_hangs_with_a_limiter_without_keys() {
     });
 }
 
-/// What waits in the parent, or was given up there, is the parent's: both would hand the same tokens on.
+/// What waits in the parent, or was given up there, is the parent's: both would hand the same
+/// tokens on.
 #[test]
 fn a_place_that_was_given_up_is_not_the_childs_too() {
     let folder = tempfile::tempdir().unwrap();

@@ -121,7 +121,8 @@ fn no_combined_verb_allocates() {
     assert_eq!(made, 0);
 }
 
-/// What is served from a lease, and what is denied while none is there; asking for one allocates, once.
+/// What is served from a lease, and what is denied while none is there; asking for one allocates,
+/// once.
 #[cfg(feature = "redis")]
 #[tokio::test]
 async fn no_check_of_a_lease_allocates() {
@@ -131,7 +132,8 @@ async fn no_check_of_a_lease_allocates() {
     let builder = builder.lease_for(patient).deadline(patient).connect_timeout(patient);
     let limiter = builder.connect(&server.url()).await.unwrap();
     while limiter.check_or_lease("a", 1).await.unwrap().remaining() < 40 {}
-    // Nothing arrives from here on: this thread is the only one. Under a quarter the next lease has been asked for.
+    // Nothing arrives from here on: this thread is the only one. Under a quarter the next lease has
+    // been asked for.
     while limiter.check("a").unwrap().remaining() > 10 {}
     let made = allocations(|| {
         for granted in [true; 10].into_iter().chain([false; 10]) {

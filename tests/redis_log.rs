@@ -3,7 +3,7 @@
 #![cfg(feature = "redis")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-#[path = "support/redis_proxy.rs"]
+#[path = "support/proxy.rs"]
 mod proxy;
 #[path = "support/redis.rs"]
 mod server;

@@ -1,8 +1,7 @@
 //! The server example, run and asked over TCP.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
-// Every test file uses its own part of this.
-#![allow(dead_code, unreachable_pub)]
+#![allow(unreachable_pub, reason = "a module of tests")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,7 +1,7 @@
 //! What tests of leases have in common.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, reason = "a module of tests")]
 
 use super::server::Server;
 use sluicegate::{LeasedLimiter, Quota};

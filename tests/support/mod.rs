@@ -1,22 +1,23 @@
 //! Exact models of the algorithms, in rational numbers, and checkers of the window laws.
 //!
-//! The models know no words, no units and no rounding. Times are whole nanoseconds since the limiter
-//! was built; a time older than the latest is taken for the latest, as limiters take it.
+//! The models know no words, no units and no rounding. Times are whole nanoseconds since the
+//! limiter was built; a time older than the latest is taken for the latest, as limiters take it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
-// Every test file uses its own part of this.
+// Each binary uses its own part of this.
 #![allow(dead_code, unreachable_pub)]
 
 mod sliding;
 
-#[allow(unused_imports, reason = "every test file uses its own part of this")]
+#[allow(unused_imports, reason = "each binary uses its own part of this")]
 pub use sliding::SlidingModel;
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use num_traits::{One, Signed, ToPrimitive};
 use sluicegate::Quota;
-// What a prelude would bring is named: tests within the library, which has none of std's, share this.
+// What a prelude would bring is named: tests within the library, which has none of std's, share
+// this.
 use std::format;
 use std::string::String;
 use std::time::Duration;
@@ -56,8 +57,8 @@ pub fn rate(quota: &Quota) -> Exact {
     ratio(quota.count(), nanos(quota.period()))
 }
 
-/// What a line must last for, in tokens: 30 years, a burst that is missing at their end, and room for
-/// debt; six bursts are the most that a limiter may set aside for both.
+/// What a line must last for, in tokens: 30 years, a burst that is missing at their end, and room
+/// for debt; six bursts are the most that a limiter may set aside for both.
 fn line(quota: &Quota) -> Exact {
     let years = rate(quota) * exact(30_u128 * 31_557_600 * 1_000_000_000);
     years + exact(6) * exact(quota.burst_size()) + exact(1)

@@ -1,4 +1,5 @@
-//! A redis-server of a test's own: a child process on a free loopback port, with a directory that goes with it.
+//! A redis-server of a test's own: a child process on a free loopback port, with a directory that
+//! goes with it.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,10 +7,11 @@
     clippy::panic,
     reason = "a test that cannot go on has failed"
 )]
-// Every test file uses its own part of this.
+// Each binary uses its own part of this.
 #![allow(dead_code, unreachable_pub)]
 
-// What a prelude would bring is named: tests within the library, which has none of std's, share this.
+// What a prelude would bring is named: tests within the library, which has none of std's, share
+// this.
 use std::borrow::ToOwned;
 use std::format;
 use std::io::{Read, Write};

@@ -1,7 +1,7 @@
 //! The replay example, run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
-#![allow(unreachable_pub)]
+#![allow(unreachable_pub, reason = "a module of tests")]
 
 use std::io::Write;
 use std::path::PathBuf;

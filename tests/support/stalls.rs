@@ -1,6 +1,7 @@
-//! How long the machine itself has kept everybody from running, which a test of a deadline must not blame on whom it tests.
+//! How long the machine itself has kept everybody from running, which a test of a deadline must not
+//! blame on whom it tests.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(unreachable_pub, reason = "a module of tests")]
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,16 +1,16 @@
 //! A limiter that warms up, in rational numbers: its ramp, and its line with what was given up.
 
-// Every test file uses its own part of this.
-#![allow(dead_code, unreachable_pub)]
+#![allow(unreachable_pub, reason = "a module of tests")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-use super::support::{Exact, ceil, exact, floor, rate, ratio};
+use super::models::{Exact, ceil, exact, floor, rate, ratio};
 use num_traits::{Signed, Zero};
 use sluicegate::Quota;
 
 pub const YEAR: u64 = 31_557_600 * 1_000_000_000;
 
-/// Guava's figure: permits to the right, what one costs upwards; one token up to the threshold, three at the end.
+/// Guava's figure: permits to the right, what one costs upwards; one token up to the threshold,
+/// three at the end.
 #[derive(Clone, Debug)]
 pub struct Ramp {
     pub most: Exact,
@@ -47,8 +47,9 @@ impl Ramp {
     }
 }
 
-/// The largest unit of which 30 years fit into three quarters of what the permits leave of 64 bits, and four times what
-/// is stored into the last: a power of two, one token at most. If it can be, so that eight times as much might be stored.
+/// The largest unit of which 30 years fit into three quarters of what the permits leave of 64 bits,
+/// and four times what is stored into the last: a power of two, one token at most. If it can be, so
+/// that eight times as much might be stored.
 pub fn unit(quota: &Quota, period: u64) -> Exact {
     let tokens = rate(quota) * exact(30 * u128::from(YEAR));
     let stored = rate(quota) * exact(period);
@@ -78,7 +79,8 @@ pub fn unit_of_line(quota: &Quota) -> Exact {
     ratio(1, 1_u64 << finest.expect("a token at least"))
 }
 
-/// The limiter in rational numbers: when nothing is owed any more in token time, and what is stored then.
+/// The limiter in rational numbers: when nothing is owed any more in token time, and what is stored
+/// then.
 #[derive(Clone, Debug)]
 pub struct Warming {
     pub ramp: Ramp,

@@ -13,8 +13,8 @@ pub struct Admission {
 /// By how many tokens the worst window exceeds `rate` tokens a nanosecond times its length.
 ///
 /// What certainly lies between the beginning of one admission and the end of another is at least
-/// all that had ended by then, less all that had begun before. So one pass does: in the order of time,
-/// keep the lowest of "begun before, less flow" over the beginnings so far.
+/// all that had ended by then, less all that had begun before. So one pass does: in the order of
+/// time, keep the lowest of "begun before, less flow" over the beginnings so far.
 pub fn worst_window(log: &[Admission], rate: f64) -> f64 {
     let (mut begins, mut ends) = (log.to_vec(), log.to_vec());
     begins.sort_unstable_by_key(|admission| admission.before);
