@@ -14,7 +14,7 @@ case "${1-}" in
         exit 2
         ;;
 esac
-SLUICEGATE_STRESS_SECONDS=$seconds cargo test --locked --quiet --all-features --test stress
+SLUICEGATE_STRESS_SECONDS=$seconds cargo test --locked --quiet --all-features --test threads stress::
 # 38 times 26,400 operations on buckets.
 rational=scripts_decide_as_the_kernel_and_the_rational_model
 SLUICEGATE_REDIS_LONG=$oracle cargo test --locked --quiet --all-features --lib $rational
