@@ -29,8 +29,8 @@ impl Api {
         // A guess that errs on the large side; what is too much comes back.
         let estimate = 2 * prompt;
         // In line for both, all or nothing; dropped, both places are given up.
-        let limits = [self.requests.limit(), self.tokens.limit().costing(estimate)];
-        Combined::new(limits).acquire_timeout(1, PATIENCE).await?;
+        let limits = [self.requests.as_limit(), self.tokens.as_limit().costing(estimate)];
+        Combined::new(limits).acquire(1).timeout(PATIENCE).await?;
         let waited = start.elapsed();
         // The model's answer: a third of the prompt, here.
         sleep(Duration::from_millis(30)).await;

@@ -138,7 +138,7 @@ fn no_child_hangs_with_a_limiter_without_keys() {
             let _ = place.cancel();
         }
         let _ = limiter.acquire_blocking_timeout(30, SHORT);
-        let both = Combined::new([limiter.limit(), keyed.limit("a")]);
+        let both = Combined::new([limiter.as_limit(), keyed.as_limit("a")]);
         if let Ok(place) = both.reserve(20) {
             place.cancel();
         }

@@ -107,14 +107,14 @@ fn no_combined_verb_allocates() {
     let late = RateLimiter::new(Quota::per_hour(3));
     let made = allocations(|| {
         for _ in 0..5 {
-            let both = Combined::new([all.limit(), users.limit("a"), late.limit()]);
+            let both = Combined::new([all.as_limit(), users.as_limit("a"), late.as_limit()]);
             if let Err(denied) = black_box(both.check()) {
                 black_box((denied.which(), denied.retry_after(), denied.remaining()));
             }
             black_box((both.check_up_to(2).is_ok(), both.peek(9).is_ok(), both.available()));
             black_box(both.reserve(1).map(|place| place.ready_in()).is_ok());
         }
-        let both = Combined::from_limits([all.limit(), users.limit("a")]).unwrap();
+        let both = Combined::from_limits([all.as_limit(), users.as_limit("a")]).unwrap();
         black_box(both.charge(2));
         both.refund(1);
     });
@@ -131,15 +131,15 @@ async fn no_check_of_a_lease_allocates() {
     let builder = sluicegate::LeasedLimiter::builder(Quota::per_hour(1).burst(10_000));
     let builder = builder.lease_for(patient).deadline(patient).connect_timeout(patient);
     let limiter = builder.connect(&server.url()).await.unwrap();
-    while limiter.check_or_lease("a", 1).await.unwrap().remaining() < 40 {}
+    while limiter.check_n("a", 1).await.unwrap().remaining() < 40 {}
     // Nothing arrives from here on: this thread is the only one. Under a quarter the next lease has
     // been asked for.
-    while limiter.check("a").unwrap().remaining() > 10 {}
+    while limiter.try_check("a").unwrap().remaining() > 10 {}
     let made = allocations(|| {
         for granted in [true; 10].into_iter().chain([false; 10]) {
-            assert_eq!(black_box(limiter.check(black_box("a"))).is_ok(), granted);
+            assert_eq!(black_box(limiter.try_check(black_box("a"))).is_ok(), granted);
         }
-        black_box(limiter.check_n("a", u64::MAX).is_err());
+        black_box(limiter.try_check_n("a", u64::MAX).is_err());
     });
     assert_eq!(made, 0);
 }

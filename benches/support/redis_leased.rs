@@ -33,7 +33,7 @@ fn decide_at_pace(limiter: &LeasedLimiter) -> u64 {
     let (began, mut decisions, mut denied) = (Instant::now(), 0, 0);
     while began.elapsed() < PACED {
         let due = began.elapsed().as_micros() as u64 * RATE / 1_000_000;
-        denied += (decisions..due).filter(|_| limiter.check(KEY).is_err()).count() as u64;
+        denied += (decisions..due).filter(|_| limiter.try_check(KEY).is_err()).count() as u64;
         decisions = due;
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -54,7 +54,7 @@ pub(crate) fn print(rounds: usize) -> Vec<String> {
     warm_up(&leased);
     let (mut leases, mut locals, mut ratios, mut costs) = (vec![], vec![], vec![], vec![]);
     for round in 0..rounds {
-        let mut lease = || leases.push(decide(|| leased.check(KEY).is_ok()));
+        let mut lease = || leases.push(decide(|| leased.try_check(KEY).is_ok()));
         let mut here = || locals.push(decide(|| local.check(KEY).is_ok()));
         if round % 2 == 0 {
             lease();
@@ -64,9 +64,9 @@ pub(crate) fn print(rounds: usize) -> Vec<String> {
             lease();
         }
         ratios.push(leases[round] / locals[round]);
-        let fetches = leased.stats().fetches;
+        let fetches = leased.metrics().fetches;
         let decisions = decide_at_pace(&leased);
-        costs.push((leased.stats().fetches - fetches) as f64 * 1e3 / decisions as f64);
+        costs.push((leased.metrics().fetches - fetches) as f64 * 1e3 / decisions as f64);
     }
     runtime.block_on(leased.shutdown());
     let [rate, local, ratio, cost] = [leases, locals, ratios, costs].map(Spread::of);
@@ -109,6 +109,6 @@ pub(crate) fn print(rounds: usize) -> Vec<String> {
 fn warm_up(leased: &LeasedLimiter) {
     let (began, mut row) = (Instant::now(), 0);
     while row < 10_000_000 && began.elapsed() < Duration::from_secs(10) {
-        row = if leased.check(KEY).is_ok() { row + 1 } else { 0 };
+        row = if leased.try_check(KEY).is_ok() { row + 1 } else { 0 };
     }
 }

@@ -30,7 +30,8 @@ fn denial_after_a_debit_against_admits() {
                 (limiters[0].check().is_ok(), second)
             })
         };
-        let combined = Combined::new([limiters[0].limit(), limiters[1].limit()]).check().is_ok();
+        let combined =
+            Combined::new([limiters[0].as_limit(), limiters[1].as_limit()]).check().is_ok();
         let (first, second) = other.join().unwrap();
         assert!(first, "there is one for each");
         assert!(combined != second, "one of both has it");
@@ -46,10 +47,10 @@ fn two_calls_in_opposite_orders() {
         let other = {
             let limiters = limiters.clone();
             thread::spawn(move || {
-                Combined::new([limiters[1].limit(), limiters[0].limit()]).check().is_ok()
+                Combined::new([limiters[1].as_limit(), limiters[0].as_limit()]).check().is_ok()
             })
         };
-        let one = Combined::new([limiters[0].limit(), limiters[1].limit()]).check().is_ok();
+        let one = Combined::new([limiters[0].as_limit(), limiters[1].as_limit()]).check().is_ok();
         assert!(one != other.join().unwrap(), "one of both has them");
         assert_eq!(left(&limiters), [0, 0]);
     });
@@ -64,7 +65,8 @@ fn grant_against_a_check() {
             let limiters = limiters.clone();
             thread::spawn(move || limiters[1].check().is_ok())
         };
-        let combined = Combined::new([limiters[0].limit(), limiters[1].limit()]).check().is_ok();
+        let combined =
+            Combined::new([limiters[0].as_limit(), limiters[1].as_limit()]).check().is_ok();
         assert!(combined != other.join().unwrap(), "one of both has it");
         assert_eq!(left(&limiters), [1 - i64::from(combined), 0]);
     });
@@ -79,7 +81,7 @@ fn place_in_two_lines_against_a_check() {
             let limiters = limiters.clone();
             thread::spawn(move || limiters[1].check().is_ok())
         };
-        let both = Combined::new([limiters[0].limit(), limiters[1].limit()]);
+        let both = Combined::new([limiters[0].as_limit(), limiters[1].as_limit()]);
         let place = both.reserve_within(1, std::time::Duration::ZERO);
         let other = other.join().unwrap();
         assert!(place.is_ok() != other, "one of both has it");

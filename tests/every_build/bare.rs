@@ -56,7 +56,7 @@ fn limits_are_combined_without_std() {
     let users = Tiers::<str>::builder().limiter("free", builder.seed([1, 2]).build().unwrap());
     let users = users.build().unwrap();
     let free = users.tier("free").unwrap();
-    let both = Combined::new([direct.limit(), free.limit("a")]);
+    let both = Combined::new([direct.as_limit(), free.as_limit("a")]);
     assert!(both.check_n(2).is_ok());
     assert_eq!(both.check().unwrap_err().which(), 1);
     assert_eq!(both.reserve(1).unwrap().ready_in(), Duration::from_millis(500));

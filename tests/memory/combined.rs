@@ -31,8 +31,8 @@ fn what_the_hour_denies_the_minute_does_not_pay_for() {
             builder.clock(clock.clone()).build().unwrap()
         };
         let (minute, hour) = (build(Quota::per_minute(5)), build(Quota::per_hour(1)));
-        assert!(Combined::new([minute.limit(), hour.limit()]).check().is_ok());
-        for limits in [[minute.limit(), hour.limit()], [hour.limit(), minute.limit()]] {
+        assert!(Combined::new([minute.as_limit(), hour.as_limit()]).check().is_ok());
+        for limits in [[minute.as_limit(), hour.as_limit()], [hour.as_limit(), minute.as_limit()]] {
             let both = Combined::new(limits);
             for _ in 0..10 {
                 let denied = both.check().unwrap_err();
@@ -49,7 +49,7 @@ fn the_answer_says_which_limit_it_is_of() {
     let users = keyed::<str>(&clock, Quota::per_second(2));
     let tenants = keyed::<u32>(&clock, Quota::per_minute(60).burst(3));
     let all = direct(&clock, Quota::per_second(100));
-    let of = |user| Combined::new([users.limit(user), tenants.limit(&7), all.limit()]);
+    let of = |user| Combined::new([users.as_limit(user), tenants.as_limit(&7), all.as_limit()]);
     let grant = of("a").check().unwrap();
     assert_eq!((grant.which(), grant.limit(), grant.remaining(), grant.granted()), (0, 2, 1, 1));
     let grant = of("b").check_n(2).unwrap();
@@ -89,7 +89,7 @@ fn the_same_limit_twice_is_debited_twice() {
     let clock = ManualClock::new();
     let users = keyed::<str>(&clock, Quota::per_second(5));
     let other = direct(&clock, Quota::per_second(100));
-    let twice = Combined::new([users.limit("a"), other.limit(), users.limit("a")]);
+    let twice = Combined::new([users.as_limit("a"), other.as_limit(), users.as_limit("a")]);
     assert_eq!(twice.available(), 2);
     assert!(twice.check_n(2).is_ok());
     assert_eq!((users.available("a"), other.available()), (1, 98));
@@ -103,7 +103,7 @@ fn the_same_limit_twice_is_debited_twice() {
     assert_eq!((users.available("a"), other.available()), (3, 99));
     // Of burst 1 it can never be.
     let single = direct(&clock, Quota::per_second(1));
-    assert!(Combined::new([single.limit(); 2]).check().unwrap_err().is_never());
+    assert!(Combined::new([single.as_limit(); 2]).check().unwrap_err().is_never());
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn limits_count_what_they_count() {
     let clock = ManualClock::new();
     let requests = direct(&clock, Quota::per_second(10));
     let bytes = direct(&clock, Quota::per_second(1_000));
-    let both = |size| Combined::new([requests.limit(), bytes.limit().costing(size)]);
+    let both = |size| Combined::new([requests.as_limit(), bytes.as_limit().costing(size)]);
     assert_eq!((both(300).available(), both(0).available()), (3, 10));
     let grant = both(300).check_n(3).unwrap();
     assert_eq!((grant.which(), grant.granted(), grant.remaining()), (1, 3, 100));
@@ -131,7 +131,7 @@ fn lists_of_run_time_have_their_limits() {
     let clock = ManualClock::new();
     let limiters: Vec<_> = (0..9).map(|_| direct(&clock, Quota::per_second(3))).collect();
     assert_eq!(Combined::from_limits([]).unwrap_err(), CombinedError::None);
-    let all = limiters.iter().map(RateLimiter::limit);
+    let all = limiters.iter().map(RateLimiter::as_limit);
     assert_eq!(Combined::from_limits(all.clone()).unwrap_err(), CombinedError::TooMany);
     let eight = Combined::from_limits(all.take(8)).unwrap();
     assert!(eight.check_n(2).is_ok());
@@ -148,7 +148,7 @@ fn a_full_table_is_told() {
     let builder = KeyedLimiter::<u32>::builder(Quota::per_second(1), 1).when_full(WhenFull::Deny);
     let users = builder.clock(clock.clone()).build().unwrap();
     let all = direct(&clock, Quota::per_second(1_000));
-    let of = |user| Combined::new([all.limit(), users.limit(&user)]);
+    let of = |user| Combined::new([all.as_limit(), users.as_limit(&user)]);
     let denied = (0..100).find_map(|user| of(user).check().err()).unwrap();
     assert!(denied.is_table_full());
     assert_eq!(denied.which(), 1);
@@ -175,7 +175,7 @@ fn a_denial_makes_no_bucket() {
     let evictions = limiters.users.evictions();
     assert!(evictions > 0, "the table is full");
     for user in 100..200 {
-        let both = Combined::new([limiters.all.limit(), limiters.users.limit(&user)]);
+        let both = Combined::new([limiters.all.as_limit(), limiters.users.as_limit(&user)]);
         assert_eq!(both.check().unwrap_err().which(), 0);
         assert!(both.reserve_within(1, Duration::ZERO).is_err());
     }
@@ -194,7 +194,7 @@ fn two_keys_that_share_a_bucket_are_denied_at_no_cost() {
     for user in 0..8 {
         let _ = users.charge(&user, 1_000);
     }
-    let three = Combined::new([all.limit(), users.limit(&300), users.limit(&301)]);
+    let three = Combined::new([all.as_limit(), users.as_limit(&300), users.as_limit(&301)]);
     assert!(three.peek(1).is_ok());
     assert_eq!(three.check().unwrap_err().retry_after(), Some(SECOND));
     assert!(three.reserve_within(1, Duration::ZERO).is_err());

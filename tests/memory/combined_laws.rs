@@ -40,7 +40,7 @@ fn run(
     let builder = RateLimiter::builder(Quota::per_hour(1)).instalments();
     let hourly = builder.clock(clock.clone()).build().unwrap();
     hourly.charge(1);
-    let both = Combined::new([tokens, hourly.limit()]);
+    let both = Combined::new([tokens, hourly.as_limit()]);
     let quota = Quota::per_second(50).burst(100);
     let (mut law, mut now) = (WindowLaw::new(&quota, 100, &ratio(1, 1_000)), 0);
     let mut places = Vec::new();
@@ -94,12 +94,12 @@ proptest! {
             let builder = RateLimiter::builder(quota).clock(clock.clone());
             let builder = if let Some(batch) = batch { builder.batch(batch) } else { builder };
             let direct = builder.build().unwrap();
-            run(&ops, &clock, direct.limit(), |n| direct.check_n(n).is_ok())?;
+            run(&ops, &clock, direct.as_limit(), |n| direct.check_n(n).is_ok())?;
         }
         clock.set(Duration::ZERO);
         let builder = KeyedLimiter::<u64>::builder(quota, 10).clock(clock.clone());
         let keyed = builder.build().unwrap();
-        run(&ops, &clock, keyed.limit(&1), |n| keyed.check_n(&1, n).is_ok())?;
+        run(&ops, &clock, keyed.as_limit(&1), |n| keyed.check_n(&1, n).is_ok())?;
     }
 }
 
@@ -115,7 +115,7 @@ fn undoing_a_batched_debit_gives_no_more_than_it_took() {
     let mut granted = 0;
     for _ in 0..10_000 {
         granted += u64::from(batched.check().is_ok());
-        drop(Combined::new([slow.limit(), batched.limit()]).reserve(1));
+        drop(Combined::new([slow.as_limit(), batched.as_limit()]).reserve(1));
     }
     assert!(granted <= 4_096, "{granted}");
 }

@@ -69,8 +69,8 @@ proptest! {
             }
             let tenant = user % 2;
             let both = Combined::new([
-                seconds.limit(users[user]), hours.limit(users[user]),
-                tenants.limit(&(tenant as u32)), all.limit(),
+                seconds.as_limit(users[user]), hours.as_limit(users[user]),
+                tenants.as_limit(&(tenant as u32)), all.as_limit(),
             ]);
             let [second, hour] = &mut per_user[user];
             let models = [second, hour, &mut per_tenant[tenant], &mut total];
@@ -198,14 +198,14 @@ impl Kinds {
     fn limits(&self) -> [Limit<'_>; 8] {
         let Self { exact, leaky, fixed, sliding, batched, striped, keyed, windows } = self;
         [
-            striped.limit(),
-            exact.limit(),
-            leaky.limit(),
-            fixed.limit(),
-            batched.limit(),
-            sliding.limit(),
-            keyed.limit("a"),
-            windows.limit(&7),
+            striped.as_limit(),
+            exact.as_limit(),
+            leaky.as_limit(),
+            fixed.as_limit(),
+            batched.as_limit(),
+            sliding.as_limit(),
+            keyed.as_limit("a"),
+            windows.as_limit(&7),
         ]
     }
 
@@ -260,7 +260,7 @@ proptest! {
                     let windows = chosen.iter().filter(|i| [3, 5, 7].contains(*i));
                     let mut at_once = windows.map(|i| alone.alone(*i).peek(n.min(1)).is_ok());
                     if chosen.len() < 8 && at_once.all(|fits| fits) {
-                        let limits = chosen.iter().map(|i| limits[*i]).chain([late.limit()]);
+                        let limits = chosen.iter().map(|i| limits[*i]).chain([late.as_limit()]);
                         let place = Combined::from_limits(limits).unwrap().reserve(n.min(1));
                         drop(place.unwrap());
                         prop_assert_eq!(late.available(), 0);

@@ -235,7 +235,7 @@ fn what_no_line_can_ever_hold_is_denied_for_good() {
     let keyed = KeyedLimiter::<str>::builder(quota, 9).instalments().clock(clock).seed([1, 2]);
     let keyed = keyed.build().unwrap();
     for n in [1 << 40, 1 << 62, u64::MAX] {
-        let both = Combined::new([direct.limit(), keyed.limit("a")]);
+        let both = Combined::new([direct.as_limit(), keyed.as_limit("a")]);
         let all = [
             direct.reserve(n).unwrap_err(),
             direct.reserve_within(n, Duration::MAX).unwrap_err(),

@@ -144,7 +144,7 @@ fn settling_and_combined_limits_keep_to_it() {
 
     let keyed = KeyedLimiter::<str>::builder(Quota::per_minute(10), 10).max_debt(3).seed([1, 2]);
     let keyed = keyed.clock(clock.clone()).build().unwrap();
-    let both = Combined::new([limiter.limit(), keyed.limit("key")]);
+    let both = Combined::new([limiter.as_limit(), keyed.as_limit("key")]);
     clock.advance(Duration::from_secs(90));
     both.charge(100);
     assert_eq!((limiter.available(), keyed.available("key")), (-5, -3));

@@ -43,7 +43,7 @@ fn all_verbs_come_with_the_tier() {
     let users = tiers(&clock);
     let all = RateLimiter::builder(Quota::per_second(3)).clock(clock.clone()).build().unwrap();
     let pro = users.tier("pro").unwrap();
-    let both = Combined::new([pro.limit("a"), all.limit()]);
+    let both = Combined::new([pro.as_limit("a"), all.as_limit()]);
     assert_eq!(both.check_n(2).unwrap().which(), 1);
     assert_eq!(both.check_n(2).unwrap_err().which(), 1);
     assert_eq!((pro.available("a"), all.available()), (8, 1));

@@ -34,7 +34,7 @@ async fn has_the_verbs(limiter: &AnyLimiter, source: Source) {
     assert_eq!(limiter.available("a").await.unwrap(), 10);
     assert_eq!(limiter.available("b").await.unwrap(), 10);
     assert_eq!(limiter.acquire("c", 10).await.unwrap().remaining(), 0);
-    let no = denied(limiter.acquire_timeout("c", 1, Duration::from_secs(60)).await);
+    let no = denied(limiter.acquire("c", 1).timeout(Duration::from_secs(60)).await);
     assert!(no.retry_after().unwrap() > Duration::from_secs(86_400 - 120));
     assert!(denied(limiter.acquire("c", 11).await).is_never());
     let place = limiter.reserve("d", 10).await.unwrap();

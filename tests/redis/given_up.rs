@@ -50,7 +50,7 @@ async fn what_redis_does_not_take_back_is_kept_for_the_next() {
     sleep(10 * MS).await;
     // The place of a day, and not one behind that of two.
     let next = limiter.clone();
-    let next = tokio::spawn(async move { next.acquire_timeout("a", 1, SLOW.period()).await });
+    let next = tokio::spawn(async move { next.acquire("a", 1).timeout(SLOW.period()).await });
     sleep(10 * MS).await;
     assert!(!next.is_finished(), "{:?}", next.await);
     available_is(&limiter, "a", -2).await;
@@ -208,7 +208,7 @@ async fn who_leaves_makes_room_at_once() {
     available_is(&limiter, "a", -2).await;
     let full = limiter.acquire("a", 1).await.unwrap_err();
     assert!(full.denied().is_some_and(|denied| !denied.is_never()), "{full:?}");
-    let late = limiter.acquire_timeout("a", 1, SLOW.period()).await.unwrap_err();
+    let late = limiter.acquire("a", 1).timeout(SLOW.period()).await.unwrap_err();
     assert!(late.denied().is_some(), "{late:?}");
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
@@ -218,10 +218,10 @@ async fn who_leaves_makes_room_at_once() {
     assert_eq!(limiter.metrics().calls, calls, "it has the place of the one that left");
     // Within two days there is a place, and within one there is not.
     drop(third);
-    let late = limiter.acquire_timeout("a", 1, SLOW.period()).await.unwrap_err();
+    let late = limiter.acquire("a", 1).timeout(SLOW.period()).await.unwrap_err();
     let late = late.denied().unwrap().retry_after().unwrap();
     assert!(late <= SLOW.period() && late + PATIENT > SLOW.period(), "{late:?}");
-    let in_time = limiter.acquire_timeout("a", 1, SLOW.period() * 2);
+    let in_time = limiter.acquire("a", 1).timeout(SLOW.period() * 2);
     assert!(in_time.now_or_never().is_none());
     second.abort();
     available_is(&limiter, "a", 0).await;
@@ -312,7 +312,7 @@ async fn while_redis_is_away_callers_wait_for_the_share() {
         assert_eq!((grant.granted(), grant.source()), (1, Source::Fallback));
     }
     assert!(began.elapsed() >= 1_000 * MS, "{:?}", began.elapsed());
-    let late = local.acquire_timeout("a", 1, 10 * MS).await.unwrap_err();
+    let late = local.acquire("a", 1).timeout(10 * MS).await.unwrap_err();
     assert!(late.denied().is_some_and(|late| late.source() == Source::Fallback), "{late:?}");
     let over = local.acquire("a", 2).await.unwrap_err();
     assert!(over.denied().is_some_and(|over| !over.is_never()), "it exceeds the share alone");

@@ -23,25 +23,25 @@ async fn first_request_waits_for_its_lease_and_is_admitted() {
     let server = Server::start(&[]);
     let limiter = connect(&server, SLOW.burst(20), 2).await;
     assert_eq!((limiter.max_lease(), limiter.max_overshoot(), limiter.nodes()), (5, 10, 2));
-    let grant = limiter.check_or_lease("alice", 1).await.unwrap();
+    let grant = limiter.check_n("alice", 1).await.unwrap();
     assert_eq!((grant.granted(), grant.limit(), grant.remaining()), (1, 20, 0));
     assert_eq!(grant.reset_after(), SLOW.period() * 20);
     assert_eq!(limiter.redis().available("alice").await.unwrap(), 19);
 
     // Who does not wait is told when to come back, and is then admitted.
-    let denied = limiter.check("bob").unwrap_err();
+    let denied = limiter.try_check("bob").unwrap_err();
     assert_eq!(denied.retry_after(), Some(Duration::from_millis(5)));
-    until("bob has a lease", async || limiter.check("bob").is_ok()).await;
+    until("bob has a lease", async || limiter.try_check("bob").is_ok()).await;
 
     // More than a lease ever has is never there; nothing is.
     for n in [6, u64::MAX] {
-        assert!(limiter.check_n("alice", n).unwrap_err().is_never());
-        let error = limiter.check_or_lease("alice", n).await.unwrap_err();
+        assert!(limiter.try_check_n("alice", n).unwrap_err().is_never());
+        let error = limiter.check_n("alice", n).await.unwrap_err();
         assert!(error.denied().unwrap().is_never());
     }
-    assert_eq!(limiter.check_n("carol", 0).unwrap().granted(), 0);
-    assert_eq!(limiter.check_or_lease("carol", 0).await.unwrap().granted(), 0);
-    assert_eq!(limiter.check_up_to("carol", 0).unwrap().granted(), 0);
+    assert_eq!(limiter.try_check_n("carol", 0).unwrap().granted(), 0);
+    assert_eq!(limiter.check_n("carol", 0).await.unwrap().granted(), 0);
+    assert_eq!(limiter.try_check_up_to("carol", 0).unwrap().granted(), 0);
     assert_eq!(limiter.redis().available("carol").await.unwrap(), 20);
 }
 
@@ -54,7 +54,7 @@ async fn all_who_wait_for_a_key_share_a_call() {
     let mut tasks = JoinSet::new();
     for _ in 0..1_000 {
         let limiter = limiter.clone();
-        tasks.spawn(async move { limiter.check_or_lease("a", 1).await.map(|_| ()) });
+        tasks.spawn(async move { limiter.check_n("a", 1).await.map(|_| ()) });
     }
     for answer in tasks.join_all().await {
         answer.unwrap();
@@ -78,7 +78,7 @@ async fn nodes_together_admit_exactly_the_burst() {
         tasks.spawn(async move {
             let mut admitted = 0;
             for _ in 0..50 {
-                match limiter.check_or_lease("a", 1).await {
+                match limiter.check_n("a", 1).await {
                     Ok(grant) => admitted += grant.granted(),
                     Err(RedisError::Denied(_)) => tokio::task::yield_now().await,
                     Err(failure) => panic!("{failure}"),
@@ -92,14 +92,14 @@ async fn nodes_together_admit_exactly_the_burst() {
     // What the one still holds the other can have when it has come back.
     nodes[0].shutdown().await;
     until("all of the burst is admitted", async || {
-        while let Ok(grant) = nodes[1].check_or_lease("a", 1).await {
+        while let Ok(grant) = nodes[1].check_n("a", 1).await {
             admitted += grant.granted();
         }
         admitted >= 100
     })
     .await;
     assert_eq!(admitted, 100);
-    assert_eq!(nodes[0].stats().lost + nodes[1].stats().lost, 0);
+    assert_eq!(nodes[0].metrics().lost + nodes[1].metrics().lost, 0);
 }
 
 /// From a log of admissions with their times, for every window.
@@ -119,7 +119,7 @@ async fn law_1_every_window_admits_at_most_burst_and_flow_and_leases() {
                 let (began, mut log) = (clock.nanos(), Vec::new());
                 while clock.nanos() - began < 1_500_000_000 {
                     let before = clock.nanos();
-                    if limiter.check("a").is_ok() {
+                    if limiter.try_check("a").is_ok() {
                         log.push(Admission { before, after: clock.nanos(), granted: 1 });
                     } else {
                         tokio::task::yield_now().await;
@@ -145,23 +145,23 @@ async fn what_is_not_spent_comes_back_when_the_lease_ends() {
     let limiter = builder.connect(&server.url()).await.unwrap();
     // A lease of more than one: at once the next one is wanted.
     for _ in 0..20 {
-        limiter.check_or_lease("a", 1).await.unwrap();
+        limiter.check_n("a", 1).await.unwrap();
     }
-    let leased = limiter.stats().leased;
+    let leased = limiter.metrics().leased;
     assert!(leased > 20, "{leased} leased");
     until("it comes back", async || limiter.redis().available("a").await.unwrap() == 80).await;
-    until("it is counted", async || limiter.stats().returned == leased - 20).await;
+    until("it is counted", async || limiter.metrics().returned == leased - 20).await;
     // And can be had again, here as well, and only once.
     let mut admitted = 20;
     until("all of the burst is admitted", async || {
-        while limiter.check_or_lease("a", 1).await.is_ok() {
+        while limiter.check_n("a", 1).await.is_ok() {
             admitted += 1;
         }
         admitted >= 100
     })
     .await;
     assert_eq!(admitted, 100);
-    assert_eq!((limiter.stats().lost, limiter.stats().evicted), (0, 0));
+    assert_eq!((limiter.metrics().lost, limiter.metrics().evicted), (0, 0));
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn all_comes_back_at_a_shutdown_and_when_the_last_handle_is_dropped() {
         let limiter = connect(&server, SLOW.burst(100), 1).await;
         for key in ["a", "b", "c"] {
             for _ in 0..10 {
-                limiter.check_or_lease(key, 1).await.unwrap();
+                limiter.check_n(key, 1).await.unwrap();
             }
         }
         let clone = limiter.clone();
@@ -183,10 +183,10 @@ async fn all_comes_back_at_a_shutdown_and_when_the_last_handle_is_dropped() {
             limiter.shutdown().await;
             assert_eq!(exact.available("a").await.unwrap(), 90);
             clone.shutdown().await;
-            assert!(clone.check("a").is_err() && clone.check("new").is_err());
-            let error = clone.check_or_lease("a", 1).await.unwrap_err();
+            assert!(clone.try_check("a").is_err() && clone.try_check("new").is_err());
+            let error = clone.check_n("a", 1).await.unwrap_err();
             assert!(matches!(&error, RedisError::Unavailable(text) if text.contains("shut down")));
-            let (stats, spent) = (clone.stats(), 30);
+            let (stats, spent) = (clone.metrics(), 30);
             assert_eq!((stats.leased - stats.returned, stats.lost), (spent, 0));
         }
         drop((limiter, clone));
@@ -202,13 +202,13 @@ async fn all_comes_back_at_a_shutdown_and_when_the_last_handle_is_dropped() {
 async fn a_hot_key_asks_once_for_thousands_of_decisions() {
     let server = Server::start(&[]);
     let limiter = connect(&server, Quota::per_second(100_000_000).burst(4_000_000), 1).await;
-    limiter.check_or_lease("a", 1).await.unwrap();
+    limiter.check_n("a", 1).await.unwrap();
     redis::cmd("CONFIG").arg("RESETSTAT").exec(&mut server.client()).unwrap();
     let mut admitted = 0_u64;
     let began = Instant::now();
     while admitted < 500_000 {
         for _ in 0..1_000 {
-            admitted += u64::from(limiter.check("a").is_ok());
+            admitted += u64::from(limiter.try_check("a").is_ok());
         }
         tokio::task::yield_now().await;
         assert!(began.elapsed() < PATIENT, "{admitted} admitted");
@@ -228,7 +228,7 @@ async fn a_hot_key_that_is_denied_costs_few_calls() {
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(1) {
         for _ in 0..100 {
-            admitted += u64::from(limiter.check("a").is_ok());
+            admitted += u64::from(limiter.try_check("a").is_ok());
         }
         decisions += 100;
         tokio::task::yield_now().await;
@@ -246,14 +246,14 @@ async fn a_denial_says_how_long_redis_has_said() {
     let server = Server::start(&[]);
     let limiter = connect(&server, Quota::per_hour(60).burst(4), 1).await;
     for _ in 0..2 {
-        limiter.check_or_lease("a", 2).await.unwrap();
+        limiter.check_n("a", 2).await.unwrap();
     }
-    let error = limiter.check_or_lease("a", 1).await.unwrap_err();
+    let error = limiter.check_n("a", 1).await.unwrap_err();
     let wait = error.denied().unwrap().retry_after().unwrap();
     let minute = Duration::from_secs(60);
     assert!(wait <= minute && wait + PATIENT >= minute, "{wait:?}");
     // From memory, in ticks and seconds rounded up.
-    let denied = limiter.check("a").unwrap_err();
+    let denied = limiter.try_check("a").unwrap_err();
     let (wait, up) = (denied.retry_after().unwrap(), Duration::from_millis(1_005));
     assert!(wait <= minute + up && wait + PATIENT >= minute, "{wait:?}");
     assert_eq!((denied.remaining(), denied.limit()), (0, 4));
@@ -265,10 +265,10 @@ async fn a_denial_of_many_tells_when_the_last_of_them_is_there() {
     let server = Server::start(&[]);
     let limiter = connect(&server, SLOW.burst(100), 1).await;
     limiter.redis().check_n("a", 70).await.unwrap();
-    let error = limiter.check_or_lease("a", 50).await.unwrap_err();
+    let error = limiter.check_n("a", 50).await.unwrap_err();
     let denied = error.denied().unwrap();
     let (wait, days) = (denied.retry_after().unwrap(), SLOW.period() * 20);
     assert!(wait <= days && wait + PATIENT >= days, "{wait:?}");
     assert_eq!((denied.asked(), denied.remaining()), (50, 30));
-    assert_eq!(limiter.check_n("a", 30).unwrap().remaining(), 0);
+    assert_eq!(limiter.try_check_n("a", 30).unwrap().remaining(), 0);
 }

@@ -133,7 +133,7 @@ async fn all_limiters_of_a_limit_count_a_long_key_together() {
     assert_eq!(any.check_n(&key, 10).await.unwrap().remaining(), 80);
     let leased = LeasedLimiter::builder(SLOW.burst(100)).deadline(PATIENT);
     let leased = leased.connect(&server.url()).await.unwrap();
-    leased.check_or_lease(&key, 10).await.unwrap();
+    leased.check_n(&key, 10).await.unwrap();
     // How many tokens are leased beside those spent depends on the pace; the rest comes back.
     let left = one.available(&key).await.unwrap();
     assert!(left <= 70, "{left}");
@@ -167,9 +167,9 @@ async fn no_text_is_another_users_long_key() {
         assert_ne!(limiter.key(&text), limiter.key(&key), "{text}");
         assert_eq!(limiter.available(&text).await.unwrap(), 10, "{text}");
         assert_eq!(here.available(&text).await.unwrap(), 10, "{text}");
-        assert!(leased.check_or_lease(&text, 1).await.is_ok(), "{text}");
+        assert!(leased.check_n(&text, 1).await.is_ok(), "{text}");
     }
-    assert!(leased.check_or_lease(&key, 1).await.is_err());
+    assert!(leased.check_n(&key, 1).await.is_err());
     assert_eq!(here.available(&key).await.unwrap(), 0);
 }
 

@@ -164,7 +164,7 @@ async fn what_is_denied_takes_nothing_and_says_how_much_too_late_it_is() {
     let first = limiter.reserve_within("a", 1, within).await.unwrap();
     let late = denied(limiter.reserve_within("a", 2, within).await);
     about(late.retry_after().unwrap(), SLOW.period());
-    let late = denied(limiter.acquire_timeout("a", 3, within).await);
+    let late = denied(limiter.acquire("a", 3).timeout(within).await);
     about(late.retry_after().unwrap(), SLOW.period() * 2);
     assert_eq!(limiter.available("a").await.unwrap(), -1);
     assert_eq!(first.cancel().await.unwrap(), 1);
@@ -273,7 +273,7 @@ async fn who_acquires_of_a_window_asks_again() {
     let years = patient(years).fixed_window().connect(&server.url()).await.unwrap();
     years.charge("a", 1).await.unwrap();
     let calls = years.metrics().calls;
-    let late = denied(years.acquire_timeout("a", 1, PATIENT).await);
+    let late = denied(years.acquire("a", 1).timeout(PATIENT).await);
     assert!(!late.is_never() && years.metrics().calls == calls + 1);
 }
 

@@ -59,7 +59,8 @@ async fn several_limits_answer_as_local_ones_combined() {
     let limiter = connect(&server, &quotas).await;
     assert_eq!((limiter.quotas(), limiter.quota()), (quotas.to_vec(), quotas[0]));
     let limits = local(&quotas);
-    let combined = || Combined::from_limits(limits.iter().map(|limit| limit.limit("a"))).unwrap();
+    let combined =
+        || Combined::from_limits(limits.iter().map(|limit| limit.as_limit("a"))).unwrap();
     let mut random = 0x9E37_79B9_7F4A_7C15;
     for step in 0..600 {
         let (n, verb) = (below(&mut random, 11), below(&mut random, 16));
@@ -218,7 +219,7 @@ async fn what_cannot_be_several_is_refused_and_what_waits_asks_again() {
     assert!(limiter.reserve("a", 1).await.unwrap_err().is_configuration());
     let slow = connect(&server, &[SLOW, Quota::per_second(1_000)]).await;
     slow.charge("a", 1).await.unwrap();
-    assert_eq!(denied(slow.acquire_timeout("a", 1, PATIENT).await).which(), 0);
+    assert_eq!(denied(slow.acquire("a", 1).timeout(PATIENT).await).which(), 0);
 }
 
 #[tokio::test]

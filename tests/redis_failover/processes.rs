@@ -62,8 +62,8 @@ async fn node(server: &str, log: &str, mut chance: u64) {
             let n = 1 + random(&mut chance) % 3;
             let before = clock.nanos();
             let granted = match random(&mut chance) % 8 {
-                0 => limiter.check_or_lease(&name, n).await.is_ok(),
-                _ => limiter.check_n(&name, n).is_ok(),
+                0 => limiter.check_n(&name, n).await.is_ok(),
+                _ => limiter.try_check_n(&name, n).is_ok(),
             };
             if granted {
                 let admission = Admission { before, after: clock.nanos(), granted: n };

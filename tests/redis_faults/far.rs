@@ -189,7 +189,7 @@ async fn leases_and_urls_start_without_their_server_too() {
     let builder = LeasedLimiter::builder(quota).deadline(PATIENT).connect_timeout(PATIENT);
     assert!(builder.clone().connect(&server.url()).await.is_err());
     let leased = builder.start_away(true).connect(&server.url()).await.unwrap();
-    let grant = leased.check_or_lease("a", 1).await.unwrap();
+    let grant = leased.check_n("a", 1).await.unwrap();
     assert_eq!(grant.source(), Source::Fallback);
 
     let open = async |options: &str| {
@@ -212,7 +212,7 @@ async fn leases_and_urls_start_without_their_server_too() {
         let sources = [
             exact.check("b").await.map(|grant| grant.source()),
             lease.check("b").await.map(|grant| grant.source()),
-            leased.check_or_lease("b", 1).await.map(|grant| grant.source()).map_err(Into::into),
+            leased.check_n("b", 1).await.map(|grant| grant.source()).map_err(Into::into),
         ];
         match sources {
             [Ok(Source::Redis), Ok(Source::Lease), Ok(Source::Lease)] => break,

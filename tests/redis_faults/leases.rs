@@ -17,13 +17,13 @@ async fn a_lease_that_comes_too_late_is_given_back() {
     let limiter = builder.connect(&server.url()).await.unwrap();
     server.pause();
     let waiter = limiter.clone();
-    let waiter = tokio::spawn(async move { waiter.check_or_lease("a", 1).await });
-    until("it is asked for", async || limiter.stats().fetches == 1).await;
+    let waiter = tokio::spawn(async move { waiter.check_n("a", 1).await });
+    until("it is asked for", async || limiter.metrics().fetches == 1).await;
     let asked = Instant::now();
     until("it has ended", async || asked.elapsed() > lease_for * 2).await;
     server.go_on();
     assert_eq!(waiter.await.unwrap().unwrap().granted(), 1);
-    let stats = limiter.stats();
+    let stats = limiter.metrics();
     assert!(stats.fetches > 1 && stats.returned > 0, "{stats:?}");
     limiter.shutdown().await;
     assert_eq!(limiter.redis().available("a").await.unwrap(), 99);
@@ -41,10 +41,10 @@ async fn who_asked_too_late_for_a_lease_takes_what_it_brought_before_it_is_denie
     server.pause();
     let wait = |n| {
         let limiter = limiter.clone();
-        tokio::spawn(async move { limiter.check_or_lease("a", n).await })
+        tokio::spawn(async move { limiter.check_n("a", n).await })
     };
     let many = wait(3);
-    until("it is asked for", async || limiter.stats().fetches == 1).await;
+    until("it is asked for", async || limiter.metrics().fetches == 1).await;
     let one = wait(1);
     // All run in this thread by turns: the second has asked by then.
     for _ in 0..20 {
@@ -54,8 +54,8 @@ async fn who_asked_too_late_for_a_lease_takes_what_it_brought_before_it_is_denie
     assert_eq!(one.await.unwrap().unwrap().granted(), 1);
     let error = many.await.unwrap().unwrap_err();
     assert_eq!(error.denied().unwrap().asked(), 3);
-    assert_eq!(limiter.stats().leased, 2);
-    assert_eq!(limiter.check("a").unwrap().remaining(), 0);
+    assert_eq!(limiter.metrics().leased, 2);
+    assert_eq!(limiter.try_check("a").unwrap().remaining(), 0);
 }
 
 /// Guards that a process which stands still beyond a lease's end gives back what is left of it, and
@@ -65,15 +65,15 @@ async fn a_lease_that_ended_while_the_process_stood_still_is_given_back_unspent(
     let server = Server::start(&[]);
     let limiter = connect(&server, SLOW.burst(100), 1).await;
     for _ in 0..20 {
-        limiter.check_or_lease("a", 1).await.unwrap();
+        limiter.check_n("a", 1).await.unwrap();
     }
-    let before = limiter.stats();
+    let before = limiter.metrics();
     let left = before.leased - before.returned - 20;
     assert!(left > 0, "{before:?}");
     // The only thread that there is; leases hold for a second.
     std::thread::sleep(Duration::from_millis(1_050));
-    limiter.check_or_lease("a", 1).await.unwrap();
-    let after = limiter.stats();
+    limiter.check_n("a", 1).await.unwrap();
+    let after = limiter.metrics();
     assert_eq!(after.returned - before.returned, left, "{after:?}");
     assert!(after.leased > before.leased, "{after:?}");
 }
@@ -89,9 +89,9 @@ async fn a_call_that_the_fallback_stands_in_for_is_counted_as_failed() {
     // The server knows the script from then on.
     exact.check_up_to("b", 1).await.unwrap();
     server.pause();
-    assert!(limiter.check("a").is_err());
-    until("it is leased", async || limiter.stats().leased == 1).await;
-    let stats = limiter.stats();
+    assert!(limiter.try_check("a").is_err());
+    until("it is leased", async || limiter.metrics().leased == 1).await;
+    let stats = limiter.metrics();
     assert_eq!((stats.fetches, stats.failed_fetches, stats.lost), (1, 1, 1));
     // It was right to fear for that one.
     server.go_on();
@@ -107,9 +107,9 @@ async fn all_who_shut_it_down_wait_until_all_is_given_back() {
     let builder = builder.deadline(PATIENT).connect_timeout(PATIENT);
     let limiter = builder.connect(&server.url()).await.unwrap();
     for _ in 0..20 {
-        limiter.check_or_lease("a", 1).await.unwrap();
+        limiter.check_n("a", 1).await.unwrap();
     }
-    assert!(limiter.stats().leased > 20, "{:?}", limiter.stats());
+    assert!(limiter.metrics().leased > 20, "{:?}", limiter.metrics());
     server.pause();
     let shut_down = || {
         let limiter = limiter.clone();
@@ -117,7 +117,7 @@ async fn all_who_shut_it_down_wait_until_all_is_given_back() {
     };
     let first = shut_down();
     until("it takes no more requests", async || {
-        limiter.check("b").is_err() && limiter.stats().dropped > 0
+        limiter.try_check("b").is_err() && limiter.metrics().dropped > 0
     })
     .await;
     let second = shut_down();
@@ -138,26 +138,26 @@ async fn a_killed_server_holds_nobody_up_and_is_found_again() {
     let builder = LeasedLimiter::builder(SLOW.burst(1_000)).deadline(deadline);
     let builder = builder.fallback(Fallback::Error);
     let limiter = builder.connect_timeout(PATIENT).connect(&server.url()).await.unwrap();
-    until("a lease", async || limiter.check_or_lease("a", 100).await.is_ok()).await;
+    until("a lease", async || limiter.check_n("a", 100).await.is_ok()).await;
     server.kill();
     let away = Instant::now();
     // A call, or its deadline, each would take hours.
     for _ in 0..200 {
         for _ in 0..1_000 {
-            let _ = limiter.check("a");
+            let _ = limiter.try_check("a");
         }
         tokio::task::yield_now().await;
     }
     assert!(away.elapsed() < PATIENT, "{:?}", away.elapsed());
-    let (began, answer) = (Instant::now(), limiter.check_or_lease("b", 1).await);
+    let (began, answer) = (Instant::now(), limiter.check_n("b", 1).await);
     let error = answer.unwrap_err();
     assert!(error.is_degraded(), "{error:?}");
     assert!(began.elapsed() < deadline + Duration::from_millis(400), "{:?}", began.elapsed());
     // Of each key one in 10 ms at most.
-    let (failed, ms) = (limiter.stats().failed_fetches, away.elapsed().as_millis() as u64);
+    let (failed, ms) = (limiter.metrics().failed_fetches, away.elapsed().as_millis() as u64);
     assert!(failed > 0 && failed <= 2 + 2 * ms / 10, "{failed} fetches failed in {ms} ms");
     server.restart();
-    until("it is found again", async || limiter.check_or_lease("a", 1).await.is_ok()).await;
+    until("it is found again", async || limiter.check_n("a", 1).await.is_ok()).await;
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ async fn more_keys_than_the_capacity_are_turned_away_and_counted() {
     let limiter = builder.connect_timeout(PATIENT).connect(&server.url()).await.unwrap();
     let mut turned_away = 0;
     for key in 0..80_u32 {
-        match limiter.check_or_lease(key.to_le_bytes(), 1).await {
+        match limiter.check_n(key.to_le_bytes(), 1).await {
             Ok(grant) => assert_eq!(grant.granted(), 1),
             Err(RedisError::Unavailable(text)) => {
                 assert!(text.contains("capacity"), "{text}");
@@ -176,7 +176,7 @@ async fn more_keys_than_the_capacity_are_turned_away_and_counted() {
             Err(other) => panic!("{other:?}"),
         }
     }
-    assert!(turned_away > 0 && limiter.stats().dropped == turned_away, "{:?}", limiter.stats());
+    assert!(turned_away > 0 && limiter.metrics().dropped == turned_away, "{:?}", limiter.metrics());
 }
 
 /// The queue of requests has an end. Who finds no room in it is denied for a moment, and asks again
@@ -187,12 +187,12 @@ async fn requests_that_find_no_room_are_counted_and_made_again() {
     let limiter = connect(&server, SLOW.burst(4), 1).await;
     // Nothing awaits, so nobody takes requests out.
     for key in 0..5_000_u32 {
-        assert!(limiter.check(key.to_le_bytes()).is_err());
+        assert!(limiter.try_check(key.to_le_bytes()).is_err());
     }
-    assert_eq!(limiter.stats().dropped, 5_000 - 4_096);
+    assert_eq!(limiter.metrics().dropped, 5_000 - 4_096);
     for key in [0, 4_095, 4_096, 4_999_u32] {
         let key = key.to_le_bytes();
-        until("it has a lease", async || limiter.check(key).is_ok()).await;
+        until("it has a lease", async || limiter.try_check(key).is_ok()).await;
         assert_eq!(limiter.redis().available(key).await.unwrap(), 3);
     }
 }

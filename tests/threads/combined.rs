@@ -25,8 +25,8 @@ fn tokens_are_conserved() {
             for thread in 0..4_usize {
                 let (limiters, users, taken) = (&limiters, &users, &taken);
                 scope.spawn(move || {
-                    let [a, b, c] = limiters.each_ref().map(RateLimiter::limit);
-                    let user = users.limit(&7);
+                    let [a, b, c] = limiters.each_ref().map(RateLimiter::as_limit);
+                    let user = users.as_limit(&7);
                     let (limits, which): (_, &[usize]) = match thread {
                         0 => (Combined::new([a, b, c]), &[0, 1, 2]),
                         1 => (Combined::new([c, user, b]), &[2, 3, 1]),
@@ -69,7 +69,7 @@ fn no_limit_admits_more_than_its_burst_and_flow() {
         for thread in 0..4_usize {
             let (limiters, taken, clock) = (&limiters, &taken, &clock);
             scope.spawn(move || {
-                let limits = limiters.each_ref().map(RateLimiter::limit);
+                let limits = limiters.each_ref().map(RateLimiter::as_limit);
                 let (mine, next) = (thread % 3, (thread + 1) % 3);
                 let two = Combined::new([limits[mine], limits[next]]);
                 for i in 0..20_000_u64 {

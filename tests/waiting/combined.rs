@@ -21,13 +21,13 @@ fn a_place_is_taken_in_all_lines_or_in_none() {
     let short = builder.clock(clock.clone()).build().unwrap();
     let users = KeyedLimiter::<str>::builder(Quota::per_second(5).burst(1), 10);
     let users = users.clock(clock.clone()).seed([1, 2]).build().unwrap();
-    let all = || Combined::new([fast.limit(), short.limit(), users.limit("a")]);
+    let all = || Combined::new([fast.as_limit(), short.as_limit(), users.as_limit("a")]);
     let left = || (fast.available(), short.available(), users.available("a"));
     let first = all().reserve(1).unwrap();
     assert_eq!((first.ready_in(), left()), (Duration::ZERO, (3, 0, 0)));
     let second = all().reserve(1).unwrap();
     assert_eq!((second.ready_in(), second.waits(), second.tokens()), (STEP * 2, STEP * 2, 1));
-    let _third = Combined::new([short.limit()]).reserve(1).unwrap();
+    let _third = Combined::new([short.as_limit()]).reserve(1).unwrap();
     assert_eq!(left(), (2, -2, -1));
     // The short line is full, so nothing is taken anywhere.
     let denied = all().reserve(1).unwrap_err();
@@ -50,7 +50,7 @@ fn given_up_it_comes_back_everywhere() {
         direct(&clock, Quota::per_second(10).burst(5)),
         direct(&clock, Quota::per_second(1).burst(2)),
     );
-    let both = Combined::new([fast.limit(), slow.limit()]);
+    let both = Combined::new([fast.as_limit(), slow.as_limit()]);
     let left = || (fast.available(), slow.available());
     assert!(both.check_n(2).is_ok());
     let place = both.reserve(2).unwrap();
@@ -79,7 +79,7 @@ fn who_stands_behind_keeps_his_place() {
     let (shared, slow) =
         (direct(&clock, Quota::per_second(10).burst(1)), direct(&clock, Quota::per_second(1)));
     assert!(slow.check().is_ok());
-    let both = Combined::new([shared.limit(), slow.limit()]).reserve(1).unwrap();
+    let both = Combined::new([shared.as_limit(), slow.as_limit()]).reserve(1).unwrap();
     let behind = shared.reserve(1).unwrap();
     assert_eq!((both.ready_in(), behind.ready_in()), (STEP * 10, STEP));
     drop(both);
@@ -92,7 +92,7 @@ fn who_stands_behind_keeps_his_place() {
 fn costs_known_afterwards_are_settled_everywhere() {
     let clock = ManualClock::new();
     let (a, b) = (direct(&clock, Quota::per_second(10)), direct(&clock, Quota::per_second(20)));
-    let both = Combined::new([a.limit(), b.limit().costing(2)]);
+    let both = Combined::new([a.as_limit(), b.as_limit().costing(2)]);
     assert_eq!(both.reserve(6).unwrap().settle(1), Duration::ZERO);
     assert_eq!((a.available(), b.available()), (9, 18));
     assert_eq!(both.reserve(6).unwrap().settle(10), STEP);
@@ -107,7 +107,7 @@ fn a_wait_follows_the_quotas() {
     let users = KeyedLimiter::<str>::builder(Quota::per_second(1), 10).clock(clock.clone());
     let users = users.seed([1, 2]).build().unwrap();
     let all = direct(&clock, Quota::per_second(2).burst(1));
-    let both = Combined::new([users.limit("a"), all.limit()]);
+    let both = Combined::new([users.as_limit("a"), all.as_limit()]);
     assert!(both.check().is_ok());
     let place = both.reserve(1).unwrap();
     assert_eq!(place.ready_in(), STEP * 10);
@@ -124,7 +124,7 @@ fn what_was_full_before_a_larger_burst_gets_nothing_back() {
     let users = users.clock(clock.clone()).seed([1, 2]).build().unwrap();
     let late = direct(&clock, Quota::per_hour(1));
     assert!(late.check().is_ok());
-    let place = Combined::new([users.limit("a"), late.limit()]).reserve(1).unwrap();
+    let place = Combined::new([users.as_limit("a"), late.as_limit()]).reserve(1).unwrap();
     clock.advance(STEP * 10);
     assert!(users.check("a").is_ok());
     users.set_quota(Quota::per_second(1).burst(10)).unwrap();
@@ -235,7 +235,7 @@ mod futures {
     async fn acquired_when_the_last_is_due_and_given_back_when_dropped() {
         let fast = limiter(Quota::per_second(10).burst(2));
         let slow = limiter(Quota::per_second(1));
-        let both = Combined::new([fast.limit(), slow.limit()]);
+        let both = Combined::new([fast.as_limit(), slow.as_limit()]);
         let start = Instant::now();
         let unpolled = both.acquire(1);
         assert_eq!((fast.available(), slow.available()), (2, 1));
@@ -252,10 +252,10 @@ mod futures {
         assert_eq!((start.elapsed(), grant.granted(), grant.remaining()), (STEP * 10, 1, 0));
         assert_eq!(waits.await.unwrap(), grant, "asked again, it answers the same");
         // What cannot come in time fails at once.
-        let denied = both.acquire_timeout(1, STEP * 9).await.unwrap_err();
+        let denied = both.acquire(1).timeout(STEP * 9).await.unwrap_err();
         assert_eq!((denied.which(), denied.retry_after()), (1, Some(STEP)));
         assert_eq!(start.elapsed(), STEP * 10);
-        assert!(both.acquire_timeout(1, STEP * 10).jitter(STEP).await.is_ok());
+        assert!(both.acquire(1).timeout(STEP * 10).jitter(STEP).await.is_ok());
         assert_eq!(start.elapsed(), STEP * 20);
     }
 
@@ -265,7 +265,7 @@ mod futures {
         let users = users.clock(TokioClock::new()).build().unwrap();
         let all = limiter(Quota::per_second(1));
         let start = Instant::now();
-        let both = Combined::new([users.limit("a"), all.limit()]);
+        let both = Combined::new([users.as_limit("a"), all.as_limit()]);
         assert!(both.check().is_ok());
         let mut waits = pin!(both.acquire(1));
         assert!(futures_util::poll!(&mut waits).is_pending());
@@ -280,7 +280,7 @@ mod futures {
         let a = limiter(Quota::per_second(100).burst(3));
         let b = limiter(Quota::per_second(50).burst(5));
         let start = Instant::now();
-        let orders = [[a.limit(), b.limit()], [b.limit(), a.limit()]];
+        let orders = [[a.as_limit(), b.as_limit()], [b.as_limit(), a.as_limit()]];
         let waits: Vec<_> = (0..105).map(|i| Combined::new(orders[i % 2]).acquire(1)).collect();
         let served = futures_util::future::join_all(waits.into_iter().map(|wait| async {
             wait.await.unwrap();
@@ -300,12 +300,12 @@ fn a_thread_sleeps_until_all_are_due() {
         RateLimiter::new(Quota::per_second(1_000).burst(1)),
         RateLimiter::new(Quota::per_second(500).burst(1)),
     );
-    let both = Combined::new([a.limit(), b.limit()]);
+    let both = Combined::new([a.as_limit(), b.as_limit()]);
     let granted: u64 = (0..4).map(|_| both.acquire_blocking(1).unwrap().granted()).sum();
     assert_eq!(granted, 4);
     // An hour, so that no machine is too slow for it.
     let hourly = RateLimiter::new(Quota::per_hour(1));
-    let all = Combined::new([a.limit(), hourly.limit()]);
+    let all = Combined::new([a.as_limit(), hourly.as_limit()]);
     assert_eq!(all.acquire_blocking(1).unwrap().granted(), 1);
     assert!(all.acquire_blocking_timeout(1, Duration::ZERO).is_err());
     assert!(both.acquire_blocking(2).unwrap_err().is_never());

@@ -44,7 +44,7 @@ struct Both(RateLimiter, RateLimiter);
 
 impl Wait for Both {
     fn acquire(&self, n: u64) -> Pin<Box<dyn Future<Output = bool> + '_>> {
-        let acquire = Combined::new([self.0.limit(), self.1.limit()]).acquire(n);
+        let acquire = Combined::new([self.0.as_limit(), self.1.as_limit()]).acquire(n);
         Box::pin(async { acquire.await.is_ok() })
     }
     fn check(&self) -> bool {

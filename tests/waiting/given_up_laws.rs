@@ -53,8 +53,8 @@ impl Kind {
 
     fn acquire_timeout(&self, n: u64, patience: Duration) -> Acquire<'_> {
         match self {
-            Self::Direct(limiter) => limiter.acquire_timeout(n, patience),
-            Self::Keyed(limiter) => limiter.acquire_timeout(&7, n, patience),
+            Self::Direct(limiter) => limiter.acquire(n).timeout(patience),
+            Self::Keyed(limiter) => limiter.acquire(&7, n).timeout(patience),
         }
     }
 
@@ -109,7 +109,7 @@ async fn run(limiter: Kind, ops: Vec<(u64, Op)>) -> Log {
                             }
                         }
                         Op::Timeout(n, patience) => {
-                            if limiter.acquire_timeout(n, MS * patience as u32).await.is_ok() {
+                            if limiter.acquire(n).timeout(MS * patience as u32).await.is_ok() {
                                 admit(n);
                                 log.borrow_mut().served.push((start.elapsed(), i));
                             }

@@ -162,10 +162,10 @@ async fn dropped_it_gives_its_place_up() {
 async fn what_comes_too_late_is_not_waited_for() {
     let limiter = limiter(Quota::per_second(1).burst(1));
     let start = Instant::now();
-    limiter.acquire_timeout(1, Duration::ZERO).await.unwrap();
-    let denied = limiter.acquire_timeout(1, MS * 999).await.unwrap_err();
+    limiter.acquire(1).timeout(Duration::ZERO).await.unwrap();
+    let denied = limiter.acquire(1).timeout(MS * 999).await.unwrap_err();
     assert_eq!((denied.retry_after(), start.elapsed()), (Some(MS), Duration::ZERO));
-    limiter.acquire_timeout(1, MS * 1_000).await.unwrap();
+    limiter.acquire(1).timeout(MS * 1_000).await.unwrap();
     assert_eq!(start.elapsed(), MS * 1_000);
     assert!(limiter.acquire(2).await.unwrap_err().is_never());
     assert_eq!(start.elapsed(), MS * 1_000);
@@ -186,7 +186,7 @@ async fn jitter_delays_within_its_bounds_and_keeps_the_place() {
     // It never takes longer than the timeout.
     for _ in 0..50 {
         let start = Instant::now();
-        let answer = limiter.acquire_timeout(1, MS * 110).jitter(Duration::MAX).await;
+        let answer = limiter.acquire(1).timeout(MS * 110).jitter(Duration::MAX).await;
         assert!(answer.is_ok() && start.elapsed() <= MS * 111);
     }
 }
@@ -207,7 +207,7 @@ async fn keys_have_lines_of_their_own() {
     };
     let (alice, bob) = tokio::join!(three("alice"), three("bob"));
     assert_eq!((alice, bob), (MS * 2_000, MS * 2_000));
-    assert!(users.acquire_timeout("alice", 1, MS * 10).await.is_err());
+    assert!(users.acquire("alice", 1).timeout(MS * 10).await.is_err());
 }
 
 /// A quota that changes moves the places of those who wait.
@@ -370,7 +370,7 @@ async fn a_slower_quota_lets_timeouts_end() {
     let limiter = builder.clock(TokioClock::new()).build().unwrap();
     assert!(limiter.check().is_ok());
     let start = Instant::now();
-    let (answer, ()) = tokio::join!(limiter.acquire_timeout(1, 2_000 * MS), async {
+    let (answer, ()) = tokio::join!(limiter.acquire(1).timeout(2_000 * MS), async {
         tokio::time::sleep(500 * MS).await;
         limiter.set_quota(Quota::per_hour(1).burst(1)).unwrap();
     });
