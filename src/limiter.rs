@@ -62,7 +62,7 @@ use mode::{Mode, Stripes};
 pub struct RateLimiter {
     /// On a cache line of its own: writing it must not take the read-only rest from other cores.
     cell: CachePadded<Cell>,
-    live: Timeline,
+    timeline: Timeline,
     announced: Announced,
     mode: Mode,
     /// Those of the first quota's grants that read no clock.
@@ -93,23 +93,23 @@ impl RateLimiter {
     }
 
     fn assemble(terms: Terms, timer: Timer, mode: Mode, waiting: Waiting) -> Self {
-        let (cell, live) = (CachePadded::new(Cell::new(0)), Timeline::new(terms, timer));
+        let (cell, timeline) = (CachePadded::new(Cell::new(0)), Timeline::new(terms, timer));
         let (announced, returns, queues) = (Announced::new(), Returns::new(), Queues::of_one());
         let free = AnswerKind::ClockFree.label(mode.lowered(terms));
-        Self { cell, live, announced, mode, free, waiting, max_debt: u64::MAX, returns, queues }
+        Self { cell, timeline, announced, mode, free, waiting, max_debt: u64::MAX, returns, queues }
     }
 
     /// Reads the clock once. The terms are those of the bucket that tokens are drawn from.
     #[inline]
     fn now(&self) -> Moment {
-        self.live.now(&self.announced).under(|terms| self.mode.lowered(terms))
+        self.timeline.now(&self.announced).under(|terms| self.mode.lowered(terms))
     }
 
     /// The terms of a grant that reads no clock, after a change of the quota.
     #[cold]
     #[inline(never)]
     fn changed_free(&self) -> Terms {
-        AnswerKind::ClockFree.label(self.mode.lowered(self.live.terms(&self.announced)))
+        AnswerKind::ClockFree.label(self.mode.lowered(self.timeline.terms(&self.announced)))
     }
 
     /// Takes one token, or says how long until there is one.
@@ -135,12 +135,12 @@ impl RateLimiter {
             return self.check_slowly(n);
         }
         // By the first quota, which most limiters keep.
-        let Some(now) = self.live.read_wrapping(&self.announced) else {
+        let Some(now) = self.timeline.read_wrapping(&self.announced) else {
             return self.check_changed(n);
         };
         match self.take_exactly(rule, now, n) {
-            Ok(taken) => Ok(Grant::new(n, self.live.figures(now, taken))),
-            Err(state) => Err(Denied::new(n, self.live.figures(now, state))),
+            Ok(taken) => Ok(Grant::new(n, self.timeline.figures(now, taken))),
+            Err(state) => Err(Denied::new(n, self.timeline.figures(now, state))),
         }
     }
 
@@ -158,13 +158,13 @@ impl RateLimiter {
     /// By a quota that has been set since.
     #[inline(never)]
     fn check_changed(&self, n: u64) -> Result<Grant, Denied> {
-        if let Some(quota) = self.live.in_force(&self.announced)
+        if let Some(quota) = self.timeline.in_force(&self.announced)
             && n.wrapping_sub(1) < quota.limit()
-            && let Some(rule) = self.live.bucket(&quota)
-            && let Some(read) = self.live.read(&self.announced, &quota)
+            && let Some(rule) = self.timeline.bucket(&quota)
+            && let Some(read) = self.timeline.read(&self.announced, &quota)
         {
             let taken = self.take_exactly(&rule, read, n);
-            let now = self.live.moment(quota.slope, read);
+            let now = self.timeline.moment(quota.slope, read);
             return match taken {
                 Ok(taken) => Ok(now.grant(n, taken)),
                 Err(state) => Err(now.denied(n, state)),
@@ -219,7 +219,7 @@ impl RateLimiter {
 
     #[inline(always)]
     fn clock_free(&self, granted: u64, drawn: u64) -> Grant {
-        let changed = self.live.has_changed(&self.announced);
+        let changed = self.timeline.has_changed(&self.announced);
         let terms = if changed { self.changed_free() } else { self.free };
         Grant::new(granted, Figures::new(terms, drawn, 0, 0))
     }
@@ -247,13 +247,13 @@ impl RateLimiter {
     /// The quota in force. Of a [queue](Builder::queue), its burst is what passes at once.
     #[must_use]
     pub fn quota(&self) -> Quota {
-        self.live.terms(&self.announced).quota
+        self.timeline.terms(&self.announced).quota
     }
 
     /// The algorithm.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
-        self.live.first().algorithm
+        self.timeline.first().algorithm
     }
 
     /// The tokens drawn ahead, which only a batched limiter has, and the state.

@@ -128,7 +128,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     pub(super) fn limiter(
         self,
         table: Table,
-        live: Timeline,
+        timeline: Timeline,
         seed: Seed,
         (waiting, ledger): (Waiting, Ledger),
     ) -> KeyedLimiter<K> {
@@ -136,7 +136,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let (max_debt, queues) = (options.max_debt, Queues::of_keys());
         KeyedLimiter {
             table,
-            live,
+            timeline,
             capacity,
             seed,
             when_full,

@@ -66,8 +66,8 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
                     },
                 );
                 let figures = |state| match changed {
-                    None => self.live.figures(*now, state),
-                    Some(slope) => self.live.moment(*slope, *now).figures(state),
+                    None => self.timeline.figures(*now, state),
+                    Some(slope) => self.timeline.moment(*slope, *now).figures(state),
                 };
                 match taken {
                     Some(Ok(taken)) => Ok(Grant::new(1, figures(taken))),
@@ -81,14 +81,14 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// Reads the clock once, by the first quota or by the one that is in force since.
     fn read_once(&self) -> Option<Read> {
         let announced = &self.table.lines.common().announced;
-        if let Some(rule) = self.live.smooth()
-            && let Some(now) = self.live.read_smoothly(announced)
+        if let Some(rule) = self.timeline.smooth()
+            && let Some(now) = self.timeline.read_smoothly(announced)
         {
             return Some(Read { rule: *rule, now, changed: None });
         }
         let quota = self.in_force()?;
-        let rule = self.live.bucket(&quota)?;
-        let now = self.live.read(announced, &quota)?;
+        let rule = self.timeline.bucket(&quota)?;
+        let now = self.timeline.read(announced, &quota)?;
         Some(Read { rule, now, changed: Some(quota.slope) })
     }
 }

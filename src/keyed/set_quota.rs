@@ -77,7 +77,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
             shifted_back = begin.before(now.units);
             Ok(begin)
         };
-        let done = self.table.lines.alone(|| self.live.change(&common.announced, quota, begin));
+        let done = self.table.lines.alone(|| self.timeline.change(&common.announced, quota, begin));
         // Those who wait are due at other moments now.
         self.queues.requote(&self.now(), shifted_back);
         done

@@ -109,7 +109,7 @@ impl<K: ?Sized> Store for KeyedLimiter<K> {
 
     fn debit(&self, whose: Whose, n: u64) -> Option<Result<(u64, Figures), Denied>> {
         let (taken, read) = self.take_unchanged(whose.hash, n)?;
-        let figures = |state| self.live.figures(read, state);
+        let figures = |state| self.timeline.figures(read, state);
         Some(match taken {
             Ok(taken) => Ok((taken, figures(taken))),
             Err(state) => Err(Denied::new(n, figures(state))),
@@ -118,17 +118,17 @@ impl<K: ?Sized> Store for KeyedLimiter<K> {
 
     fn foresee(&self, whose: Whose, n: u64) -> Option<Result<Grant, Denied>> {
         let announced = &self.table.lines.common().announced;
-        let rule = self.live.smooth()?;
+        let rule = self.timeline.smooth()?;
         if n.wrapping_sub(1) >= rule.limit() {
             return None;
         }
-        let read = || self.live.read_smoothly(announced);
+        let read = || self.timeline.read_smoothly(announced);
         let (taken, read) = self.table.update_live(read, whose.hash, |state, now| {
             Change::Keep((rule.take(state, now.units, n).ok_or(state), now))
         })?;
         Some(match taken {
-            Ok(taken) => Ok(Grant::new(n, self.live.figures(read, taken))),
-            Err(state) => Err(Denied::new(n, self.live.figures(read, state))),
+            Ok(taken) => Ok(Grant::new(n, self.timeline.figures(read, taken))),
+            Err(state) => Err(Denied::new(n, self.timeline.figures(read, state))),
         })
     }
 }

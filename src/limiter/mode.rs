@@ -46,11 +46,11 @@ impl Timed for Stripes<'_> {
 
     /// Under the whole burst.
     fn read(&self) -> Moment {
-        self.0.live.now(&self.0.announced)
+        self.0.timeline.now(&self.0.announced)
     }
 
     fn stands(&self, now: Moment) -> bool {
-        self.0.live.stands(&self.0.announced, &now)
+        self.0.timeline.stands(&self.0.announced, &now)
     }
 
     fn centre(&self, now: Moment) -> Centre {

@@ -67,7 +67,7 @@ impl RateLimiter {
     pub fn set_quota_with(&self, quota: Quota, carry: Carry) -> Result<(), QuotaError> {
         let quota = self.waiting.shape(quota);
         let mut shifted_back = 0;
-        let done = self.live.change(&self.announced, quota, |now, next| {
+        let done = self.timeline.change(&self.announced, quota, |now, next| {
             if let Mode::Batched(batch) = &self.mode {
                 batch.again(&next.rule())?;
             }

@@ -81,9 +81,9 @@ impl Store for RateLimiter {
         if n.wrapping_sub(1) >= rule.limit() {
             return None;
         }
-        let now = self.live.read_wrapping(&self.announced)?;
+        let now = self.timeline.read_wrapping(&self.announced)?;
         let taken = self.take_exactly(rule, now, n);
-        let figures = |state| self.live.figures(now, state);
+        let figures = |state| self.timeline.figures(now, state);
         Some(match taken {
             Ok(taken) => Ok((taken, figures(taken))),
             Err(state) => Err(Denied::new(n, figures(state))),

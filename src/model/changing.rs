@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 /// A quota that changes.
 #[derive(Debug)]
 pub struct Changing {
-    live: Timeline,
+    timeline: Timeline,
     elsewhere: Timeline,
     announced: Announced,
     clock: Hand,
@@ -56,8 +56,8 @@ impl Changing {
     pub fn new(quota: Quota, read: Clocks) -> Self {
         let clock = Hand { nanos: Arc::new(AtomicU64::new(0)), read };
         let terms = Terms::bucket(quota, Algorithm::TokenBucket, 56);
-        let live = || Timeline::new(terms, Timer::new(Source::bare(clock.clone())));
-        Self { live: live(), elsewhere: live(), announced: Announced::new(), clock }
+        let timeline = || Timeline::new(terms, Timer::new(Source::bare(clock.clone())));
+        Self { timeline: timeline(), elsewhere: timeline(), announced: Announced::new(), clock }
     }
 
     /// Lets so many nanoseconds pass.
@@ -79,7 +79,7 @@ impl Changing {
     /// Another quota; whether it is in force.
     #[must_use]
     pub fn change(&self, quota: Quota) -> bool {
-        self.live.change(&self.announced, quota, Begin::as_is).is_ok()
+        self.timeline.change(&self.announced, quota, Begin::as_is).is_ok()
     }
 
     /// How many changes are in force.
@@ -91,7 +91,7 @@ impl Changing {
     /// The quota that a call sees, and the token time that it reads, in units.
     #[must_use]
     pub fn now(&self) -> (Quota, u64) {
-        self.now_of(&self.live)
+        self.now_of(&self.timeline)
     }
 
     /// The same in the other process.
@@ -100,25 +100,25 @@ impl Changing {
         self.now_of(&self.elsewhere)
     }
 
-    fn now_of(&self, live: &Timeline) -> (Quota, u64) {
+    fn now_of(&self, timeline: &Timeline) -> (Quota, u64) {
         // As a check does: the way of a quota that has never changed first.
-        if let Some(reading) = live.read_unchanged(&self.announced) {
-            return (live.unchanged_moment(reading).quota(), reading.units);
+        if let Some(reading) = timeline.read_unchanged(&self.announced) {
+            return (timeline.unchanged_moment(reading).quota(), reading.units);
         }
-        let now = live.now(&self.announced);
+        let now = timeline.now(&self.announced);
         (now.quota(), now.units)
     }
 
     /// The line in force, as a thread has it that has not cached it yet.
     #[must_use]
     pub fn line(&self) -> Late {
-        Late(self.live.line(&self.announced))
+        Late(self.timeline.line(&self.announced))
     }
 
     /// Caches it late.
     pub fn cache(&self, late: Late) {
         if let Some(line) = late.0 {
-            self.live.cache(line);
+            self.timeline.cache(line);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The changes that all who use a table agree on, and what tells one that is whole.
 //!
-//! ORDERING: see `live.rs`; of a beginning, see `begin.rs`. A beginning is put there after a fence, so whoever has
+//! ORDERING: see `timeline.rs`; of a beginning, see `begin.rs`. A beginning is put there after a fence, so whoever has
 //! read a later one than it looks for then sees a later generation.
 
 use super::Segment;

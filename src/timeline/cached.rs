@@ -1,6 +1,6 @@
 //! The lines as this process computes with them.
 //!
-//! ORDERING: a line is cached as it is announced, see `live.rs`; the swap that claims its place is Acquire, so
+//! ORDERING: a line is cached as it is announced, see `timeline.rs`; the swap that claims its place is Acquire, so
 //! that its words are not written before.
 
 use super::Segment;

@@ -2,7 +2,7 @@
 //!
 //! A thread that changes the quota is the only one of its process that does, by a [`Turn`].
 //!
-//! ORDERING: the generation is loaded with Acquire, so that the change that is in force is seen whole; see `live.rs`.
+//! ORDERING: the generation is loaded with Acquire, so that the change that is in force is seen whole; see `timeline.rs`.
 
 use super::{Announced, Begin, Moment, Timeline};
 use crate::algorithm::Terms;

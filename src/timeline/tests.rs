@@ -21,14 +21,14 @@ struct Changing {
 impl Changing {
     fn new(terms: Terms) -> Self {
         let clock = ManualClock::new();
-        let live = || Timeline::new(terms, Timer::new(clock.clone().into_source()));
-        let (announced, lives) = (Announced::new(), [live(), live()]);
+        let timeline = || Timeline::new(terms, Timer::new(clock.clone().into_source()));
+        let (announced, lives) = (Announced::new(), [timeline(), timeline()]);
         clock.advance(Duration::from_millis(1_234));
         Self { clock, announced, lives }
     }
 
     fn now(&self) -> Moment {
-        let [here, there] = self.lives.each_ref().map(|live| live.now(&self.announced));
+        let [here, there] = self.lives.each_ref().map(|timeline| timeline.now(&self.announced));
         assert_eq!((here.units, here.line), (there.units, there.line));
         here
     }

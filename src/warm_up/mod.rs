@@ -84,7 +84,7 @@ pub struct WarmUpLimiter {
     /// On a cache line of its own, as that of a [`RateLimiter`](crate::RateLimiter).
     cell: CachePadded<Cell>,
     /// Token time, finer than the word's, and the quota in force, with a burst of 1.
-    live: Timeline,
+    timeline: Timeline,
     announced: Announced,
     layout: Layout,
     first: Ramp,
@@ -195,7 +195,7 @@ impl WarmUpLimiter {
         let token = terms.burst_units();
         Ok(Self {
             cell: CachePadded::new(Cell::new(0)),
-            live: Timeline::new(terms, timer()?),
+            timeline: Timeline::new(terms, timer()?),
             announced: Announced::new(),
             layout,
             first,
@@ -226,7 +226,7 @@ impl WarmUpLimiter {
 
     /// Reads the clock once.
     fn now(&self) -> Now {
-        self.at(self.live.now(&self.announced))
+        self.at(self.timeline.now(&self.announced))
     }
 
     fn at(&self, moment: Moment) -> Now {
@@ -281,7 +281,7 @@ impl WarmUpLimiter {
     /// The quota in force.
     #[must_use]
     pub fn quota(&self) -> Quota {
-        let quota = self.live.terms(&self.announced).quota;
+        let quota = self.timeline.terms(&self.announced).quota;
         quota.with_burst(quota.count())
     }
 
@@ -305,13 +305,13 @@ impl WarmUpLimiter {
     /// - another change has been under way for some milliseconds.
     pub fn set_quota(&self, quota: Quota) -> Result<(), QuotaError> {
         self.layout.rule(&quota)?;
-        self.live.change(&self.announced, quota.with_burst(1), |moment, _| {
+        self.timeline.change(&self.announced, quota.with_burst(1), |moment, _| {
             let lasts = self.layout.lasts_a_year_from(&quota, moment.units >> self.shift);
             lasts.then(|| Begin::at(moment.units)).ok_or(QuotaError::HORIZON)
         })?;
         // Those who wait are due at other moments now.
         if self.queues.is_busy(Whose::default()) {
-            self.queues.requote(&self.live.now(&self.announced), 0);
+            self.queues.requote(&self.timeline.now(&self.announced), 0);
         }
         Ok(())
     }
