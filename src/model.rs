@@ -202,7 +202,7 @@ impl Timed for Centre {
         now
     }
 
-    fn stands(&self, _: Self) -> bool {
+    fn is_current(&self, _: Self) -> bool {
         true
     }
 }
@@ -458,8 +458,8 @@ impl Waiters {
     /// Whether the caller's place is due by now, as it sees by itself.
     #[must_use]
     pub fn is_due(&self, InLine(number, _): InLine) -> bool {
-        let stand = queue::stand_as_thread(&self.limiter, Whose::default(), number);
-        stand == queue::Stand::Granted
+        let progress = queue::progress_as_thread(&self.limiter, Whose::default(), number);
+        progress == queue::Progress::Granted
     }
 
     /// Acts on a place that is due.

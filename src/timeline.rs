@@ -66,7 +66,7 @@ impl InForce {
     /// The burst, or a window's count.
     #[inline(always)]
     pub(crate) fn limit(&self) -> u64 {
-        self.slope.line.quota.burst_size()
+        self.slope.segment.quota.burst_size()
     }
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct Moment {
     /// Token time.
     pub(crate) units: u64,
     since: u64,
-    line: Segment,
+    segment: Segment,
     terms: Terms,
     tick: Ratio,
 }
@@ -137,7 +137,7 @@ impl Moment {
     #[cfg(feature = "tokio")]
     pub(crate) fn is_long_after(&self, other: &Self) -> bool {
         let ticks = self.since.wrapping_sub(other.since);
-        self.line != other.line || self.tick.of(ticks) > 1_000_000_000
+        self.segment != other.segment || self.tick.of(ticks) > 1_000_000_000
     }
 
     /// The moment after this time, if the quota stays.
@@ -152,7 +152,7 @@ impl Moment {
     /// `state` as an answer's figures.
     #[inline(always)]
     pub(crate) fn figures(&self, state: u64) -> Figures {
-        let Segment { units, ticks, .. } = self.line;
+        let Segment { units, ticks, .. } = self.segment;
         // From the moment of the change on, where a bucket's line is that of a new limiter. A
         // window's state bears its number, and stays.
         let (from, before) = if self.terms.is_window() { (0, ticks) } else { (units, 0) };
@@ -193,8 +193,8 @@ impl Timeline {
         let tick = timer.tick();
         let slots = [CachePadded::new(Slot::empty()), CachePadded::new(Slot::empty())];
         let changing = AtomicU64::new(0);
-        let line = Segment { quota: terms.quota, units: terms.head_start(), ticks: 0 };
-        let initial = Slope { ratio: terms.ratio(tick), line };
+        let segment = Segment { quota: terms.quota, units: terms.head_start(), ticks: 0 };
+        let initial = Slope { ratio: terms.ratio(tick), segment };
         let smooth = match terms.rule() {
             Rule::Bucket(bucket) if !terms.is_stepped() => Some(bucket),
             _ => None,
@@ -209,7 +209,7 @@ impl Timeline {
             fence(Acquire);
             // Otherwise its words may be of two lines.
             if announced.generation.load(Relaxed) == seen.generation {
-                return self.first.with(seen.slope.line.quota);
+                return self.first.with(seen.slope.segment.quota);
             }
         }
         self.now_slowly(announced).terms
@@ -218,18 +218,18 @@ impl Timeline {
     /// `state` as an answer's figures, at a moment of the first quota's smooth flow.
     #[inline(always)]
     pub(crate) fn figures(&self, reading: Reading, state: u64) -> Figures {
-        let from = self.initial.line.units;
+        let from = self.initial.segment.units;
         let now = reading.units.wrapping_sub(from);
         Figures::new(self.first, state.wrapping_sub(from), now, self.tick.of(reading.since))
     }
 
     /// Whether the line of a moment is still in force. No clock.
-    pub(crate) fn stands(&self, announced: &Announced, now: &Moment) -> bool {
+    pub(crate) fn is_current(&self, announced: &Announced, now: &Moment) -> bool {
         if !self.has_changed(announced) {
-            return now.line == self.initial.line;
+            return now.segment == self.initial.segment;
         }
         // If it changes just now, whoever changes it comes after.
-        self.in_force(announced).is_some_and(|seen| seen.slope.line == now.line)
+        self.in_force(announced).is_some_and(|seen| seen.slope.segment == now.segment)
     }
 
     /// Whether the first quota is no longer in force.
@@ -304,7 +304,7 @@ impl Timeline {
     /// The decisions of a token or leaky bucket under that quota; `None` of a window.
     #[inline(always)]
     pub(crate) fn bucket(&self, seen: &InForce) -> Option<TokenBucket> {
-        match self.first.with(seen.slope.line.quota).rule() {
+        match self.first.with(seen.slope.segment.quota).rule() {
             Rule::Bucket(bucket) => Some(bucket),
             _ => None,
         }
@@ -321,7 +321,7 @@ impl Timeline {
 
     #[inline(always)]
     fn reading(&self, slope: &Slope, ticks: u64) -> Reading {
-        let since = ticks.wrapping_sub(slope.line.ticks);
+        let since = ticks.wrapping_sub(slope.segment.ticks);
         // A clock of another core may be a little behind the change.
         self.units(slope, if since >> 60 == 15 { 0 } else { since })
     }
@@ -330,14 +330,14 @@ impl Timeline {
     fn units(&self, slope: &Slope, since: u64) -> Reading {
         let mut units = slope.ratio.of(since);
         if self.first.is_stepped() {
-            units = self.first.with(slope.line.quota).step(units);
+            units = self.first.with(slope.segment.quota).step(units);
         }
         self.until_end(units, slope, since)
     }
 
     #[inline(always)]
     fn until_end(&self, flowed: u64, slope: &Slope, since: u64) -> Reading {
-        let units = flowed.wrapping_add(slope.line.units);
+        let units = flowed.wrapping_add(slope.segment.units);
         Reading { units: if units > self.end { self.ended() } else { units }, since }
     }
 
@@ -355,8 +355,8 @@ impl Timeline {
         Moment {
             units,
             since,
-            line: slope.line,
-            terms: self.first.with(slope.line.quota),
+            segment: slope.segment,
+            terms: self.first.with(slope.segment.quota),
             tick: self.tick,
         }
     }

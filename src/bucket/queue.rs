@@ -22,7 +22,7 @@ mod waiters;
 
 pub(crate) use order::Span;
 #[cfg(feature = "std")]
-pub(crate) use waiters::{Entered, Notify, Stand, act, enter, leave, stand_as_thread};
+pub(crate) use waiters::{Entered, Notify, Progress, act, enter, leave, progress_as_thread};
 #[cfg(feature = "tokio")]
 pub(crate) use waiters::{Together, claim_as_task};
 
@@ -67,7 +67,7 @@ struct Shard {
     /// Lines that are not empty. A hint: whoever changes a line holds its lock. A forked child counts on from what
     /// its parent had.
     busy: AtomicU64,
-    lines: ProcessLock<BTreeMap<Key, Queue>>,
+    queues: ProcessLock<BTreeMap<Key, Queue>>,
 }
 
 type Locked<'a> = crate::sync::Locked<'a, BTreeMap<Key, Queue>>;
@@ -122,7 +122,7 @@ impl Queues {
     }
 
     fn with(shards: usize, paid_after: Option<u64>) -> Arc<Self> {
-        let shard = |_| Shard { busy: AtomicU64::new(0), lines: ProcessLock::new() };
+        let shard = |_| Shard { busy: AtomicU64::new(0), queues: ProcessLock::new() };
         Arc::new(Self { shards: (0..shards).map(shard).collect(), paid_after })
     }
 
@@ -149,7 +149,7 @@ impl Queues {
         step: impl FnOnce(&mut Queue, &mut Told) -> R,
     ) -> R {
         let shard = self.shard(key.0);
-        self.with_line((shard, shard.lines.lock()), key, otherwise, step)
+        self.with_locked((shard, shard.queues.lock()), key, otherwise, step)
     }
 
     /// [`line`](Self::line) of somebody who has come to it in this process.
@@ -160,33 +160,33 @@ impl Queues {
         step: impl FnOnce(&mut Queue, &mut Told) -> R,
     ) -> Option<R> {
         let shard = self.shard(key.0);
-        let lines = shard.lines.lock_again();
-        self.with_line((shard, lines), key, || Some(None), |queue, told| Some(step(queue, told)))
+        let queues = shard.queues.lock_again();
+        self.with_locked((shard, queues), key, || Some(None), |queue, told| Some(step(queue, told)))
     }
 
     /// [`line_or`](Self::line_or) of a caller for whom a line that `is_of_ours` is one of this process's, so that it need
     /// not ask the system. It makes a line if there is none.
     #[cfg(feature = "std")]
-    fn line_known<R>(
+    fn with_known_queue<R>(
         &self,
         key: Key,
         is_of_ours: impl FnOnce(&Queue) -> bool,
         step: impl FnOnce(&mut Queue, &mut Told) -> R,
     ) -> R {
         let shard = self.shard(key.0);
-        let is_of_ours = |lines: &BTreeMap<Key, Queue>| lines.get(&key).is_some_and(is_of_ours);
-        let lines = shard.lines.lock_known(is_of_ours);
-        self.with_line((shard, lines), key, || None, step)
+        let is_of_ours = |queues: &BTreeMap<Key, Queue>| queues.get(&key).is_some_and(is_of_ours);
+        let queues = shard.queues.lock_known(is_of_ours);
+        self.with_locked((shard, queues), key, || None, step)
     }
 
-    fn with_line<R>(
+    fn with_locked<R>(
         &self,
-        (shard, mut lines): (&Shard, Locked<'_>),
+        (shard, mut queues): (&Shard, Locked<'_>),
         key: Key,
         otherwise: impl FnOnce() -> Option<R>,
         step: impl FnOnce(&mut Queue, &mut Told) -> R,
     ) -> R {
-        let queue = match lines.entry(key) {
+        let queue = match queues.entry(key) {
             Entry::Occupied(queue) => queue.into_mut(),
             Entry::Vacant(none) => {
                 if let Some(answer) = otherwise() {
@@ -200,10 +200,10 @@ impl Queues {
         let is_empty = queue.order.is_empty();
         // The only line of a limiter stays, and with it its memory.
         if is_empty && self.shards.len() > 1 {
-            lines.remove(&key);
+            queues.remove(&key);
         }
         self.count(shard, was_empty, is_empty);
-        drop(lines);
+        drop(queues);
         told.tell();
         result
     }
@@ -215,7 +215,7 @@ impl Queues {
             if shard.busy.load(Relaxed) == 0 {
                 continue;
             }
-            let keys: Vec<Key> = shard.lines.lock().keys().copied().collect();
+            let keys: Vec<Key> = shard.queues.lock().keys().copied().collect();
             for key in keys {
                 self.with_queue(key, |queue, told| {
                     // What had flowed by when the line was shifted back, has.

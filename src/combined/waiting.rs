@@ -3,7 +3,7 @@
 use super::limit::Limit;
 use super::{Combined, MAX, Tightest};
 use crate::answer::{Denied, Grant};
-use crate::bucket::queue::Stand;
+use crate::bucket::queue::Progress;
 #[cfg(feature = "tokio")]
 use crate::bucket::queue::{Notify, Together};
 use crate::wait::held::{Ask, Asker, Held, Holds};
@@ -82,10 +82,10 @@ impl<'a> Request<'a> {
 }
 
 impl Holds for AllHeld<'_> {
-    fn stand(&mut self, asker: Asker<'_>) -> Stand {
+    fn progress(&mut self, asker: Asker<'_>) -> Progress {
         let parts = self.parts.0.iter_mut().flatten();
         // Each is asked, so that each knows whom to tell.
-        parts.map(|(_, held)| held.stand(asker)).fold(Stand::Granted, Stand::and)
+        parts.map(|(_, held)| held.progress(asker)).fold(Progress::Granted, Progress::and)
     }
 
     /// Its places may have been granted while it took the last of them.

@@ -49,8 +49,8 @@ impl Timed for Stripes<'_> {
         self.0.timeline.now(&self.0.announced)
     }
 
-    fn stands(&self, now: Moment) -> bool {
-        self.0.timeline.stands(&self.0.announced, &now)
+    fn is_current(&self, now: Moment) -> bool {
+        self.0.timeline.is_current(&self.0.announced, &now)
     }
 
     fn centre(&self, now: Moment) -> Centre {

@@ -78,7 +78,7 @@ pub(crate) trait Timed {
     fn read(&self) -> Self::Now;
     fn centre(&self, now: Self::Now) -> Centre;
     /// Whether the quota of that time is still in force.
-    fn stands(&self, now: Self::Now) -> bool;
+    fn is_current(&self, now: Self::Now) -> bool;
 }
 
 /// One thread's, or several threads', tokens.
@@ -264,7 +264,7 @@ impl Striped {
         let mut room = if worth { stripe.open(at.split.lease_max) } else { None };
         // Opened before the look: who changes the quota after it finds the stripe open.
         fence(SeqCst);
-        if room.is_some() && !time.stands(now) {
+        if room.is_some() && !time.is_current(now) {
             stripe.cell.update(|word| Step::Put(word & TOKENS, ()));
             room = None;
         }

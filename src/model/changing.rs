@@ -112,13 +112,13 @@ impl Changing {
     /// The line in force, as a thread has it that has not cached it yet.
     #[must_use]
     pub fn line(&self) -> Late {
-        Late(self.timeline.line(&self.announced))
+        Late(self.timeline.slope_in_force(&self.announced))
     }
 
     /// Caches it late.
     pub fn cache(&self, late: Late) {
-        if let Some(line) = late.0 {
-            self.timeline.cache(line);
+        if let Some(slope) = late.0 {
+            self.timeline.cache(slope);
         }
     }
 

@@ -55,7 +55,7 @@ impl Begin {
     /// The change to a quota that begins there.
     pub(super) fn change(&self, now: &Moment, quota: Quota) -> Change {
         let shift = self.units.wrapping_sub(now.units);
-        Change { quota, before: now.line, shift, counted: self.counted }
+        Change { quota, before: now.segment, shift, counted: self.counted }
     }
 
     /// How far that is before the moment at which the last line ends.
@@ -80,7 +80,7 @@ impl Timeline {
             Some(began) => began,
             None => self.begin(&beginning),
         };
-        Some(self.slope_of(self.line_of(&change, began)))
+        Some(self.slope_of(self.segment_of(&change, began)))
     }
 
     fn begin(&self, beginning: &Beginning<'_>) -> u64 {
@@ -94,7 +94,7 @@ impl Timeline {
     }
 
     /// The line that a change makes, if it begins at these ticks: the same for all who compute it.
-    pub(super) fn line_of(&self, change: &Change, began: u64) -> Segment {
+    pub(super) fn segment_of(&self, change: &Change, began: u64) -> Segment {
         let before = self.slope_of(change.before);
         let now = self.moment(before, self.reading(&before, began));
         let (units, ticks) = self.in_period(&now, change);
@@ -106,7 +106,7 @@ impl Timeline {
     fn in_period(&self, now: &Moment, change: &Change) -> (u64, u64) {
         let next = self.first.with(change.quota);
         // Not before the last line, even if the clock that began this one was a little behind.
-        let ticks = now.line.ticks.wrapping_add(now.since);
+        let ticks = now.segment.ticks.wrapping_add(now.since);
         let (rest, borrows) = now.rest().overflowing_sub(change.counted);
         let units = self.shifted(now.units, change.shift.wrapping_sub(borrows.into()));
         let period = next.quota.period_ns();
@@ -131,16 +131,16 @@ impl Timeline {
         units.saturating_add_signed(shift.cast_signed()).min(self.end)
     }
 
-    fn slope_of(&self, line: Segment) -> Slope {
-        let line = Segment { units: line.units.min(self.end), ..line };
-        Slope { ratio: self.first.with(line.quota).ratio(self.tick), line }
+    fn slope_of(&self, segment: Segment) -> Slope {
+        let segment = Segment { units: segment.units.min(self.end), ..segment };
+        Slope { ratio: self.first.with(segment.quota).ratio(self.tick), segment }
     }
 }
 
 #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
 impl Timeline {
     /// As a thread computes a line before it is stopped.
-    pub(crate) fn line(&self, announced: &Announced) -> Option<(u64, Slope)> {
+    pub(crate) fn slope_in_force(&self, announced: &Announced) -> Option<(u64, Slope)> {
         let generation = announced.generation.load(crate::sync::Ordering::Acquire);
         Some((generation, self.slope(announced, generation)?))
     }

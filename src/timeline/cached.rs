@@ -23,7 +23,7 @@ pub(super) struct Slot {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slope {
     pub(super) ratio: Ratio,
-    pub(super) line: Segment,
+    pub(super) segment: Segment,
 }
 
 impl Slot {
@@ -36,8 +36,8 @@ impl Slot {
     pub(super) fn load(&self) -> Slope {
         let word = |i: usize| self.words[i].load(Relaxed);
         let quota = Quota::from_parts(word(4), word(5), word(6));
-        let line = Segment { quota, units: word(2), ticks: word(3) };
-        Slope { ratio: Ratio::from_parts(word(0), word(1)), line }
+        let segment = Segment { quota, units: word(2), ticks: word(3) };
+        Slope { ratio: Ratio::from_parts(word(0), word(1)), segment }
     }
 
     /// Caches the slope, unless somebody else is at it, or has cached a later one: whoever reads that would see no later
@@ -53,7 +53,7 @@ impl Slot {
             return;
         }
         fence(Release);
-        let Slope { ratio, line: Segment { quota, units, ticks } } = slope;
+        let Slope { ratio, segment: Segment { quota, units, ticks } } = slope;
         let (multiplier, shift) = ratio.parts();
         let quota = [quota.count(), quota.period_ns(), quota.burst_size()];
         for (place, word) in

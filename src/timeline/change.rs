@@ -46,8 +46,8 @@ impl Timeline {
         let now = self.now(announced);
         let next = self.first.with(quota);
         let change = begin(&now, &next)?.change(&now, quota);
-        let ticks = now.line.ticks.wrapping_add(now.since);
-        if !next.lasts_a_year_from(self.line_of(&change, ticks).units) {
+        let ticks = now.segment.ticks.wrapping_add(now.since);
+        if !next.lasts_a_year_from(self.segment_of(&change, ticks).units) {
             return Err(QuotaError::HORIZON);
         }
         if quota != now.quota() || change.shift != 0 {

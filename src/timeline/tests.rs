@@ -29,7 +29,7 @@ impl Changing {
 
     fn now(&self) -> Moment {
         let [here, there] = self.lives.each_ref().map(|timeline| timeline.now(&self.announced));
-        assert_eq!((here.units, here.line), (there.units, there.line));
+        assert_eq!((here.units, here.segment), (there.units, there.segment));
         here
     }
 

@@ -4,7 +4,7 @@ use super::Of;
 use super::held::{Ask, Asker, Held, Holds};
 use crate::answer::{Denied, Grant};
 use crate::bucket::Whose;
-use crate::bucket::queue::Stand;
+use crate::bucket::queue::Progress;
 use crate::clock::{Instant, instant};
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
@@ -247,10 +247,10 @@ impl<A: Ask> Wait<A> {
         }
         // It was polled again after it was done.
         let State::Holds(holds) = &mut self.state else { return Poll::Pending };
-        match holds.stand(Asker::Task(cx.waker())) {
-            Stand::Waits(_) => return Poll::Pending,
-            Stand::Late(by) => return Poll::Ready(Err(holds.late(by))),
-            Stand::Granted => {}
+        match holds.progress(Asker::Task(cx.waker())) {
+            Progress::Waits(_) => return Poll::Pending,
+            Progress::Late(by) => return Poll::Ready(Err(holds.late(by))),
+            Progress::Granted => {}
         }
         if let Some(jitter) = &mut self.jitter {
             ready!(jitter.poll(cx));

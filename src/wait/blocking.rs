@@ -4,7 +4,7 @@ use super::Of;
 use super::held::{Asker, Held, Holds};
 use crate::answer::{Denied, Grant};
 use crate::bucket::Whose;
-use crate::bucket::queue::Stand;
+use crate::bucket::queue::Progress;
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
 use core::hash::Hash;
@@ -25,10 +25,10 @@ pub(crate) fn acquire_in_thread<'a>(
 /// Sleeps until it is due, or is known to come too late.
 pub(crate) fn sleep_for(mut held: impl Holds) -> Result<Grant, Denied> {
     loop {
-        match held.stand(Asker::Thread) {
-            Stand::Granted => return Ok(held.spend()),
-            Stand::Late(by) => return Err(held.late(by)),
-            Stand::Waits(time) => thread::park_timeout(time),
+        match held.progress(Asker::Thread) {
+            Progress::Granted => return Ok(held.spend()),
+            Progress::Late(by) => return Err(held.late(by)),
+            Progress::Waits(time) => thread::park_timeout(time),
         }
     }
 }

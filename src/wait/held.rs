@@ -2,7 +2,7 @@
 
 use super::Of;
 use crate::answer::{Denied, Grant};
-use crate::bucket::queue::{self, Entered, Notify, Stand};
+use crate::bucket::queue::{self, Entered, Notify, Progress};
 use crate::bucket::{Place, Whose};
 use core::fmt;
 use core::mem;
@@ -30,7 +30,7 @@ pub(crate) trait Ask {
 /// The hold meanwhile. Dropped, it is handed on to the next caller.
 pub(crate) trait Holds {
     /// How it stands, and whom to tell when that changes.
-    fn stand(&mut self, asker: Asker<'_>) -> Stand;
+    fn progress(&mut self, asker: Asker<'_>) -> Progress;
 
     /// Whether it waits, and its task will be told when it does no more.
     #[cfg(feature = "tokio")]
@@ -100,19 +100,19 @@ impl Asker<'_> {
 }
 
 impl Holds for Held<'_> {
-    fn stand(&mut self, asker: Asker<'_>) -> Stand {
-        let Has::Number(number) = self.has else { return Stand::Granted };
+    fn progress(&mut self, asker: Asker<'_>) -> Progress {
+        let Has::Number(number) = self.has else { return Progress::Granted };
         match asker {
-            Asker::Thread => queue::stand_as_thread(&*self.bucket, self.whose(), number),
+            Asker::Thread => queue::progress_as_thread(&*self.bucket, self.whose(), number),
             #[cfg(feature = "tokio")]
             Asker::Task(waker) => {
                 let (whose, place) = (self.whose(), (number, &mut self.place));
                 match queue::claim_as_task(&*self.bucket, whose, place, waker) {
                     Ok(()) => {
                         self.has = Has::Tokens;
-                        Stand::Granted
+                        Progress::Granted
                     }
-                    Err(stand) => stand,
+                    Err(progress) => progress,
                 }
             }
             #[cfg(not(feature = "tokio"))]

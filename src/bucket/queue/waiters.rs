@@ -74,7 +74,7 @@ pub(crate) enum Entered {
 
 /// What a waiter finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stand {
+pub(crate) enum Progress {
     /// It is granted its place.
     Granted,
     /// It comes too late for the caller by that time.
@@ -83,7 +83,7 @@ pub(crate) enum Stand {
     Waits(Duration),
 }
 
-impl Stand {
+impl Progress {
     /// That of several places, all of which are wanted.
     pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
@@ -121,7 +121,7 @@ pub(crate) fn enter(
             Err(_) => {}
         }
     }
-    queues.line_known(
+    queues.with_known_queue(
         key,
         |queue| queue.watch.has_callers_here(),
         |queue, told| {
@@ -137,7 +137,7 @@ pub(crate) fn enter(
             let place = match place {
                 Ok(place) if now.is_due_later(place.place) => place,
                 answer => {
-                    queue.watch.stand_up(seat);
+                    queue.watch.leave(seat);
                     queue.arm(Some(&now), told);
                     return answer.map(Entered::AtOnce);
                 }
@@ -164,9 +164,9 @@ pub(crate) fn claim_as_task(
     whose: Whose,
     (number, place): (usize, &mut Place),
     waker: &core::task::Waker,
-) -> Result<(), Stand> {
+) -> Result<(), Progress> {
     let key = key(whose);
-    let stand = bucket.queues().with_queue_again(key, |queue, told| {
+    let progress = bucket.queues().with_queue_again(key, |queue, told| {
         if queue.order.is_granted(number) {
             return queue.claim(bucket, number, place);
         }
@@ -180,22 +180,22 @@ pub(crate) fn claim_as_task(
             }
             queue.watch.sit_here(bucket.queues(), key, &mut waiter.seat);
         }
-        match queue.stand(number, &now, told) {
-            Stand::Granted => queue.claim(bucket, number, place),
-            stand => Err(stand),
+        match queue.progress(number, &now, told) {
+            Progress::Granted => queue.claim(bucket, number, place),
+            progress => Err(progress),
         }
     });
-    stand.unwrap_or(Err(Stand::Granted))
+    progress.unwrap_or(Err(Progress::Granted))
 }
 
 /// How a thread stands, before it sleeps.
-pub(crate) fn stand_as_thread(bucket: &dyn Bucket, whose: Whose, number: usize) -> Stand {
-    let stand = bucket.queues().with_queue_again(key(whose), |queue, told| {
+pub(crate) fn progress_as_thread(bucket: &dyn Bucket, whose: Whose, number: usize) -> Progress {
+    let progress = bucket.queues().with_queue_again(key(whose), |queue, told| {
         let now = bucket.moment();
         queue.serve(&now, told);
-        queue.stand(number, &now, told)
+        queue.progress(number, &now, told)
     });
-    stand.unwrap_or(Stand::Granted)
+    progress.unwrap_or(Progress::Granted)
 }
 
 /// Acts on a place that was granted, and was taken as this one: the answer.
@@ -225,7 +225,7 @@ pub(crate) fn leave(
         } else {
             queue.leave_counted(bucket, (number, &place), &now)?
         };
-        queue.watch.stand_up(waiter.seat);
+        queue.watch.leave(waiter.seat);
         queue.settle(bucket, whose, &now);
         queue.serve(&now, told);
         Some(place)
@@ -293,20 +293,20 @@ impl Queue {
         self.watch.arm(end, now, told);
     }
 
-    fn stand(&mut self, number: usize, now: &Moment, told: &mut Told) -> Stand {
+    fn progress(&mut self, number: usize, now: &Moment, told: &mut Told) -> Progress {
         self.arm(Some(now), told);
         let first = self.order.first_end().filter(|_| self.order.is_first(number));
         if self.order.is_granted(number) {
-            return Stand::Granted;
+            return Progress::Granted;
         }
-        let Some(waiter) = self.order.who(number) else { return Stand::Granted };
+        let Some(waiter) = self.order.who(number) else { return Progress::Granted };
         if let Some(by) = waiter.patience.as_ref().and_then(|patience| patience.late) {
-            return Stand::Late(by);
+            return Progress::Late(by);
         }
         // A place can only have come earlier, so this is when to look at the latest.
         waiter.sleeps_for = first.unwrap_or(waiter.sleeps_for);
         let units = now.rule().until_place(waiter.sleeps_for, now.units);
-        Stand::Waits(now.figures(0).wait(units))
+        Progress::Waits(now.figures(0).wait(units))
     }
 
     /// Takes a waiter out with the place it was granted. Of a line that is paid afterwards it stays until it acts, since
@@ -317,12 +317,12 @@ impl Queue {
         bucket: &dyn Bucket,
         number: usize,
         place: &mut Place,
-    ) -> Result<(), Stand> {
+    ) -> Result<(), Progress> {
         if self.order.is_paid_after() {
-            return Err(Stand::Granted);
+            return Err(Progress::Granted);
         }
-        let (waiter, span) = self.order.claim(number).ok_or(Stand::Granted)?;
-        self.watch.stand_up(waiter.seat);
+        let (waiter, span) = self.order.claim(number).ok_or(Progress::Granted)?;
+        self.watch.leave(waiter.seat);
         let moves = waiter.anew.is_none_or(|anew| {
             *place = *anew;
             bucket.span_of(place, place.n).is_some()
@@ -335,7 +335,7 @@ impl Queue {
 
     fn remove(&mut self, number: usize) -> Option<Waiter> {
         let waiter = self.order.act(number)?;
-        self.watch.stand_up(waiter.seat);
+        self.watch.leave(waiter.seat);
         Some(waiter)
     }
 

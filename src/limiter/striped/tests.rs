@@ -17,7 +17,7 @@ impl Timed for At {
         self.0.get()
     }
 
-    fn stands(&self, _: u64) -> bool {
+    fn is_current(&self, _: u64) -> bool {
         true
     }
 

@@ -23,7 +23,7 @@ impl Watch {
         Seat
     }
 
-    pub(super) fn stand_up(&mut self, _: Seat) {}
+    pub(super) fn leave(&mut self, _: Seat) {}
 
     pub(super) fn hush(&mut self) {}
 

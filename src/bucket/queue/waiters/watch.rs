@@ -99,7 +99,7 @@ impl Watch {
     /// The task waits on the caller's runtime now, wherever it did before.
     pub(super) fn sit_here(&mut self, queues: &Arc<Queues>, key: Key, seat: &mut Seat) {
         if *seat != Some(Runtime::current()) {
-            self.stand_up(*seat);
+            self.leave(*seat);
             *seat = Some(self.count(queues, key));
         }
     }
@@ -124,7 +124,7 @@ impl Watch {
     }
 
     /// Somebody waits there no more.
-    pub(super) fn stand_up(&mut self, seat: Seat) {
+    pub(super) fn leave(&mut self, seat: Seat) {
         if let Some((alarm, waiting)) = seat.and_then(|runtime| self.find(runtime)) {
             *waiting = waiting.saturating_sub(1);
             if *waiting == 0 {
