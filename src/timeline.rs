@@ -1,32 +1,43 @@
-//! A quota that changes while its limiter runs.
+//! A quota that can change while its limiter runs.
 //!
-//! Token time is a line over the clock: `base units + (ticks - base ticks) * rate`. A change gives it another
-//! slope from the moment of the change on, so what had flowed by then is settled at the old rate, and
-//! every word keeps its meaning. No word is rewritten. Where the burst changes, the line is shifted by the
-//! difference as well, so that what a bucket *has* stays what it is: nobody gets a fresh burst. Lest a shift
-//! back should lead to before the line's beginning, the first line does not begin at zero, unless it wraps.
+//! Token time is a linear function of the clock: `base units + (ticks - base ticks) * rate`. A
+//! change of the quota begins a new segment with another slope. Time before the change is settled
+//! at the old rate, so every word keeps its meaning and no word is rewritten.
+//!
+//! A change of the burst also shifts the new segment by the difference, so that each bucket keeps
+//! the tokens that it has and no key gets a fresh burst. A shift may point backwards. So that it
+//! never leads to before the beginning of the first segment, the first segment does not begin at
+//! zero, unless its time wraps.
 //!
 //! ```text
-//!   announced, in the table's memory:   generation g      changes g and g - 1 (or g + 1, half written)
-//!   cached, in this process's:          lines g and g - 1, with their multipliers
+//!   announced, in the table's memory:   generation g   changes g and g - 1 (or g + 1, half written)
+//!   cached, in this process:                           segments g and g - 1, with their multipliers
 //! ```
 //!
-//! The generation's lowest bit says which of two changes is meant. A change is written where none is
-//! meant, then the generation is raised: a process killed in between has changed nothing. Its line begins when
-//! somebody first sees it, see `begin.rs`. A reader takes the generation, the line, the clock's reading, and the generation
-//! again: if that is the same, the clock was read while the line was in force, and the decision is wholly by one quota. That
-//! costs a check two loads; by the first quota, which needs no line to be loaded, only the second. Nobody waits for
-//! anybody: a thread that cannot cache a line, because another one is just at it, computes it for itself.
+//! The lowest bit of the generation selects one of two changes. The writer fills the other one,
+//! then raises the generation: a process that is killed in between has changed nothing. The segment
+//! begins when the first reader sees it, see `begin.rs`.
 //!
-//! ORDERING: a generation is stored with Release after its change, and loaded with Acquire before it. Changes and lines are
-//! written after a Release fence, and the second look at the generation comes after an Acquire fence: a reader of
-//! a word that is being overwritten then sees a later generation, which the writer had seen. The same fence comes
-//! between the clock and the generation, so that a reading after a line's beginning is not taken by the line before.
+//! A reader loads the generation and the segment, reads the clock, and loads the generation again.
+//! If the generation is the same, the clock was read while the segment was in force, and one quota
+//! makes the whole decision. That costs a check two loads. Under the first quota it costs one,
+//! since the first segment need not be loaded.
+//!
+//! No thread waits for another one: a thread that cannot cache a segment, because another thread is
+//! caching it, computes the segment for itself.
+//!
+//! ORDERING: the generation is stored with Release after its change, and loaded with Acquire before
+//! it. Changes and segments are written after a Release fence, and the second load of the
+//! generation comes after an Acquire fence: a reader of a word that is being overwritten then sees
+//! a later generation, which the writer had seen. The same fence comes between the clock and the
+//! generation, so that a reading after a segment's beginning is never computed with the segment
+//! before.
 
 mod announced;
 mod begin;
 mod cached;
 mod change;
+mod moment;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -34,157 +45,33 @@ mod tests;
 pub(crate) use announced::Announced;
 pub(crate) use begin::Begin;
 pub(crate) use cached::Slope;
+pub(crate) use moment::{InForce, Moment, Reading};
 pub(crate) use schedule::Schedule;
 
 use crate::algorithm::{Rule, Terms, TokenBucket};
-use crate::answer::{Denied, Figures, Grant};
+use crate::answer::Figures;
 use crate::clock::Timer;
-use crate::quota::Quota;
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sync::{AtomicU64, fence};
 use crate::time::Ratio;
 use announced::Change;
 use cached::Slot;
 use crossbeam_utils::CachePadded;
+use moment::Segment;
 
-/// A quota, and from when on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Segment {
-    quota: Quota,
-    units: u64,
-    ticks: u64,
-}
-
-/// A quota that was found to be in force.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct InForce {
-    generation: u64,
-    pub(crate) slope: Slope,
-}
-
-impl InForce {
-    /// The burst, or a window's count.
-    #[inline(always)]
-    pub(crate) fn limit(&self) -> u64 {
-        self.slope.segment.quota.burst_size()
-    }
-}
-
-/// A reading of the clock.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading {
-    /// Token time.
-    pub(crate) units: u64,
-    /// The clock's ticks since the quota came into force.
-    since: u64,
-}
-
-/// A reading, and the quota that was in force.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
-    /// Token time.
-    pub(crate) units: u64,
-    since: u64,
-    segment: Segment,
-    terms: Terms,
-    tick: Ratio,
-}
-
-impl Moment {
-    /// The decisions under the quota.
-    #[inline(always)]
-    pub(crate) fn rule(&self) -> Rule {
-        self.terms.rule()
-    }
-
-    pub(crate) fn quota(&self) -> Quota {
-        self.terms.quota
-    }
-
-    pub(crate) fn terms(&self) -> &Terms {
-        &self.terms
-    }
-
-    /// What has flowed beyond the whole units, in 2^-64 of one.
-    pub(crate) fn rest(&self) -> u64 {
-        let stepped = self.terms.is_stepped();
-        if stepped { 0 } else { self.terms.ratio(self.tick).rest_of(self.since) }
-    }
-
-    /// The burst, or a window's count.
-    #[inline(always)]
-    pub(crate) fn limit(&self) -> u64 {
-        self.rule().limit()
-    }
-
-    /// The same moment under other terms of the same layout.
-    #[inline(always)]
-    pub(crate) fn under(self, terms: impl FnOnce(Terms) -> Terms) -> Self {
-        Self { terms: terms(self.terms), ..self }
-    }
-
-    /// The same, but not before the time of `units`.
-    pub(crate) fn not_before(self, units: u64) -> Self {
-        Self { units: self.units.max(units), ..self }
-    }
-
-    /// Whether a place, as its algorithm remembers it, is not due yet.
-    pub(crate) fn is_due_later(&self, place: u64) -> bool {
-        self.rule().until_place(place, self.units) > 0
-    }
-
-    /// Whether it is more than a second after another moment, or under another quota.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn is_long_after(&self, other: &Self) -> bool {
-        let ticks = self.since.wrapping_sub(other.since);
-        self.segment != other.segment || self.tick.of(ticks) > 1_000_000_000
-    }
-
-    /// The moment after this time, if the quota stays.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn after(self, time: core::time::Duration) -> Self {
-        let Figures { now, nanos, terms, .. } = self.figures(0);
-        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let units = self.units.wrapping_add(terms.pace().reach(nanos, now, time));
-        Self { units, since: self.since.wrapping_add(self.tick.ticks_of(time)), ..self }
-    }
-
-    /// `state` as an answer's figures.
-    #[inline(always)]
-    pub(crate) fn figures(&self, state: u64) -> Figures {
-        let Segment { units, ticks, .. } = self.segment;
-        // From the moment of the change on, where a bucket's line is that of a new limiter. A
-        // window's state bears its number, and stays.
-        let (from, before) = if self.terms.is_window() { (0, ticks) } else { (units, 0) };
-        let nanos = self.tick.of(self.since.wrapping_add(before));
-        let now = self.units.wrapping_sub(from);
-        Figures::new(self.terms, state.wrapping_sub(from), now, nanos)
-    }
-
-    #[inline(always)]
-    pub(crate) fn grant(&self, granted: u64, state: u64) -> Grant {
-        Grant::new(granted, self.figures(state))
-    }
-
-    #[inline(always)]
-    pub(crate) fn denied(&self, asked: u64, state: u64) -> Denied {
-        Denied::new(asked, self.figures(state))
-    }
-}
-
-/// A clock, and the line that a table's users agree on.
+/// A clock, and the segments that all users of a table agree on.
 #[derive(Debug)]
 pub(crate) struct Timeline {
     timer: Timer,
     tick: Ratio,
-    /// The first quota's, which the word's layout was chosen for.
+    /// The terms of the first quota, which the word's layout was chosen for.
     first: Terms,
     end: u64,
-    /// The first quota's slope, which needs no cache: most limiters never get another.
+    /// The slope of the first quota. It needs no cache, and most limiters never get another quota.
     initial: Slope,
     smooth: Option<TokenBucket>,
     slots: [CachePadded<Slot>; 2],
-    /// Taken by a thread of this process that is changing the quota.
+    /// Held by the thread of this process that is changing the quota.
     changing: AtomicU64,
 }
 
@@ -202,12 +89,12 @@ impl Timeline {
         Self { tick, end: terms.end(), first: terms, initial, smooth, timer, slots, changing }
     }
 
-    /// The terms in force.
+    /// Returns the terms in force.
     #[inline]
     pub(crate) fn terms(&self, announced: &Announced) -> Terms {
         if let Some(seen) = self.in_force(announced) {
             fence(Acquire);
-            // Otherwise its words may be of two lines.
+            // If the generation has changed, the words may be of two segments.
             if announced.generation.load(Relaxed) == seen.generation {
                 return self.first.with(seen.slope.segment.quota);
             }
@@ -215,7 +102,7 @@ impl Timeline {
         self.now_slowly(announced).terms
     }
 
-    /// `state` as an answer's figures, at a moment of the first quota's smooth flow.
+    /// Turns `state` into an answer's figures, at a moment of the first quota's smooth flow.
     #[inline(always)]
     pub(crate) fn figures(&self, reading: Reading, state: u64) -> Figures {
         let from = self.initial.segment.units;
@@ -223,36 +110,36 @@ impl Timeline {
         Figures::new(self.first, state.wrapping_sub(from), now, self.tick.of(reading.since))
     }
 
-    /// Whether the line of a moment is still in force. No clock.
+    /// Returns whether the segment of a moment is still in force. Does not read the clock.
     pub(crate) fn is_current(&self, announced: &Announced, now: &Moment) -> bool {
         if !self.has_changed(announced) {
             return now.segment == self.initial.segment;
         }
-        // If it changes just now, whoever changes it comes after.
+        // A change that is being made just now comes after this call.
         self.in_force(announced).is_some_and(|seen| seen.slope.segment == now.segment)
     }
 
-    /// Whether the first quota is no longer in force.
+    /// Returns whether the first quota is no longer in force.
     #[inline(always)]
     pub(crate) fn has_changed(&self, announced: &Announced) -> bool {
         announced.generation.load(Relaxed) != 0
     }
 
-    /// The terms of the first quota: algorithm and layout are those of every later one.
+    /// Returns the terms of the first quota. Every later quota has the same algorithm and layout.
     #[inline(always)]
     pub(crate) fn first(&self) -> &Terms {
         &self.first
     }
 
-    /// The first quota's decisions, of a bucket that flows smoothly: the limiter's for as long as the quota has
-    /// [not changed](Self::read_smoothly).
+    /// Returns the first quota's rule, if it is a bucket that flows smoothly. The rule is the
+    /// limiter's for as long as the quota has [not changed](Self::read_smoothly).
     #[inline(always)]
     pub(crate) fn smooth(&self) -> Option<&TokenBucket> {
         self.smooth.as_ref()
     }
 
-    /// The ticks of the clock. `None`: by then the first quota was no longer in force. A generation only grows, so one
-    /// look after the clock is enough.
+    /// Reads the clock. `None`: by then the first quota was no longer in force. A generation only
+    /// grows, so one load after the clock is enough.
     #[inline(always)]
     fn ticks_unchanged(&self, announced: &Announced) -> Option<u64> {
         let ticks = self.timer.ticks();
@@ -269,7 +156,8 @@ impl Timeline {
         Some(self.units(&self.initial, self.ticks_unchanged(announced)?))
     }
 
-    /// The same of a smooth flow: what a check of a keyed limiter needs and no more.
+    /// Reads the clock as [`read_unchanged`](Self::read_unchanged) does, for a smooth flow: all
+    /// that a check of a keyed limiter needs.
     #[inline(always)]
     pub(crate) fn read_smoothly(&self, announced: &Announced) -> Option<Reading> {
         debug_assert!(!self.first.is_stepped());
@@ -277,7 +165,8 @@ impl Timeline {
         Some(self.until_end(self.initial.ratio.of(since), &self.initial, since))
     }
 
-    /// The same of a line that [wraps](Terms::wraps): what a check of a direct limiter needs and no more.
+    /// Reads the clock as [`read_unchanged`](Self::read_unchanged) does, for a time that
+    /// [wraps](Terms::wraps): all that a check of a direct limiter needs.
     #[inline(always)]
     pub(crate) fn read_wrapping(&self, announced: &Announced) -> Option<Reading> {
         debug_assert!(self.first.wraps() && !self.first.is_stepped());
@@ -285,23 +174,23 @@ impl Timeline {
         Some(Reading { units: self.initial.ratio.of(since), since })
     }
 
-    /// A reading by the first quota, with that.
+    /// Joins a reading of the first quota with that quota.
     #[inline(always)]
     pub(crate) fn unchanged_moment(&self, reading: Reading) -> Moment {
         self.moment(self.initial, reading)
     }
 
-    /// The quota in force, if this process has computed with it before.
+    /// Returns the quota in force, if this process has computed with it before.
     #[inline(always)]
     pub(crate) fn in_force(&self, announced: &Announced) -> Option<InForce> {
         let generation = announced.generation.load(Acquire);
         let slot = &self.slots[(generation & 1) as usize];
-        // No change is the 2^63rd; a corrupt file's generation may look like a line that is not there.
+        // No generation reaches 2^63, but a corrupt file's may look like an empty slot's.
         let cached = slot.generation.load(Acquire) == generation && generation >> 63 == 0;
         cached.then(|| InForce { generation, slope: slot.load() })
     }
 
-    /// The decisions of a token or leaky bucket under that quota; `None` of a window.
+    /// Returns the rule of a token or leaky bucket under that quota; `None` for a window.
     #[inline(always)]
     pub(crate) fn bucket(&self, seen: &InForce) -> Option<TokenBucket> {
         match self.first.with(seen.slope.segment.quota).rule() {
@@ -322,7 +211,7 @@ impl Timeline {
     #[inline(always)]
     fn reading(&self, slope: &Slope, ticks: u64) -> Reading {
         let since = ticks.wrapping_sub(slope.segment.ticks);
-        // A clock of another core may be a little behind the change.
+        // The clock of another core may be a little behind the change.
         self.units(slope, if since >> 60 == 15 { 0 } else { since })
     }
 
@@ -341,14 +230,15 @@ impl Timeline {
         Reading { units: if units > self.end { self.ended() } else { units }, since }
     }
 
-    /// A call, so that there is a branch, which is guessed, and nothing to wait for.
+    /// Returns the end of time. A call, not a select: the branch is predicted, so nothing waits for
+    /// the comparison.
     #[cold]
     #[inline(never)]
     fn ended(&self) -> u64 {
         self.end
     }
 
-    /// A reading with the quota that was in force.
+    /// Joins a reading with the quota that was in force.
     #[inline(always)]
     pub(crate) fn moment(&self, slope: Slope, reading: Reading) -> Moment {
         let Reading { units, since } = reading;
@@ -377,7 +267,7 @@ impl Timeline {
         self.now_slowly(announced)
     }
 
-    /// After a change: computes the line, and caches it.
+    /// Computes and caches the segment after a change, then reads the clock.
     #[cold]
     #[inline(never)]
     fn now_slowly(&self, announced: &Announced) -> Moment {
@@ -390,7 +280,7 @@ impl Timeline {
             let ticks = self.timer.ticks();
             fence(Acquire);
             if announced.generation.load(Relaxed) == generation {
-                // A corrupt line is no line: the first quota is in force again.
+                // A corrupt change makes no segment: the first quota is in force again.
                 let slope = slope.unwrap_or(self.initial);
                 return self.moment(slope, self.reading(&slope, ticks));
             }

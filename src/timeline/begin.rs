@@ -1,19 +1,23 @@
-//! Where another line begins.
+//! The moment at which another segment begins.
 //!
-//! A change announces the line before it, the new quota and a shift, but not the moment: whoever changes the quota may
-//! be stopped between a reading of the clock and the announcement, and checks that read the clock meanwhile would
-//! count that time by the old line, and all checks after them once more by the new one. So a line begins when
-//! it is first seen. The first user that needs it reads the clock, and puts its reading there; all others
-//! compute with that one. Nobody waits: a thread that is stopped before it has put its reading there finds that of another.
+//! A change announces the segment before it, the new quota and a shift, but not the moment. The
+//! thread that changes the quota may be stopped between its reading of the clock and the
+//! announcement. Checks that read the clock meanwhile would count that time by the old segment, and
+//! all later checks would count it once more by the new one.
+//!
+//! So a segment begins when it is first seen. The first user that needs it reads the clock and
+//! stores its reading in the announcement; all others compute with that reading. No thread waits: a
+//! thread that is stopped before it has stored its reading finds that of another thread.
 //!
 //! ```text
-//!            old generation            |            new generation
-//!   readings that are taken by it   <= | the beginning's reading <= those that are taken by it
+//!             old generation            |            new generation
+//!   readings by the old segment      <= | the beginning's reading <= readings by the new one
 //! ```
 //!
-//! ORDERING: a reading is taken by the old line if the old generation is seen after it. The beginning's reading comes
-//! after the new generation was seen, and after a SeqCst fence: so it is the later one, even of the thread
-//! that has raised the generation, whose store may otherwise reach the others after its reading.
+//! ORDERING: a reading counts by the old segment if the old generation is seen after it. The
+//! beginning's reading comes after the new generation was seen, and after a SeqCst fence. So it is
+//! the later one, even for the thread that has raised the generation, whose store may otherwise
+//! reach the others after its reading.
 
 use super::announced::Beginning;
 use super::{Announced, Change, Moment, Segment, Slope, Timeline};
@@ -23,20 +27,20 @@ use crate::quota::Quota;
 use crate::sync::Ordering::SeqCst;
 use crate::sync::fence;
 
-/// By how many ticks one user's clock may lag behind another's that has begun a line: 13 days in nanoseconds. A beginning
-/// that is further ahead is no clock's, and the line is corrupt.
+/// The most ticks by which one user's clock may lag behind the clock of the user that has begun a
+/// segment: 13 days in nanoseconds. No clock is further ahead, so such a beginning is corrupt.
 const LAG: u64 = 1 << 50;
 
-/// Where a line would begin at the moment of its change.
+/// The beginning that a segment would have at the moment of its change.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Begin {
     units: u64,
-    /// What of a unit has been counted in them, in 2^-64 of one.
+    /// The part of a unit that `units` includes, in 2^-64 of a unit.
     counted: u64,
 }
 
 impl Begin {
-    /// Where every bucket has what it had.
+    /// Computes the beginning at which every bucket keeps what it has.
     pub(crate) fn as_is(now: &Moment, next: &Terms) -> Result<Self, QuotaError> {
         now.terms().as_is(next, now.units).map(Self::at)
     }
@@ -45,27 +49,28 @@ impl Begin {
         Self { units, counted: 0 }
     }
 
-    /// Where a bucket in this state has the same share of its burst.
+    /// Computes the beginning at which a bucket in this state keeps its share of the burst.
     pub(crate) fn proportional(now: &Moment, next: &Terms, state: u64) -> Result<Self, QuotaError> {
         let counted = now.rest();
         let units = now.terms().proportional(next, state, now.units, counted)?;
         Ok(Self { units, counted })
     }
 
-    /// The change to a quota that begins there.
+    /// Returns the change to a quota that begins here.
     pub(super) fn change(&self, now: &Moment, quota: Quota) -> Change {
         let shift = self.units.wrapping_sub(now.units);
         Change { quota, before: now.segment, shift, counted: self.counted }
     }
 
-    /// How far that is before the moment at which the last line ends.
+    /// Returns by how much the beginning is before the end of the last segment, at `units`.
     pub(crate) fn before(&self, units: u64) -> u64 {
         (units.wrapping_sub(self.units) as i64).max(0) as u64
     }
 }
 
 impl Timeline {
-    /// The slope of a generation, which begins if it has not; `None` if its line is corrupt, or no longer meant.
+    /// Returns the slope of a generation, and begins the generation if it has not begun. `None` if
+    /// the change is corrupt, or its generation over.
     pub(super) fn slope(&self, announced: &Announced, generation: u64) -> Option<Slope> {
         if generation == 0 {
             return Some(self.initial);
@@ -88,12 +93,13 @@ impl Timeline {
         beginning.put(self.timer.ticks())
     }
 
-    /// Whether a beginning is too far ahead; the upper half is the past.
+    /// Returns whether a beginning is too far ahead. The upper half is the past.
     fn is_absurd(&self, began: u64) -> bool {
         (LAG..1 << 63).contains(&began.wrapping_sub(self.timer.ticks()))
     }
 
-    /// The line that a change makes, if it begins at these ticks: the same for all who compute it.
+    /// Computes the segment that a change makes if it begins at these ticks. All users compute the
+    /// same.
     pub(super) fn segment_of(&self, change: &Change, began: u64) -> Segment {
         let before = self.slope_of(change.before);
         let now = self.moment(before, self.reading(&before, began));
@@ -101,11 +107,12 @@ impl Timeline {
         Segment { quota: change.quota, units, ticks }
     }
 
-    /// Where a line begins, so that periods end when they should: of an aligned limiter by its calendar, at intervals a
-    /// period after the last one, unless that is over by then.
+    /// Computes the units and ticks at which a segment begins, so that periods end when they
+    /// should. An aligned limiter keeps its calendar. At intervals, the first period ends a period
+    /// after the last boundary, unless that is over by then.
     fn in_period(&self, now: &Moment, change: &Change) -> (u64, u64) {
         let next = self.first.with(change.quota);
-        // Not before the last line, even if the clock that began this one was a little behind.
+        // Not before the last segment, even if the clock that began this one was a little behind.
         let ticks = now.segment.ticks.wrapping_add(now.since);
         let (rest, borrows) = now.rest().overflowing_sub(change.counted);
         let units = self.shifted(now.units, change.shift.wrapping_sub(borrows.into()));
@@ -120,7 +127,8 @@ impl Timeline {
         if next.is_window() {
             return (by_calendar.map_or(units, |gone| next.within_window(units, gone)), ticks);
         }
-        // What has flowed of the next unit is not lost: often enough, it would be all.
+        // What has flowed of the next unit is kept: many changes in a row would otherwise lose all
+        // of the flow.
         (units, ticks.wrapping_sub(next.ratio(self.tick).ticks_of_rest(rest)))
     }
 
@@ -139,13 +147,13 @@ impl Timeline {
 
 #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
 impl Timeline {
-    /// As a thread computes a line before it is stopped.
+    /// Computes the slope in force, as a thread does before it is stopped.
     pub(crate) fn slope_in_force(&self, announced: &Announced) -> Option<(u64, Slope)> {
         let generation = announced.generation.load(crate::sync::Ordering::Acquire);
         Some((generation, self.slope(announced, generation)?))
     }
 
-    /// As that thread caches it when it goes on.
+    /// Caches the slope, as that thread does when it goes on.
     pub(crate) fn cache(&self, (generation, slope): (u64, Slope)) {
         self.slots[(generation & 1) as usize].store(generation, slope);
     }

@@ -1,7 +1,7 @@
-//! The lines as this process computes with them.
+//! The segments as this process computes with them.
 //!
-//! ORDERING: a line is cached as it is announced, see `timeline.rs`; the swap that claims its place is Acquire, so
-//! that its words are not written before.
+//! ORDERING: a segment is cached as it is announced, see `timeline.rs`. The swap that claims its
+//! slot is Acquire, so that its words are not written before.
 
 use super::Segment;
 use crate::quota::Quota;
@@ -9,17 +9,17 @@ use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicU64, fence};
 use crate::time::Ratio;
 
-/// No generation: a line that is not there, or that somebody is writing.
+/// No generation: the slot is empty, or a thread is writing it.
 const NONE: u64 = u64::MAX;
 
-/// A line with its multiplier, on a cache line of its own.
+/// A segment with its multiplier, on a cache line of its own.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) generation: AtomicU64,
     words: [AtomicU64; 7],
 }
 
-/// A line as it is computed with.
+/// A segment, with the multiplier that it is computed with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slope {
     pub(super) ratio: Ratio,
@@ -40,12 +40,12 @@ impl Slot {
         Slope { ratio: Ratio::from_parts(word(0), word(1)), segment }
     }
 
-    /// Caches the slope, unless somebody else is at it, or has cached a later one: whoever reads that would see no later
-    /// generation than its own.
+    /// Caches the slope, unless another thread is writing the slot, or has cached a later one. A
+    /// reader of a later one would see no later generation than its own.
     pub(super) fn store(&self, generation: u64, slope: Slope) {
         let seen = self.generation.load(Relaxed);
         let busy = generation | 1 << 63;
-        // Busy ones are higher, too.
+        // A busy slot's generation is higher, too.
         if seen >= generation && seen != NONE {
             return;
         }
@@ -56,10 +56,10 @@ impl Slot {
         let Slope { ratio, segment: Segment { quota, units, ticks } } = slope;
         let (multiplier, shift) = ratio.parts();
         let quota = [quota.count(), quota.period_ns(), quota.burst_size()];
-        for (place, word) in
+        for (cell, word) in
             self.words.iter().zip([multiplier, shift, units, ticks].into_iter().chain(quota))
         {
-            place.store(word, Relaxed);
+            cell.store(word, Relaxed);
         }
         self.generation.store(generation, Release);
     }

@@ -1,8 +1,9 @@
-//! Another line from now on.
+//! A change of the quota, which begins another segment.
 //!
-//! A thread that changes the quota is the only one of its process that does, by a [`Turn`].
+//! Only one thread of a process changes the quota at a time: the one that holds the [`Turn`].
 //!
-//! ORDERING: the generation is loaded with Acquire, so that the change that is in force is seen whole; see `timeline.rs`.
+//! ORDERING: the generation is loaded with Acquire, so that the change in force is seen whole; see
+//! `timeline.rs`.
 
 use super::{Announced, Begin, Moment, Timeline};
 use crate::algorithm::Terms;
@@ -11,13 +12,14 @@ use crate::quota::Quota;
 use crate::sync::Ordering::Acquire;
 use crate::sync::Turn;
 
-/// How often a change of the quota tries while another one is under way. In a model the other one does not go on meanwhile.
+/// How often a thread tries to change the quota while another change is in progress. In a model the
+/// other thread does not go on meanwhile.
 const TRIES: u32 = if cfg!(sluicegate_loom) { 1 } else { 10_000 };
 
 impl Timeline {
-    /// Puts another quota in force, from that token time on which `begin` makes of the moment and of the next
-    /// terms: what it is more or less than the moment's is what every bucket gains or loses.
-    /// The caller sees to it that no other process does so meanwhile.
+    /// Puts another quota in force, from the token time that `begin` computes from the moment and
+    /// the next terms. Every bucket gains or loses the difference between that time and the
+    /// moment's. The caller ensures that no other process changes the quota meanwhile.
     pub(crate) fn change(
         &self,
         announced: &Announced,
@@ -52,7 +54,7 @@ impl Timeline {
         }
         if quota != now.quota() || change.shift != 0 {
             announced.publish(generation, change);
-            // The line begins, and is cached.
+            // Begins the segment, and caches it.
             self.now(announced);
         }
         Ok(())

@@ -1,15 +1,15 @@
-//! When periods begin, and whether what flows in one comes at once.
+//! The schedule of periods: when they begin, and whether a period's tokens come at once.
 
 use crate::algorithm::Terms;
 use crate::clock::{Source, Timer};
 use crate::error::QuotaError;
 
-/// A builder's choices.
+/// A builder's choice of a schedule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Schedule {
-    /// Tokens come at the end of each period.
+    /// Set if all tokens of a period come at its end.
     pub(crate) intervals: bool,
-    /// Periods are those of a calendar, so many seconds east of UTC.
+    /// Periods follow a calendar, whose zone is this many seconds east of UTC.
     pub(crate) aligned: Option<i32>,
 }
 
@@ -29,7 +29,8 @@ impl Schedule {
         Ok(self.align(timer, terms, unix))
     }
 
-    /// A timer at whose epoch it was `unix` by the calendar.
+    /// Returns the timer aligned to the calendar, if that was chosen. At the timer's epoch, the
+    /// calendar showed `unix`.
     pub(crate) fn align(self, timer: Timer, terms: &Terms, unix: u64) -> Timer {
         match self.aligned {
             Some(east) => timer.aligned(terms.quota.period_ns(), unix, east),
@@ -37,14 +38,14 @@ impl Schedule {
         }
     }
 
-    /// All of it in a number.
+    /// Encodes the schedule in a number.
     #[cfg(all(unix, feature = "shared"))]
     pub(crate) fn code(self) -> u64 {
         let east = self.aligned.map_or(0, |east| 1 << 32 | u64::from(east.cast_unsigned()));
         east | u64::from(self.intervals) << 33
     }
 
-    /// What [`code`](Self::code) returned.
+    /// Decodes the result of [`code`](Self::code).
     #[cfg(all(unix, feature = "shared"))]
     pub(crate) fn from_code(code: u64) -> Self {
         let aligned = (code >> 32 & 1 == 1).then_some((code as u32).cast_signed());

@@ -1,4 +1,4 @@
-//! Whoever changes the quota is stopped after the moment that it computes with.
+//! A thread that changes the quota is stopped after the moment that it computes with.
 
 #![allow(clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -14,26 +14,27 @@ const SLOW: Quota = Quota::per_second(1_000).burst(100);
 struct Changing {
     clock: ManualClock,
     announced: Announced,
-    /// Two processes.
-    lives: [Timeline; 2],
+    /// The timelines of two processes.
+    processes: [Timeline; 2],
 }
 
 impl Changing {
     fn new(terms: Terms) -> Self {
         let clock = ManualClock::new();
         let timeline = || Timeline::new(terms, Timer::new(clock.clone().into_source()));
-        let (announced, lives) = (Announced::new(), [timeline(), timeline()]);
+        let (announced, processes) = (Announced::new(), [timeline(), timeline()]);
         clock.advance(Duration::from_millis(1_234));
-        Self { clock, announced, lives }
+        Self { clock, announced, processes }
     }
 
     fn now(&self) -> Moment {
-        let [here, there] = self.lives.each_ref().map(|timeline| timeline.now(&self.announced));
+        let [here, there] = self.processes.each_ref().map(|timeline| timeline.now(&self.announced));
         assert_eq!((here.units, here.segment), (there.units, there.segment));
         here
     }
 
-    /// Stops for so many nanoseconds: what is read at the end of that.
+    /// Changes the quota, and stops for `stop` nanoseconds in between. Returns the moment read at
+    /// the end of the stop.
     fn change(
         &self,
         quota: Quota,
@@ -41,7 +42,7 @@ impl Changing {
         begin: impl FnOnce(&Moment, &Terms) -> Begin,
     ) -> Moment {
         let mut last = None;
-        let changed = self.lives[0].change(&self.announced, quota, |now, next| {
+        let changed = self.processes[0].change(&self.announced, quota, |now, next| {
             let begin = begin(now, next);
             self.clock.advance(Duration::from_nanos(stop));
             last = Some(self.now());
@@ -56,9 +57,9 @@ fn as_is(now: &Moment, next: &Terms) -> Begin {
     Begin::as_is(now, next).unwrap_or(Begin::at(0))
 }
 
-/// Whatever was read by the old quota, the new one goes on from there.
+/// The new quota goes on from whatever was read by the old one.
 #[test]
-fn line_begins_where_the_last_one_was_read() {
+fn segment_begins_where_the_last_one_was_read() {
     let bucket = |bits| Terms::bucket(FAST, Algorithm::TokenBucket, bits);
     let [narrow, roomy] = [56, 64].map(bucket);
     let stepped = |terms: Terms| terms.at_intervals().unwrap_or(terms);
@@ -91,8 +92,8 @@ fn window_begins_where_the_last_one_was_read() {
     }
 }
 
-/// A bucket's share is that of the moment that it was computed at: what flows while the change is stopped, parts of a unit
-/// as well, is there on top, and no more.
+/// A bucket keeps its share of the moment at which the share was computed. What flows while the
+/// change is stopped, parts of a unit included, is added, and no more.
 #[test]
 fn share_is_what_it_was_and_what_has_flowed() {
     let quota = Quota::per_second(7).burst(100);
