@@ -1,35 +1,35 @@
 //! The word in an atomic, and the only compare-and-swap loop of the direct limiters.
 //!
 //! ORDERING: every access is Relaxed. The word is the whole state: it publishes no other memory, so
-//! there is nothing that an acquire could make visible or a release could order. What the limiter
-//! promises is decided by the modification order of this one location, which every compare-and-swap
-//! extends by exactly one step from the value it saw, whatever its ordering. A load may lag behind;
-//! a grant cannot, since its swap fails on any newer word. The loom models in `loom-tests/` run with
-//! these orderings.
+//! there is nothing that an acquire could make visible or a release could order. The limiter's
+//! promises are decided by the modification order of this one location. Every compare-and-swap
+//! extends it by exactly one step from the value it saw, whatever its ordering. A load may lag
+//! behind; a grant cannot, since its swap fails on any newer word. The loom models in `loom-tests/`
+//! run with these orderings.
 
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 
-/// What a pure function makes of a word.
+/// The result of a pure function on a word.
 #[derive(Debug)]
 pub(crate) enum Step<R> {
-    /// Write this word, and answer so if nobody came between.
+    /// Writes this word, and answers so if no other thread has written meanwhile.
     Put(u64, R),
-    /// Write nothing.
+    /// Writes nothing.
     Keep(R),
 }
 
-/// What a decision makes of a bucket's state.
+/// The result of a decision on a bucket's state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change<R> {
     /// A larger state.
     Grow(u64, R),
     /// A state that may be smaller.
     Shrink(u64, R),
-    /// Nothing to write.
+    /// No new state.
     Keep(R),
 }
 
-/// One bucket.
+/// The word of one bucket.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(crate) struct Cell(AtomicU64);
@@ -39,15 +39,15 @@ impl Cell {
         Self(AtomicU64::new(word))
     }
 
-    /// The word as it is, perhaps a moment ago. One load.
+    /// Returns the word as it is, perhaps a moment ago. One load.
     #[inline]
     pub(crate) fn load(&self) -> u64 {
         self.0.load(Relaxed)
     }
 
-    /// Decides on the word, and again on each newer word, until the decision stands.
+    /// Decides on the word, and again on each newer word, until the word has not changed meanwhile.
     ///
-    /// One load and, where something is written, one compare-and-swap if nobody else writes.
+    /// One load and, where something is written, one compare-and-swap if no other thread writes.
     /// Lock-free: a failed swap means that another thread's succeeded.
     #[inline]
     pub(crate) fn update<R>(&self, mut decide: impl FnMut(u64) -> Step<R>) -> R {

@@ -6,7 +6,8 @@ pub use tiers::{TiersError, UnknownTier};
 
 use core::fmt;
 
-/// A quota, or a limiter built from one, that cannot be: which number, and what is permitted.
+/// An error in a quota, or in a limiter built from one: it names the number at fault, and what is
+/// permitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaError {
     field: &'static str,
@@ -35,11 +36,15 @@ impl QuotaError {
         },
     );
     #[cfg(not(feature = "std"))]
-    pub(crate) const CLOCK: Self =
-        Self::range("clock", "clock must be given in a build without the standard library");
+    pub(crate) const CLOCK: Self = Self::range(
+        "clock",
+        "clock must be given: a build without the standard library has no default",
+    );
     #[cfg(not(feature = "std"))]
-    pub(crate) const SEED: Self =
-        Self::range("seed", "seed must be given where the standard library gives no random one");
+    pub(crate) const SEED: Self = Self::range(
+        "seed",
+        "seed must be given: a build without the standard library has no random one",
+    );
     pub(crate) const WINDOW_BURST: Self = Self::range(
         "burst",
         "burst must be left out of a window's quota: a window admits its count",
@@ -50,84 +55,80 @@ impl QuotaError {
         Self::range("batch", "batch must be left out: a window has no tokens to draw ahead");
     pub(crate) const HORIZON: Self = Self::range(
         "count",
-        "count must be lower: at this rate the limiter's token time would end within a year (it is made for 30 \
-         years at the rate that the limiter was built with)",
+        "count must be lower: at this rate token time would end within a year (it is laid out for \
+         30 years at the first rate)",
     );
     pub(crate) const LATER_BURST: Self = Self::range(
         "burst",
-        "burst must be lower: the limiter's words were laid out for a much smaller one",
+        "burst must be lower: the limiter's words are laid out for a much smaller one",
     );
-    pub(crate) const PROPORTIONAL: Self = Self::range(
-        "carry",
-        "carry must not be proportional but for a direct token or leaky bucket: others keep several counts, or many",
-    );
-    pub(crate) const CHANGING: Self = Self::range(
-        "quota",
-        "quota is being changed by somebody else, who does not come to an end",
-    );
+    pub(crate) const PROPORTIONAL: Self =
+        Self::range("carry", "carry: Proportional works only for direct token and leaky buckets");
+    pub(crate) const CHANGING: Self =
+        Self::range("quota", "another quota change is in progress; try again");
     pub(crate) const INTERVALS: Self =
-        Self::range("intervals", "intervals must be left out: only a token bucket is refilled");
+        Self::range("intervals", "intervals: only a token bucket can be refilled at intervals");
     pub(crate) const ALIGNED: Self = Self::range(
         "aligned",
-        "aligned must be left out: what flows smoothly has no boundaries (windows and intervals have)",
+        "aligned: only windows and refills at intervals have boundaries to align",
     );
     pub(crate) const EAST: Self =
         Self::range("aligned", "aligned must be at most a day east or west of UTC");
     pub(crate) const QUEUE: Self =
-        Self::range("queue", "queue must be left out: only a leaky bucket is a queue");
-    pub(crate) const DELAY_FREE: Self = Self::range(
-        "delay_free",
-        "delay_free must be at most the capacity of a queue, and left out without one",
-    );
+        Self::range("queue", "queue: only a leaky bucket can be a queue");
+    pub(crate) const DELAY_FREE: Self =
+        Self::range("delay_free", "delay_free needs a queue, and must be at most its capacity");
     pub(crate) const STRIPED_WINDOW: Self =
         Self::range("striped", "striped must be left out: a window has no tokens to lease");
-    pub(crate) const STRIPED_BATCH: Self =
-        Self::range("striped", "striped must be left out of a batched limiter: a lease is a batch");
+    pub(crate) const STRIPED_BATCH: Self = Self::range(
+        "striped",
+        "striped cannot be combined with batch: each stripe draws ahead already",
+    );
     pub(crate) const WARM_UP_RATE: Self = Self::range(
         "warm_up",
         "warm_up must be left out: at this rate the limiter's word has no room for it",
     );
-    pub(crate) const WARM_UP_BURST: Self = Self::range(
-        "burst",
-        "burst must be left out of the quota of a limiter that warms up: it saves up for none",
-    );
+    pub(crate) const WARM_UP_BURST: Self =
+        Self::range("burst", "burst must be left out: a limiter that warms up has no burst");
     pub(crate) const WARM_UP_LATER: Self = Self::range(
         "count",
-        "count must be lower: the limiter's word was laid out for what a lower rate stores in the warm-up",
+        "count must be lower: the limiter's word is laid out for the warm-up of a lower rate",
     );
     pub(crate) const BATCH_RATE: Self = Self::range(
         "batch",
-        "batch must be left out: at this rate and burst a unit of token time is too many tokens",
+        "batch must be left out: at this rate and burst, one unit of token time is too many tokens",
     );
 
     #[cfg(feature = "redis")]
     pub(crate) const LEASE_BURST: Self = Self::range(
         "burst",
-        "burst must be at least 4 times the number of nodes, for leases of 2 tokens: take a larger one, or a \
-         RedisLimiter, which leases nothing",
+        "burst must be at least 4 times the number of nodes, so that a lease has 2 tokens; a \
+         RedisLimiter, without leases, permits less",
     );
     #[cfg(feature = "redis")]
-    pub(crate) const REDIS_BURST: Self =
-        Self::range("burst", "burst must flow within 71 years in Redis, whose numbers end there");
+    pub(crate) const REDIS_BURST: Self = Self::range(
+        "burst",
+        "burst must refill within 71 years, the longest time that Redis can count",
+    );
     #[cfg(feature = "redis")]
     pub(crate) const REDIS_WINDOW: Self = Self::range(
         "period",
-        "period must be a whole number of microseconds in Redis, whose clock counts them",
+        "period must be a whole number of microseconds, which the clock of Redis counts",
     );
 
     pub(crate) const fn window_count(most: u64) -> Self {
-        let text = "count must fit a window's packing; at this period it must be at most";
+        let text = "count must fit the window's state: at this period it must be at most";
         Self { field: "count", text, number: Some(most), position: None }
     }
 
     pub(crate) const fn warm_up(most_ns: u64) -> Self {
         let text =
-            "warm_up must fit the limiter's word; in nanoseconds it must, at this rate, be at most";
+            "warm_up must fit the limiter's word: at this rate, in nanoseconds, it must be at most";
         Self { field: "warm_up", text, number: Some(most_ns), position: None }
     }
 
     pub(crate) const fn batch(most: u64) -> Self {
-        let text = "batch must be from 1 to, with this burst,";
+        let text = "batch must be at least 1, and with this burst at most";
         Self { field: "batch", text, number: Some(most), position: None }
     }
 
@@ -143,15 +144,16 @@ impl QuotaError {
         self.text
     }
 
-    /// Which number is at fault: `count`, `period`, `burst`, `initial`, `batch`, `striped`, `queue`, `delay_free`,
-    /// `intervals`, `aligned`, `warm_up`, `instalments`, `capacity`, `seed`, `clock`, `carry`, `quota` where another change
-    /// is under way, or `text` where the text form does not parse.
+    /// Returns the number at fault: `count`, `period`, `burst`, `initial`, `batch`, `striped`,
+    /// `queue`, `delay_free`, `intervals`, `aligned`, `warm_up`, `instalments`, `capacity`, `seed`,
+    /// `clock`, `carry`, `quota` while another change is in progress, or `text` where the text form
+    /// does not parse.
     #[must_use]
     pub fn field(&self) -> &'static str {
         self.field
     }
 
-    /// Where the text form stops making sense, in bytes from its start.
+    /// Returns the byte of the text form at which parsing failed, counted from its start.
     #[must_use]
     pub fn position(&self) -> Option<usize> {
         self.position
@@ -170,13 +172,13 @@ impl fmt::Display for QuotaError {
 
 impl core::error::Error for QuotaError {}
 
-/// Limits that cannot be combined.
+/// An error in a list of limits to combine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CombinedError {
-    /// There are none, so there is nothing to ask.
+    /// The list is empty.
     None,
-    /// There are more than 8.
+    /// The list has more than 8 limits.
     TooMany,
 }
 

@@ -1,4 +1,4 @@
-//! How much, how often: the validated quota and its text form.
+//! The quota (count, period and burst), validated, and its text form.
 
 use crate::error::QuotaError;
 use core::fmt;
@@ -7,17 +7,18 @@ use core::time::Duration;
 
 /// The highest rate: 2^40 (about 1.1 * 10^12) tokens a second.
 const MAX_PER_SECOND: u128 = 1 << 40;
-/// The longest period: 3,660 days, so that even the slowest quota flows within the 30 years of token time.
+/// The longest period: 3,660 days. So even the slowest quota flows within the 30 years of token
+/// time.
 const MAX_PERIOD_NS: u128 = 3_660 * 86_400 * 1_000_000_000;
-/// The largest burst: with it, a unit of token time is still under a token at any permitted rate of
-/// up to 57 million a second.
+/// The largest burst. With it, a unit of token time is still less than a token at any permitted
+/// rate of up to 57 million a second.
 const MAX_BURST: u64 = 1 << 48;
 
 /// A rate and a burst: `count` tokens flow in every `period`, and at most `burst` are saved up.
 ///
-/// A quota is a plain value of three numbers and is always valid. The shorthands ([`per_second`] and
-/// its kin) are for numbers in source code and panic on one that is out of range; [`Quota::new`] and
-/// parsing are for numbers from outside and return a [`QuotaError`].
+/// A quota is a plain value of three numbers and is always valid. The shorthands, such as
+/// [`per_second`], are for numbers in source code and panic if the number is out of range.
+/// [`Quota::new`] and parsing are for numbers from outside and return a [`QuotaError`].
 ///
 /// ```
 /// use sluicegate::Quota;
@@ -46,7 +47,8 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// `count` tokens a second. So `per_second(5)` means five in a second, not one in five seconds.
+    /// Returns a quota of `count` tokens a second. `per_second(5)` is five in a second, not one in
+    /// five seconds.
     ///
     /// # Panics
     ///
@@ -56,7 +58,7 @@ impl Quota {
         Self::shorthand(count, 1)
     }
 
-    /// `count` tokens a minute.
+    /// Returns a quota of `count` tokens a minute.
     ///
     /// # Panics
     ///
@@ -66,7 +68,7 @@ impl Quota {
         Self::shorthand(count, 60)
     }
 
-    /// `count` tokens an hour.
+    /// Returns a quota of `count` tokens an hour.
     ///
     /// # Panics
     ///
@@ -76,7 +78,7 @@ impl Quota {
         Self::shorthand(count, 3_600)
     }
 
-    /// `count` tokens a day of 24 hours.
+    /// Returns a quota of `count` tokens a day of 24 hours.
     ///
     /// # Panics
     ///
@@ -86,7 +88,7 @@ impl Quota {
         Self::shorthand(count, 86_400)
     }
 
-    /// `count` tokens in every `period`, the burst being the count.
+    /// Returns a quota of `count` tokens in every `period`. The burst is the count.
     ///
     /// # Errors
     ///
@@ -105,7 +107,8 @@ impl Quota {
         Self { count, period_ns: period_ns as u64, burst: 1 }.try_burst(count)
     }
 
-    /// Three figures from somewhere they may have been damaged.
+    /// Makes a quota from three numbers whose source may be damaged; `None` if they are not
+    /// permitted.
     pub(crate) fn from_words(count: u64, period_ns: u64, burst: u64) -> Option<Self> {
         let rate = Self::new(1, Duration::from_nanos(period_ns)).ok()?;
         let slow = u128::from(count) * 1_000_000_000 <= MAX_PER_SECOND * u128::from(period_ns);
@@ -116,30 +119,31 @@ impl Quota {
         })
     }
 
-    /// Three figures of a quota that has been validated.
+    /// Makes a quota from three numbers that have been validated.
     #[inline(always)]
     pub(crate) const fn from_parts(count: u64, period_ns: u64, burst: u64) -> Self {
         Self { count, period_ns, burst }
     }
 
-    /// The same rate with a burst that is known to be permitted.
+    /// Returns the same rate with a burst that is known to be permitted.
     #[inline(always)]
     pub(crate) const fn with_burst(self, burst: u64) -> Self {
         Self { burst, ..self }
     }
 
-    /// The same rate with another burst: the most tokens that are saved up, and so the largest
-    /// request that can ever be granted.
+    /// Returns the same rate with another burst: the most tokens that are saved up, and so the
+    /// largest request that can ever be granted.
     ///
-    /// A caller that waits for its tokens comes back late: timers tick in milliseconds, and a busy machine
-    /// wakes it later still. What flows meanwhile is saved up to the burst, and lost beyond it. **So give
-    /// a limit that is waited for, by one caller at a time, a burst of at least 10 ms of its flow**:
-    /// `rate / 100`, 100 at 10,000 a second. With a burst of 1 one task that acquires 10,000 a
-    /// second one by one gets 16 % of them; see [the limits](crate::docs::limits).
+    /// A caller that waits for its tokens comes back late: timers tick in milliseconds, and a busy
+    /// machine wakes it later still. What flows meanwhile is saved up to the burst, and lost beyond
+    /// it. **So give a limit that one caller at a time waits for a burst of at least 10 ms of its
+    /// flow**: `rate / 100`, which is 100 at 10,000 a second. With a burst of 1, one task that
+    /// acquires 10,000 a second one by one gets 16 % of them; see [the
+    /// limits](crate::docs::limits).
     ///
     /// # Panics
     ///
-    /// As [`Quota::try_burst`] errs.
+    /// If [`Quota::try_burst`] would return an error.
     #[must_use]
     pub const fn burst(self, burst: u64) -> Self {
         match self.try_burst(burst) {
@@ -149,7 +153,8 @@ impl Quota {
         }
     }
 
-    /// [`Quota::burst`] for numbers from outside.
+    /// Returns the same rate with another burst, as [`Quota::burst`] does, for numbers from
+    /// outside.
     ///
     /// # Errors
     ///
@@ -161,19 +166,19 @@ impl Quota {
         Ok(Self { burst, ..self })
     }
 
-    /// Tokens in a period.
+    /// Returns the tokens in a period.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.count
     }
 
-    /// The period.
+    /// Returns the period.
     #[must_use]
     pub const fn period(&self) -> Duration {
         Duration::from_nanos(self.period_ns)
     }
 
-    /// The most tokens saved up.
+    /// Returns the most tokens saved up.
     #[must_use]
     pub const fn burst_size(&self) -> u64 {
         self.burst
@@ -193,7 +198,7 @@ impl Quota {
 }
 
 /// The units that the text form knows, largest first: nanoseconds, the name that is printed, and
-/// what else is read.
+/// other names that are parsed.
 const UNITS: [(u64, &str, &[&str]); 8] = [
     (604_800_000_000_000, "week", &["w", "weeks"]),
     (86_400_000_000_000, "day", &["d", "days"]),
@@ -205,7 +210,8 @@ const UNITS: [(u64, &str, &[&str]); 8] = [
     (1, "ns", &["nanosecond", "nanoseconds"]),
 ];
 
-/// The text form: `100/minute`, `100/minute burst 20`, `1/30 days`. It parses back to the same quota.
+/// Prints the text form: `100/minute`, `100/minute burst 20`, `1/30 days`. It parses back to the
+/// same quota.
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = UNITS.iter().find(|(ns, ..)| self.period_ns.is_multiple_of(*ns));
@@ -228,8 +234,9 @@ impl fmt::Debug for Quota {
     }
 }
 
-/// Reads `COUNT ("/" | "per") [NUMBER] UNIT ["burst" NUMBER]`: `100/minute burst 20`, `5 per 2 hours`,
-/// `1/30 days`. Units run from `ns` to `week`, short or long, in any case; `_` may group digits.
+/// Parses `COUNT ("/" | "per") [NUMBER] UNIT ["burst" NUMBER]`, such as `100/minute burst 20`, `5
+/// per 2 hours`, `1/30 days`. Units are `ns` to `week`, short or long, in any case; `_` may group
+/// digits.
 impl FromStr for Quota {
     type Err = QuotaError;
 
@@ -274,7 +281,7 @@ impl FromStr for Quota {
         if !words.rest_is_blank() {
             return Err(words.expected("the end of the quota"));
         }
-        // The count need not be a permitted burst where another burst is given.
+        // The count need not be a permitted burst if another burst is given.
         Self::new(1, quota.period())?;
         if count == 0 {
             return Err(QuotaError::COUNT);

@@ -9,11 +9,13 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::hash::Hash;
 
-/// Keyed limiters under names, such as `free` and `pro`, of which each call chooses one; each quota can be changed live.
+/// Keyed limiters under names, such as `free` and `pro`. Each call chooses one, and each quota can
+/// be changed while the limiters run.
 ///
-/// A tier is a [`KeyedLimiter`] with a table of its own, so all its verbs come with it: check, reserve,
-/// acquire, [combine](crate::Combined), change the quota. The tier is part of a key's identity: a user who goes from `free` to
-/// `pro` begins there with a full bucket, and finds the old one as it was if he comes back.
+/// A tier is a [`KeyedLimiter`] with a table of its own, so it has all its methods: check, reserve,
+/// acquire, [combine](crate::Combined), change the quota. The tier is part of a key's identity: a
+/// user who goes from `free` to `pro` begins there with a full bucket, and finds the old one as it
+/// was on return.
 ///
 /// ```
 /// # #[cfg(feature = "std")] {
@@ -30,17 +32,19 @@ use core::hash::Hash;
 /// assert!(users.tier(tier)?.check("alice").is_err());
 /// assert!(users.tier("pro")?.check("alice").is_ok());
 ///
-/// // Twice as much for everybody on it, from now on.
+/// // Twice as much for every user of the tier, from now on.
 /// users.set_quota("free", Quota::per_minute(20))?;
 /// assert_eq!(users.tier("free")?.available("bob"), 20);
 ///
-/// assert_eq!(users.tier("gold").unwrap_err().to_string(), "no tier \"gold\"; there are: free, pro");
+/// let error = users.tier("gold").unwrap_err();
+/// assert_eq!(error.to_string(), "no tier \"gold\"; there are: free, pro");
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// **Cost.** Finding a tier compares its name with those there are, in their order: a few nanoseconds for three, beside a
-/// check's. Who asks often can keep the [`KeyedLimiter`] that [`tier`](Self::tier) returns.
+/// **Cost.** Finding a tier compares its name with those there are, in their order: a few
+/// nanoseconds for three, besides the cost of the check. A caller that asks often can keep the
+/// [`KeyedLimiter`] that [`tier`](Self::tier) returns.
 pub struct Tiers<K: ?Sized> {
     tiers: Box<[Tier<K>]>,
 }
@@ -51,18 +55,18 @@ struct Tier<K: ?Sized> {
 }
 
 impl<K: Hash + ?Sized> Tiers<K> {
-    /// Names the tiers.
+    /// Returns a builder, which names the tiers.
     pub fn builder() -> TiersBuilder<K> {
         TiersBuilder { tiers: Vec::new() }
     }
 }
 
 impl<K: ?Sized> Tiers<K> {
-    /// The limiter of a tier.
+    /// Returns the limiter of a tier.
     ///
     /// # Errors
     ///
-    /// [`UnknownTier`] says which there are.
+    /// [`UnknownTier`] if no tier has the name; it lists the names there are.
     #[inline]
     pub fn tier(&self, name: &str) -> Result<&KeyedLimiter<K>, UnknownTier> {
         match self.tiers.iter().find(|tier| *tier.name == *name) {
@@ -80,23 +84,24 @@ impl<K: ?Sized> Tiers<K> {
     ///
     /// # Errors
     ///
-    /// [`TiersError::Unknown`], or [`TiersError::Quota`] as [`KeyedLimiter::set_quota`]; the old quota stays in force.
+    /// [`TiersError::Unknown`] if no tier has the name, or [`TiersError::Quota`] with the error of
+    /// [`KeyedLimiter::set_quota`]; the old quota stays in force.
     pub fn set_quota(&self, name: &str, quota: Quota) -> Result<(), TiersError> {
         let limiter = self.tier(name).map_err(TiersError::Unknown)?;
         limiter.set_quota(quota).map_err(|error| TiersError::Quota { tier: name.into(), error })
     }
 
-    /// The tiers, in the order in which they were named.
+    /// Returns the tiers, in the order in which they were named.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &KeyedLimiter<K>)> {
         self.tiers.iter().map(|tier| (&*tier.name, &tier.limiter))
     }
 
-    /// Their names.
+    /// Returns the names of the tiers.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.iter().map(|(name, _)| name)
     }
 
-    /// Bytes that all tiers take, all of them since their construction.
+    /// Returns the bytes that all tiers take, all of them since their construction.
     #[must_use]
     pub fn memory(&self) -> usize {
         let names = self.iter().map(|(name, _)| size_of::<Box<str>>() + name.len());
@@ -111,19 +116,19 @@ impl<K: ?Sized> fmt::Debug for Tiers<K> {
     }
 }
 
-/// Names the tiers of [`Tiers`], from [`Tiers::builder`].
+/// A builder of [`Tiers`], from [`Tiers::builder`].
 #[must_use = "a builder does nothing until it is built"]
 pub struct TiersBuilder<K: ?Sized> {
     tiers: Vec<(String, Result<KeyedLimiter<K>, QuotaError>)>,
 }
 
 impl<K: Hash + ?Sized> TiersBuilder<K> {
-    /// A tier of token buckets on the default clock, tracking `capacity` active keys.
+    /// Adds a tier of token buckets on the default clock, tracking `capacity` active keys.
     pub fn tier(self, name: impl Into<String>, quota: Quota, capacity: usize) -> Self {
         self.add(name.into(), KeyedLimiter::builder(quota, capacity).build())
     }
 
-    /// A tier of any kind: of another algorithm or clock, or in a table that processes share.
+    /// Adds a tier of any kind: of another algorithm or clock, or in a table that processes share.
     ///
     /// ```
     /// # #[cfg(feature = "std")] {
@@ -148,9 +153,10 @@ impl<K: Hash + ?Sized> TiersBuilder<K> {
     ///
     /// # Errors
     ///
-    /// - there are none;
-    /// - one has an empty name, or two have the same;
-    /// - one has a capacity that cannot be, or no clock or seed, where the build has no default one.
+    /// - no tier is named;
+    /// - a name is empty, or two tiers have the same name;
+    /// - a capacity is not permitted, or a clock or seed is missing in a build that has no default
+    ///   one.
     pub fn build(self) -> Result<Tiers<K>, TiersError> {
         let mut tiers: Vec<Tier<K>> = Vec::with_capacity(self.tiers.len());
         for (name, limiter) in self.tiers {

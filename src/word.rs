@@ -11,11 +11,11 @@
 //!     +---------------------------------------------------------------+
 //! ```
 //!
-//! Shifts and masks are derived from the field lengths; nobody else types them.
+//! Shifts and masks are derived from the field lengths; no other file types them.
 
-/// Bits of the value: full time, or a window's packing.
+/// The bits of the value: full time, or a window's packing.
 pub(crate) const VALUE_BITS: u32 = 56;
-/// Bits of the tokens field, or of state and epoch together.
+/// The bits of the tokens field, or of state and epoch together.
 pub(crate) const TOKENS_BITS: u32 = u64::BITS - VALUE_BITS;
 
 const VALUE_MASK: u64 = (1 << VALUE_BITS) - 1;
@@ -23,19 +23,19 @@ const VALUE_MASK: u64 = (1 << VALUE_BITS) - 1;
 /// The largest number of tokens that the word can hold drawn and unspent.
 pub(crate) const TOKENS_MAX: u64 = (1 << TOKENS_BITS) - 1;
 
-/// The value: the lower 56 bits.
+/// Returns the value: the lower 56 bits.
 #[inline(always)]
 pub(crate) const fn value(word: u64) -> u64 {
     word & VALUE_MASK
 }
 
-/// The tokens field: the upper 8 bits.
+/// Returns the tokens field: the upper 8 bits.
 #[inline(always)]
 pub(crate) const fn tokens(word: u64) -> u64 {
     word >> VALUE_BITS
 }
 
-/// A word of both fields, each within its bits.
+/// Makes a word of both fields, each within its bits.
 #[inline(always)]
 pub(crate) const fn pack(tokens: u64, value: u64) -> u64 {
     debug_assert!(tokens <= TOKENS_MAX && value <= VALUE_MASK);

@@ -1,16 +1,16 @@
 //! Batches: tokens drawn ahead into the word's tokens field, and spent without reading the clock.
 //!
 //! ```text
-//!   spend n:       tokens, full time  ->  tokens - n, full time                    if n <= tokens
-//!   draw and take: tokens, full time  ->  ahead, max(full time, now) + drawn       if the bucket has them
+//!   spend n:       tokens, full time  ->  tokens - n, full time             if n <= tokens
+//!   draw and take: tokens, full time  ->  ahead, max(full time, now) + drawn   if they are there
 //!                  drawn = n - tokens + ahead, in whole units; ahead <= batch - 1
 //! ```
 //!
-//! Why the burst law stands: tokens in the field were debited when they were drawn and flow out of
-//! no bucket when they are spent. At the start of any window at most `batch - 1` of them are there,
-//! or what one rounded draw leaves; so the bucket that they are drawn from is lowered by
-//! as many, and both together never exceed the burst. That is the price: up to `batch - 1` tokens of a
-//! burst are withheld.
+//! Why the burst law holds: tokens in the field were debited from the bucket when they were drawn,
+//! and spending them takes nothing more from it. At the start of any window at most `batch - 1` of
+//! them are there, or what one rounded draw leaves. So the bucket that they are drawn from is
+//! lowered by as many, and both together never exceed the burst. That is the price: up to `batch -
+//! 1` tokens of a burst are withheld.
 
 use super::Rule;
 use super::token_bucket::TokenBucket;
@@ -19,16 +19,16 @@ use crate::word;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch {
-    /// Tokens that a draw leaves in the field where the bucket has them.
+    /// The tokens that a draw leaves in the field, if the bucket has them.
     ahead: u64,
-    /// Tokens a unit; draws are whole units.
+    /// Tokens in a unit; draws are whole units.
     unit: u64,
-    /// The most that the field holds after a draw.
+    /// The most tokens that the field holds after a draw.
     outstanding: u64,
 }
 
 impl Batch {
-    /// Batches of `size` tokens on a 56-bit token bucket.
+    /// Makes batches of `size` tokens on a 56-bit token bucket.
     pub(crate) fn new(rule: &Rule, size: u64) -> Result<Self, QuotaError> {
         let Rule::Bucket(bucket) = rule else { return Err(QuotaError::BATCH_WINDOW) };
         let fraction = i32::from(bucket.scale().fraction);
@@ -49,25 +49,26 @@ impl Batch {
         Ok(batch)
     }
 
-    /// Batches of the same size on another bucket of the same scale.
+    /// Checks that batches of the same size fit another bucket of the same scale.
     pub(crate) fn again(&self, rule: &Rule) -> Result<(), QuotaError> {
         Self::new(rule, self.ahead + 1).map(|_| ())
     }
 
-    /// The bucket that tokens are drawn from: with the burst, less what may be outstanding.
+    /// Returns the bucket that tokens are drawn from: its burst is less by what may be outstanding.
     #[inline(always)]
     pub(crate) fn lowered(&self, bucket: &TokenBucket) -> TokenBucket {
         bucket.lowered_by(self.outstanding)
     }
 
-    /// The word after spending `n` tokens of the field, if they are there. No clock.
+    /// Returns the word after spending `n` tokens of the field, if they are there. Does not read
+    /// the clock.
     #[inline(always)]
     pub(crate) fn spend(&self, seen: u64, n: u64) -> Option<u64> {
         (word::tokens(seen) >= n).then(|| seen - word::pack(n, 0))
     }
 
-    /// The word after spending the field, drawing the rest of `n` from the lowered bucket, and as many ahead as
-    /// there are.
+    /// Returns the word after spending the field and drawing the rest of `n` from the lowered
+    /// bucket, with as many tokens ahead as there are.
     #[inline]
     pub(crate) fn draw(&self, bucket: &TokenBucket, seen: u64, now: u64, n: u64) -> Option<u64> {
         let (held, full) = (word::tokens(seen), word::value(seen));
@@ -77,7 +78,7 @@ impl Batch {
             return None;
         }
         let wanted = (need + self.ahead).min(there).max(need).next_multiple_of(self.unit);
-        // The rounding to whole units may ask for more than is there: then the need alone is.
+        // Rounding to whole units may exceed what is there: then only the need is drawn.
         let drawn = if wanted <= there { wanted } else { need.next_multiple_of(self.unit) };
         let full = bucket.take(full, now, drawn.min(bucket.limit()))?;
         Some(word::pack(drawn - need, full))

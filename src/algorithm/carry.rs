@@ -1,7 +1,7 @@
-//! What becomes of balances when the quota changes: where the line of token time goes on.
+//! What becomes of balances when the quota changes: the token time at which the new segment begins.
 //!
 //! ```text
-//!   missing = full time - now, so a line that goes on at another `now` changes every bucket at once:
+//!   missing = full time - now, so a segment that goes on at another `now` changes every bucket:
 //!
 //!   as is:         now' = now + burst - burst'                 burst' - missing' = burst - missing
 //!   full:          now' = now + the most that is missing       missing' <= 0
@@ -11,28 +11,31 @@
 use super::{Rule, Terms};
 use crate::error::QuotaError;
 
-/// What becomes of the tokens that are there when a quota changes.
+/// The treatment of the tokens that are there when a quota changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Carry {
-    /// They stay as many, up to the new burst; what is owed stays owed. The default.
+    /// Keeps the number of tokens, up to the new burst; what is owed stays owed. The default.
     #[default]
     AsIs,
-    /// The bucket is full: a burst of the new quota is there, debts are forgiven, places in line are due. A window begins
-    /// anew, its boundaries stay; what warms up is cold.
+    /// Fills the bucket: a burst of the new quota is there, debts are forgiven, and places in the
+    /// waiting queue are due. A window begins anew and keeps its boundaries; a limiter that warms
+    /// up is cold.
     Full,
-    /// The same share of the burst is there: of a half empty bucket, half of the new burst. For direct
-    /// token and leaky buckets, since each bucket's own word decides.
+    /// Keeps the share of the burst: a half empty bucket has half of the new burst. Works only for
+    /// direct token and leaky buckets, since each bucket's own word decides.
     Proportional,
 }
 
 impl Terms {
-    /// Where the line goes on under the `next` terms if every bucket shall have what it has.
+    /// Returns the token time to go on at under the `next` terms, so that every bucket keeps what
+    /// it has.
     pub(crate) fn as_is(&self, next: &Self, now: u64) -> Result<u64, QuotaError> {
         next.back_from(now.wrapping_add(self.burst_units()), next.burst_units())
     }
 
-    /// Where it goes on if a bucket in this state shall be full, and every one that is less empty.
+    /// Returns the token time to go on at, so that a bucket in this state is full, and so is every
+    /// bucket that is less empty.
     pub(crate) fn full_again(&self, state: u64, now: u64) -> u64 {
         let missing = self.rule().until_full(state, now);
         // By whole windows, so that their boundaries stay.
@@ -40,8 +43,9 @@ impl Terms {
         now.wrapping_add(missing.checked_next_multiple_of(window).unwrap_or(missing))
     }
 
-    /// Where it goes on if a bucket in this state shall have the same share of its burst. `rest`, in 2^-64 of a unit,
-    /// has flowed beyond `now`, and is scaled with what is missing.
+    /// Returns the token time to go on at, so that a bucket in this state keeps its share of the
+    /// burst. `rest`, in 2^-64 of a unit, has flowed beyond `now`, and is scaled with what is
+    /// missing.
     pub(crate) fn proportional(
         &self,
         next: &Self,
@@ -54,15 +58,16 @@ impl Terms {
         let burst = u128::from(next.burst_units());
         let flowed = (u128::from(rest) * burst).div_ceil(1 << 64);
         let scaled = (u128::from(missing) * burst).saturating_sub(flowed);
-        // Rounded up, so that nobody has more.
+        // Rounded up, so that no caller gains.
         let scaled = scaled.div_ceil(u128::from(self.burst_units().max(1)));
-        // Beyond the longest debt it would be taken for a full bucket.
+        // A larger number than the longest debt would be taken for a full bucket.
         let scaled = u64::try_from(scaled).ok().filter(|scaled| *scaled <= bucket.debt_max());
         let scaled = scaled.ok_or(QuotaError::LATER_BURST)?;
         next.back_from(now.wrapping_add(missing), scaled)
     }
 
-    /// What a bucket's line is shifted by when the burst changes; that of a window never is.
+    /// Returns the units by which a change of the burst shifts a bucket's token time; 0 for a
+    /// window.
     pub(crate) fn burst_units(&self) -> u64 {
         match self.rule() {
             Rule::Bucket(bucket) => self.scale().units(bucket.limit()),
@@ -70,7 +75,7 @@ impl Terms {
         }
     }
 
-    /// The time `units` before, if the line goes so far back.
+    /// Returns the time `units` earlier, if token time goes back that far.
     fn back_from(&self, time: u64, units: u64) -> Result<u64, QuotaError> {
         let back = time.wrapping_sub(units);
         if back > time && !self.wraps() { Err(QuotaError::LATER_BURST) } else { Ok(back) }

@@ -1,15 +1,15 @@
-//! Fixed windows: how many were admitted in the current one.
+//! Fixed windows: the number of tokens admitted in the current window.
 //!
 //! ```text
 //!     | window index (30 years of them) | admitted in it |
 //!
-//!     take n, same window:    index, admitted   ->  index, admitted + n       if admitted + n <= count
-//!     take n, later window:   index, admitted   ->  now's index, n
+//!     take n, same window:   index, admitted  ->  index, admitted + n     if admitted + n <= count
+//!     take n, later window:  index, admitted  ->  now's index, n
 //! ```
 //!
-//! The index stands above the count, so that taking always makes the state larger. Of an earlier window
-//! than the state's nothing is left: the windows before it are booked by those who wait, or the clock that
-//! says so lags. Time is counted in windows of `2^fraction` units.
+//! The index is above the count, so that taking always makes the state larger. A window before the
+//! state's has nothing left: callers that wait have booked it, or the clock that reads it lags.
+//! Time is counted in windows of `2^fraction` units.
 
 use super::GivenUp;
 use super::terms::window_bits;
@@ -24,7 +24,7 @@ pub(crate) struct FixedWindow {
 }
 
 impl FixedWindow {
-    /// The fraction bits of its time, and the bits of its count, in a state of `bits`.
+    /// Returns the fraction bits of its time, and the bits of its count, in a state of `bits`.
     pub(super) fn layout(quota: &Quota, bits: u32) -> Result<(i8, u8), QuotaError> {
         layout(quota, bits.saturating_sub(window_bits(quota)))
     }
@@ -42,7 +42,7 @@ impl FixedWindow {
         (1 << self.count_bits) - 1
     }
 
-    /// The window that counts at `now`, and what was admitted in it.
+    /// Returns the window that counts at `now`, and the tokens admitted in it.
     #[inline(always)]
     fn at(&self, state: u64, now: u64) -> (u64, u64) {
         let (index, count) = (state >> self.count_bits, state & self.count_max());
@@ -96,20 +96,20 @@ impl FixedWindow {
         }
     }
 
-    /// How long until the window begins.
+    /// Returns the units until the window begins.
     fn start(&self, index: u64, now: u64) -> u64 {
         (index << self.fraction).saturating_sub(now)
     }
 
-    /// The state with a place for `n`, at most the limit, in the first window that has room, and the wait for it, if that is at
-    /// most `longest`.
+    /// Returns the state with a place for `n`, at most the limit, in the first window that has
+    /// room, and the wait for it, if that is at most `longest`.
     pub(super) fn reserve(&self, state: u64, now: u64, n: u64, longest: u64) -> Option<(u64, u64)> {
         let wait = self.until(state, now, n);
         (wait <= longest).then(|| (self.charge(state, now + wait, n), wait))
     }
 
-    /// See [`Rule::give_up`](super::Rule::give_up). A place is the moment that it is due: what was booked in
-    /// its window is free again if no later window has been begun.
+    /// See [`Rule::give_up`](super::Rule::give_up). A place is the moment at which it is due. What
+    /// was booked in its window is free again, if no later window has begun.
     pub(super) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
         let (index, count) = self.at(state, now);
         let tokens = given.n.min(count);
@@ -118,13 +118,14 @@ impl FixedWindow {
         there.then_some((back, tokens))
     }
 
-    /// Where the window ends. No index of a clock's overflows, but one of a corrupt file may.
+    /// Returns the end of the window. A clock's index never overflows, but a corrupt file's may.
     fn end(&self, index: u64) -> u64 {
         (index + 1) << self.fraction
     }
 }
 
-/// Fraction bits of a window's time and bits of a count, if a window's count fits in `count_bits`.
+/// Returns the fraction bits of a window's time and the bits of a count, if a window's count fits
+/// in `count_bits`.
 pub(super) fn layout(quota: &Quota, count_bits: u32) -> Result<(i8, u8), QuotaError> {
     if quota.burst_size() != quota.count() {
         return Err(QuotaError::WINDOW_BURST);

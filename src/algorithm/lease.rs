@@ -1,26 +1,27 @@
-//! A lease of tokens as a slot's value: what is left of it, until when it holds, and who has to see to another.
+//! A lease of tokens as a slot's value: the tokens left, the end, and whether a caller has been
+//! told to ask for more.
 //!
 //! ```text
 //!     55                          26 25                   6 5       1   0
 //!     +-----------------------------+----------------------+---------+-----+
 //!     | end: ticks of 4.2 ms (30)   | 2^20 - 1 - left (20) | low (5) |asked|
 //!     +-----------------------------+----------------------+---------+-----+
-//!                                   | seconds more (20)    |  31     |  1  |   denied until the end
+//!                                   | seconds more (20)    |  31     |  1  |  denied until the end
 //!
 //!     take n:     left  ->  left - n            and asked, if that leaves less than the low water
-//!     too few:    asked ->  1                   one of all who find so is told to ask for more
+//!     too few:    asked ->  1                   one of all callers that find too few asks for more
 //!     deposit g:  left  ->  left + g            asked -> 0, a later end
-//!     deny:       left = 0  ->  denied          nothing is asked for before it ends
+//!     deny:       left = 0  ->  denied          no caller asks before it ends
 //!     withdraw:   left  ->  0                   asked -> 0, low -> 0
 //! ```
 //!
-//! What is left is kept as its complement, so that taking makes the value larger, as the table wants it; a later end does
-//! too. The low water is a power of two, about half of what the lease was meant to be: under it somebody asks for more
-//! while there is still something left.
+//! The tokens left are stored as their complement, so that taking makes the value larger, as the
+//! table requires; a later end does too. The low water is a power of two, about half of the lease's
+//! intended size: a caller that finds less asks for more, while there are still tokens left.
 //!
-//! **The end wraps, after 52 days.** A lease holds if its end is at most [`LONGEST`] ahead. What an untouched value says
-//! when its end comes round once more does no harm: tokens in it were debited and are still nobody's, and a denial
-//! or a question is over after `LONGEST`.
+//! **The end wraps, after 52 days.** A lease holds if its end is at most [`LONGEST`] ahead. A value
+//! that was not touched for 52 days does no harm when its end comes round once more: tokens in it
+//! were debited and are still unspent, and a denial or a question is over after `LONGEST`.
 
 /// Nanoseconds in a tick, as a power of two: 4.2 ms.
 pub(crate) const TICK_BITS: u32 = 22;
@@ -36,29 +37,29 @@ const END_SHIFT: u32 = LEFT_SHIFT + LEFT_BITS;
 
 const ASKED: u64 = 1;
 const END_MASK: u64 = (1 << END_BITS) - 1;
-/// Where a low water would be that no lease has.
+/// The mark of a denial: a low water that no lease has.
 const DENIED: u64 = (1 << LOW_BITS) - 1;
 
 /// The most tokens that a lease has.
 pub(crate) const MOST: u64 = (1 << LEFT_BITS) - 1;
-/// The seconds of a denial by nobody.
+/// The mark of a denial without an answer, in place of its seconds.
 const UNANSWERED: u64 = MOST;
-/// The most ticks that one lasts: 275 s.
+/// The most ticks that a lease lasts: 275 s.
 pub(crate) const LONGEST: u64 = 1 << 16;
-/// Ticks for which what is left when a lease has ended waits for its owner: 1.1 s.
+/// Ticks for which the tokens of an ended lease wait for their owner: 1.1 s.
 const GRACE: u64 = 1 << 8;
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Taken {
-    /// It was served; so many are left. Whether this caller has to ask for more.
+    /// Granted; `left` tokens are left. `ask`: the caller has to ask for more.
     Granted { granted: u64, left: u64, ask: bool },
-    /// There are too few, or none yet. Whether this caller has to ask for more.
+    /// Too few tokens, or none yet. `ask`: the caller has to ask for more.
     Short { left: u64, ask: bool },
-    /// Whoever was asked had none: not before so many ticks, and seconds more, have passed.
+    /// The server had none, and has none before these ticks, and these seconds more, have passed.
     Denied { ticks: u64, seconds: u64 },
-    /// Whoever was asked did not answer, and is left alone for so many ticks.
+    /// The server did not answer, and is not asked for these ticks.
     Unanswered { ticks: u64 },
 }
 
@@ -76,37 +77,38 @@ fn is_denied(value: u64) -> bool {
     low(value) == DENIED
 }
 
-/// The last 20 bits but for what is behind them.
+/// Returns the complement of the tokens left.
 #[inline(always)]
 fn spent(value: u64) -> u64 {
     value >> LEFT_SHIFT & MOST
 }
 
-/// Tokens in it, whether it has ended or not: all were debited, and none is anybody's.
+/// Returns the tokens in the lease, whether it has ended or not: all were debited, and none is
+/// spent.
 #[inline(always)]
 pub(crate) fn left(value: u64) -> u64 {
     if is_denied(value) { 0 } else { MOST - spent(value) }
 }
 
-/// Ticks until it ends; 0 if it has.
+/// Returns the ticks until the lease ends; 0 if it has.
 #[inline(always)]
 pub(crate) fn ends_in(value: u64, now: u64) -> u64 {
     let ahead = (value >> END_SHIFT).wrapping_sub(now) & END_MASK;
     if ahead <= LONGEST { ahead } else { 0 }
 }
 
-/// Ticks since it ended; 0 if it has not.
+/// Returns the ticks since the lease ended; 0 if it has not.
 fn ended(value: u64, now: u64) -> u64 {
     now.wrapping_sub(value >> END_SHIFT) & END_MASK
 }
 
-/// Nothing, ended at `now`: the largest value that may be forgotten then.
+/// Returns an empty lease that ended at `now`: the largest value that may be forgotten then.
 #[inline(always)]
 pub(crate) fn nothing(now: u64) -> u64 {
     pack(now, 0, DENIED, ASKED)
 }
 
-/// Ticks until forgetting it loses nothing.
+/// Returns the ticks until forgetting the value loses nothing.
 pub(crate) fn until_nothing(value: u64, now: u64) -> u64 {
     let grace = if left(value) > 0 { GRACE } else { 0 };
     match ends_in(value, now) {
@@ -115,8 +117,8 @@ pub(crate) fn until_nothing(value: u64, now: u64) -> u64 {
     }
 }
 
-/// Takes as many as there are, from `least` to `most`. Whoever is told to ask has to see to it that within `patience`
-/// ticks somebody deposits, denies or withdraws; then it is asked once more.
+/// Takes as many tokens as there are, from `least` to `most`. A caller that is told to ask has to
+/// deposit, deny or withdraw within `patience` ticks; otherwise another caller is told to ask.
 #[inline(always)]
 pub(crate) fn take(value: u64, now: u64, least: u64, most: u64, patience: u64) -> (u64, Taken) {
     let ticks = ends_in(value, now);
@@ -139,7 +141,7 @@ pub(crate) fn take(value: u64, now: u64, least: u64, most: u64, patience: u64) -
     (value | u64::from(ask), Taken::Granted { granted, left, ask })
 }
 
-/// A take from a lease that has ended. What is left stays for the next one, or to be withdrawn.
+/// Takes from a lease that has ended. Its tokens stay for the next lease, or to be withdrawn.
 #[cold]
 fn too_late(value: u64, now: u64, patience: u64) -> (u64, Taken) {
     let waits = left(value) > 0 && ended(value, now) <= GRACE;
@@ -150,32 +152,32 @@ fn too_late(value: u64, now: u64, patience: u64) -> (u64, Taken) {
     }
 }
 
-/// Under which somebody asks for more: none, of a lease of one.
+/// Returns the number of tokens under which a caller asks for more; 0 for a lease of one.
 #[inline(always)]
 fn low_water(value: u64) -> u64 {
     (1 << low(value)) >> 1
 }
 
-/// Adds so many tokens to what is left, for a lease that was meant to be of `size` and ends then.
+/// Adds tokens to those left, for a lease of the intended `size` that ends at `end`.
 pub(crate) fn deposit(value: u64, tokens: u64, size: u64, end: u64) -> u64 {
     let low = size.clamp(1, MOST).ilog2();
     pack(end, left(value).saturating_add(tokens), low.into(), 0)
 }
 
-/// Denies until then, and says that it may last so many seconds more, or that nobody answers; not while something is
-/// left.
+/// Denies until `end`, if no tokens are left. `seconds` are how much longer the denial may last;
+/// `None`: the server did not answer.
 pub(crate) fn deny(value: u64, end: u64, seconds: Option<u64>) -> Option<u64> {
     let seconds = seconds.map_or(UNANSWERED, |seconds| seconds.min(UNANSWERED - 1));
     let denied = || pack(end, MOST - seconds, DENIED, ASKED);
     (left(value) == 0).then(denied)
 }
 
-/// Lets the next who finds too few ask.
+/// Lets the next caller that finds too few ask.
 pub(crate) fn unask(value: u64) -> u64 {
     if is_denied(value) { value } else { value & !ASKED }
 }
 
-/// Takes out all that is left. What remains is nothing, whenever it is looked at.
+/// Takes out all tokens. What remains counts as nothing, whenever it is read.
 pub(crate) fn withdraw(value: u64) -> (u64, u64) {
     (pack(value >> END_SHIFT, 0, 0, 0), left(value))
 }
@@ -203,7 +205,7 @@ mod tests {
         assert_eq!(left(deposit(deposit(nothing(0), 5, 5, 1), MOST, 5, 1)), MOST, "never more");
     }
 
-    /// As the table wants it: or a swap could succeed on another key's word.
+    /// The table requires it: otherwise a swap could succeed on another key's word.
     #[test]
     fn taking_and_asking_make_the_value_larger() {
         let mut value = deposit(nothing(NOW), 9, 9, NOW + 8);
@@ -217,7 +219,7 @@ mod tests {
 
     #[test]
     fn one_is_told_to_ask_under_the_low_water_and_where_there_are_too_few() {
-        // Of nine, under four.
+        // Under four of nine.
         let mut value = deposit(nothing(NOW), 9, 9, NOW + 8);
         for left in (0..9).rev() {
             let (next, taken) = take(value, NOW, 1);
@@ -228,10 +230,10 @@ mod tests {
         let again = unask(value);
         assert_eq!(take(again, NOW, 1).1, Taken::Short { left: 0, ask: true });
         assert_eq!(take(take(again, NOW, 1).0, NOW, 1).1, Taken::Short { left: 0, ask: false });
-        // A lease of one asks for no second one before that is wanted.
+        // A lease of one asks for no second one before a caller wants it.
         let one = deposit(nothing(NOW), 1, 1, NOW + 8);
         assert_eq!(take(one, NOW, 1).1, Taken::Granted { granted: 1, left: 0, ask: false });
-        // What there is can be had.
+        // A caller can have the tokens that there are.
         let value = deposit(nothing(NOW), 3, 100, NOW + 8);
         let (value, taken) = take(value, NOW, 4);
         assert_eq!(taken, Taken::Short { left: 3, ask: true });

@@ -1,7 +1,8 @@
 //! Pure decisions: a state, a time and a request in; a new state out. No clock, no atomics.
 //!
-//! A *state* is the word's value: what a limiter remembers of one bucket, in 56 bits (64 for a direct
-//! limiter that needs them). Every algorithm keeps three rules, on which the keyed table stands:
+//! A *state* is the word's value: what a limiter remembers of one bucket, in 56 bits (64 for a
+//! direct limiter that needs them). Every algorithm keeps three rules, which the keyed table relies
+//! on:
 //!
 //! - state 0 is a full bucket, at any time;
 //! - taking never makes a state smaller, and taking at least one token makes it larger;
@@ -33,13 +34,13 @@ use crate::error::QuotaError;
 use core::fmt;
 use core::str::FromStr;
 
-/// How a limiter counts.
+/// The way in which a limiter counts.
 ///
 /// | | admits, in any window of length W | when idle again |
 /// | --- | --- | --- |
 /// | token bucket | burst + rate * W | gains tokens smoothly, up to the burst |
 /// | leaky bucket (meter) | capacity + rate * W | leaks smoothly, down to empty |
-/// | fixed window | count in each aligned window, so up to twice that across a boundary | all at once, at the boundary |
+/// | fixed window | count in each aligned window, up to twice across a boundary | at the boundary |
 /// | sliding window | count + rate * W | as the previous window slides out |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -47,18 +48,19 @@ pub enum Algorithm {
     /// Tokens flow in at the rate, up to the burst; a request takes its cost. The default.
     #[default]
     TokenBucket,
-    /// A request pours its cost into a bucket that leaks at the rate and is denied if it would
-    /// overflow. The same word read from the other side.
+    /// A request pours its cost into a bucket that leaks at the rate, and is denied if the bucket
+    /// would overflow. The same word as the token bucket's, read from the other side.
     LeakyBucket,
     /// Counts requests in windows of one period, aligned to the limiter's start.
     FixedWindow,
-    /// Counts the current window, and the previous one by the share of it that the last period
-    /// still covers. What a window admitted in which the limit was reached slides out at the rate, so
-    /// that a client which asks all the time is admitted the count in each period.
+    /// Counts the current window, and the share of the previous one that the last period still
+    /// covers. A window in which the limit was reached slides out at the rate, so that a client
+    /// that asks all the time is admitted the count in each period.
     SlidingWindow,
 }
 
-/// The four names, as printed and read: `token-bucket`, `leaky-bucket`, `fixed-window`, `sliding-window`.
+/// The four names, as printed and parsed: `token-bucket`, `leaky-bucket`, `fixed-window`,
+/// `sliding-window`.
 const NAMES: [(Algorithm, &str); 4] = [
     (Algorithm::TokenBucket, "token-bucket"),
     (Algorithm::LeakyBucket, "leaky-bucket"),
@@ -74,7 +76,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// Reads the printed names, and the first word alone: `token`, `leaky`, `fixed`, `sliding`.
+/// Parses the printed names, and the first word alone: `token`, `leaky`, `fixed`, `sliding`.
 impl FromStr for Algorithm {
     type Err = QuotaError;
 

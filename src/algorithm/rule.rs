@@ -4,18 +4,18 @@ use super::TokenBucket;
 use super::fixed_window::FixedWindow;
 use super::sliding_window::SlidingWindow;
 
-/// A place in line, some of whose tokens are given back.
+/// A place in the waiting queue, some of whose tokens are given back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GivenUp {
-    /// What [`Rule::place`] remembered of it.
+    /// The place as [`Rule::place`] remembered it.
     pub(crate) place: u64,
-    /// How many tokens are given back.
+    /// The tokens that are given back.
     pub(crate) n: u64,
-    /// The state that it made.
+    /// The state that the place made.
     pub(crate) made: u64,
-    /// What the tokens are of a bucket, in units.
+    /// The units that the tokens take in a bucket.
     pub(crate) units: u64,
-    /// What others have given back since it was taken, in units.
+    /// The units that other callers have given back since the place was taken.
     pub(crate) returned: u64,
 }
 
@@ -28,7 +28,7 @@ pub(crate) enum Rule {
 }
 
 impl Rule {
-    /// The most tokens that one request can be granted.
+    /// Returns the most tokens that one request can be granted.
     #[inline(always)]
     pub(crate) fn limit(&self) -> u64 {
         match self {
@@ -38,7 +38,8 @@ impl Rule {
         }
     }
 
-    /// The state after taking `n`, or `None` if they are not there. `n` is from 1 to the limit.
+    /// Returns the state after taking `n`, or `None` if the tokens are not there. `n` is from 1 to
+    /// the limit.
     #[inline(always)]
     pub(crate) fn take(&self, state: u64, now: u64, n: u64) -> Option<u64> {
         match self {
@@ -48,7 +49,7 @@ impl Rule {
         }
     }
 
-    /// Whole tokens there, rounded down; negative in debt.
+    /// Returns the whole tokens there, rounded down; negative in debt.
     #[inline]
     pub(crate) fn balance(&self, state: u64, now: u64) -> i64 {
         match self {
@@ -58,8 +59,8 @@ impl Rule {
         }
     }
 
-    /// The state after taking `n` whatever is there. Debt has an end: 2^54 units of tokens (10 years
-    /// of flow at most rates), or what a window's field holds.
+    /// Returns the state after taking `n` whatever is there. Debt has an end: 2^54 units of tokens
+    /// (10 years of flow at most rates), or what a window's field holds.
     #[inline]
     pub(crate) fn charge(&self, state: u64, now: u64, n: u64) -> u64 {
         match self {
@@ -69,12 +70,13 @@ impl Rule {
         }
     }
 
-    /// [`charge`](Self::charge), but by no more than leaves a balance of `-most`: what is over is
-    /// forgotten. A balance that is lower already, as that of a line of reservations, stays.
+    /// Returns the state after a [`charge`](Self::charge) that leaves a balance of at least
+    /// `-most`: the excess is forgotten. A balance that is lower already, such as that of a queue
+    /// of reservations, stays.
     #[inline]
     pub(crate) fn charge_within(&self, state: u64, now: u64, n: u64, most: u64) -> u64 {
         match self {
-            // Exact: the balance is rounded.
+            // Compares exactly: the balance is rounded.
             Self::Bucket(rule) => rule.charge_within(state, now, n, most),
             _ => {
                 let room = self.balance(state, now).saturating_add_unsigned(most);
@@ -83,7 +85,7 @@ impl Rule {
         }
     }
 
-    /// The state after giving `n` back, or `None` if nothing is missing.
+    /// Returns the state after giving `n` back, or `None` if nothing is missing.
     #[inline]
     pub(crate) fn refund(&self, state: u64, now: u64, n: u64) -> Option<u64> {
         match self {
@@ -93,8 +95,9 @@ impl Rule {
         }
     }
 
-    /// The state with a place in line for `n`, and the units until it is due; `None` if that is over `longest`. With
-    /// `longest` 0 it is [`take`](Self::take). `n` is from 1 to the limit; of a bucket it may be more.
+    /// Returns the state with a place in the queue for `n`, and the units until the place is due;
+    /// `None` if those exceed `longest`. With `longest` 0 it is [`take`](Self::take). `n` is from 1
+    /// to the limit; for a bucket it may be more.
     #[inline]
     pub(crate) fn reserve(&self, state: u64, now: u64, n: u64, longest: u64) -> Option<(u64, u64)> {
         match self {
@@ -104,9 +107,10 @@ impl Rule {
         }
     }
 
-    /// What is to be remembered of a place in the line, `before` being the state that it was made of: of a bucket the
-    /// state that it made, which keeps its meaning when the quota changes; of a window the moment that it is due. A sliding
-    /// one marks it if the place is why the limit is noted as reached.
+    /// Returns what to remember of a place that turned the state `before` into `state`. For a
+    /// bucket it is the state made, which keeps its meaning when the quota changes. For a window it
+    /// is the moment at which the place is due; a sliding window marks it if the place is why the
+    /// limit is noted as reached.
     #[inline]
     pub(crate) fn place(&self, before: u64, state: u64, now: u64, wait: u64) -> u64 {
         match self {
@@ -116,22 +120,24 @@ impl Rule {
         }
     }
 
-    /// What `n` tokens are of a bucket, in units; `None` of what counts otherwise.
+    /// Returns the units that `n` tokens take in a bucket; `None` for algorithms that count
+    /// otherwise.
     pub(crate) fn worth(&self, n: u64) -> Option<u64> {
         if let Self::Bucket(rule) = self { Some(rule.worth(n)) } else { None }
     }
 
-    /// Whole tokens in so many units of a bucket.
+    /// Returns the whole tokens in `units` of a bucket.
     pub(crate) fn whole(&self, units: u64) -> u64 {
         if let Self::Bucket(rule) = self { rule.whole(units) } else { 0 }
     }
 
-    /// The longest wait for a place that a state has room for. A window's ends where its line does.
+    /// Returns the longest wait for a place that a state has room for. A window's ends where its
+    /// time does.
     pub(crate) fn furthest_place(&self) -> u64 {
         if let Self::Bucket(rule) = self { rule.furthest_place() } else { u64::MAX }
     }
 
-    /// Units until a place is due.
+    /// Returns the units until a place is due.
     #[inline]
     pub(crate) fn until_place(&self, place: u64, now: u64) -> u64 {
         match self {
@@ -141,10 +147,11 @@ impl Rule {
         }
     }
 
-    /// The state after giving up a place that is not due yet, and the tokens that come back; `None` if nothing does.
+    /// Returns the state after giving up a place that is not due yet, and the tokens that come
+    /// back; `None` if none do.
     ///
-    /// A window gives all of them back if no later window has been begun. A plain bucket's places are
-    /// spans of a line: see [`take_back`](Self::take_back).
+    /// A window gives all of them back if no later window has begun. A plain bucket's places are
+    /// spans of token time: see [`take_back`](Self::take_back).
     pub(crate) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
         if self.until_place(given.place, now) == 0 {
             return None;
@@ -156,12 +163,14 @@ impl Rule {
         }
     }
 
-    /// The state of a bucket without its last `units`, which end at `end`; `None` if its line goes on behind that.
+    /// Returns the state of a bucket without its last `units`, which end at `end`; `None` if other
+    /// places follow them.
     pub(crate) fn take_back(&self, state: u64, now: u64, end: u64, units: u64) -> Option<u64> {
         if let Self::Bucket(rule) = self { rule.take_back(state, now, end, units) } else { None }
     }
 
-    /// The state with so many units more, at most as many as are missing; `None` if somebody waits.
+    /// Returns the state with `units` more, at most as many as are missing; `None` if a caller
+    /// waits.
     pub(crate) fn add_if_idle(&self, state: u64, now: u64, units: u64) -> Option<u64> {
         match self {
             Self::Bucket(rule) if rule.until_place(state, now) == 0 => {
@@ -171,7 +180,7 @@ impl Rule {
         }
     }
 
-    /// A full bucket's state that is as new as `now`.
+    /// Returns a full bucket's state that is as new as `now`.
     #[inline]
     pub(crate) fn fresh(&self, now: u64) -> u64 {
         match self {
@@ -181,7 +190,7 @@ impl Rule {
         }
     }
 
-    /// The time that a state made by [`fresh`](Self::fresh) belongs to.
+    /// Returns the time that a state made by [`fresh`](Self::fresh) belongs to.
     #[inline]
     pub(crate) fn began(&self, fresh: u64) -> u64 {
         match self {
@@ -191,7 +200,7 @@ impl Rule {
         }
     }
 
-    /// A state that has at most what either state has, at `now` and at any later time.
+    /// Returns a state that has at most what either state has, at `now` and at any later time.
     pub(crate) fn emptier(&self, a: u64, b: u64, now: u64) -> u64 {
         match self {
             Self::Bucket(_) | Self::Fixed(_) => a.max(b),
@@ -199,7 +208,7 @@ impl Rule {
         }
     }
 
-    /// Units of time until the bucket is full again; 0 if it is.
+    /// Returns the units of time until the bucket is full again; 0 if it is.
     #[inline]
     pub(crate) fn until_full(&self, state: u64, now: u64) -> u64 {
         match self {
@@ -209,13 +218,14 @@ impl Rule {
         }
     }
 
-    /// Units of time until `n` tokens are there; `None` if they never are.
+    /// Returns the units of time until `n` tokens are there; `None` if they never are.
     #[inline]
     pub(crate) fn until(&self, state: u64, now: u64, n: u64) -> Option<u64> {
         (n <= self.limit()).then(|| self.until_paid(state, now, n))
     }
 
-    /// Units of time until `n` tokens have flowed; of a window `n` is at most the limit.
+    /// Returns the units of time until `n` tokens have flowed; for a window `n` is at most the
+    /// limit.
     pub(crate) fn until_paid(&self, state: u64, now: u64, n: u64) -> u64 {
         match self {
             Self::Bucket(rule) => rule.until(state, now, n),
@@ -224,7 +234,7 @@ impl Rule {
         }
     }
 
-    /// Whether forgetting the state loses nothing.
+    /// Returns whether forgetting the state loses nothing.
     #[inline]
     pub(crate) fn is_full(&self, state: u64, now: u64) -> bool {
         self.until_full(state, now) == 0

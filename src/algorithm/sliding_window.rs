@@ -1,5 +1,5 @@
-//! Sliding windows by two counters: the current window in full, and of the previous one what the
-//! last period still covers.
+//! Sliding windows by two counters: the current window in full, and the share of the previous one
+//! that the last period still covers.
 //!
 //! ```text
 //!     level = previous * (1 - x) + current              evenly spread
@@ -10,20 +10,21 @@
 //!     take n, later window:    index, p, c  ->  now's index, 0, n
 //! ```
 //!
-//! **Why that is not all.** After a full window the first of N comes at 1/N of the next, the second
-//! at 2/N, and the last at N/N: where the window after it begins, which counts it. The window has
-//! one less, and so slides out more slowly than the rate. That remains so for ever; of 1 per 10 s,
-//! every second one is denied. But of a window in which the limit was *reached* more is known than a count: it
-//! admitted at the rate from then on, and so what it admitted slides out at the rate:
+//! **Why that is not all.** After a full window of N, the first token of the next window comes at
+//! 1/N of it, the second at 2/N, and the last at N/N. That is where the window after it begins,
+//! which counts it. So the window has one token less, and slides out more slowly than the rate.
+//! That repeats for ever: at 1 per 10 s, every second request is denied. But for a window in which
+//! the limit was *reached* more is known than a count. It admitted at the rate from then on, and so
+//! what it admitted slides out at the rate:
 //!
 //! ```text
 //!     level = max(previous - count * x, 0) + current    paced: the limit was reached in the
 //!                                                       previous window, or it was paced itself
 //! ```
 //!
-//! A paced window with a full previous one is a leaky bucket: its level is
-//! `current + count * (1 - x)`, and goes on so where the next window begins. So the state keeps when
-//! the bucket is empty, and nothing is lost between windows:
+//! A paced window with a full previous one is a leaky bucket: its level is `current + count * (1 -
+//! x)`, and continues so where the next window begins. So the state holds the moment at which the
+//! bucket is empty, and nothing is lost between windows:
 //!
 //! ```text
 //!     empty at index + 1 + c / count
@@ -32,26 +33,26 @@
 //!     or, a window later:                       ->  index + 1, count, c + n - count
 //! ```
 //!
-//! Once it is empty it begins anew, as a bucket does that was full and forgotten. A count of 1
-//! needs no estimate: it is always paced, and its state is the moment when it is empty.
+//! An empty one begins anew, as a bucket does that was full and forgotten. A count of 1 needs no
+//! estimate: it is always paced, and its state is the moment at which it is empty.
 //!
 //! **The law**: in any window of length W at most `count + rate * W` are admitted, as by a bucket.
 //! Proof: the level rises by what is admitted, and is then at most the count. It falls by the rate
-//! at most: evenly by `previous` a window, paced by the count. Where a window begins it does not
-//! rise or fall, since both then say what `current` was. So from just before the first admission,
-//! when it is not below 0, to the last, at most `count + rate * W` were added. (A debt, over the
-//! count, may fall faster; what was *admitted* of it does not.) The bound is met: the count at the
-//! end of a window, then the rate.
+//! at most: evenly by `previous` a window, paced by the count. Where a window begins it neither
+//! rises nor falls, since both formulas then give what `current` was. So from just before the first
+//! admission, when the level is not below 0, to the last, at most `count + rate * W` were added. (A
+//! debt, over the count, may fall faster; what was *admitted* of it does not.) The bound is met:
+//! the count at the end of a window, then the rate.
 //!
-//! **Nothing is lost**: asked at least N times a period, it admits N. The first window in which the
-//! limit is reached is followed by paced ones, whose level falls by N a window for as long as it is
-//! not empty.
+//! **Nothing is lost**: a limiter that is asked at least N times a period admits N. The first
+//! window in which the limit is reached is followed by paced ones, whose level falls by N a window
+//! for as long as it is not empty.
 //!
 //! The level is compared exactly, by 128-bit products. Time is in units of `2^-fraction` of a
 //! window, less than half a nanosecond each. The unit that has begun counts as passed, so that an
-//! instant between two units is not late. A moment is rounded down to what there are bits for, of a
-//! direct limiter to two units, of a keyed one to 75 ns: what comes exactly a period later is
-//! admitted.
+//! instant between two units is not late. A moment is rounded down to the bits that there are: two
+//! units for a direct limiter, 75 ns for a keyed one. So a request that comes exactly a period
+//! later is admitted.
 //!
 //! The even estimate is the one of "How we built rate limiting capable of scaling to millions of
 //! domains" (Cloudflare, 2017).
@@ -77,8 +78,8 @@ pub(crate) struct SlidingWindow {
 struct At {
     index: u64,
     kept: Kept,
-    /// Units of the window that have passed, the one begun included; negative before the window
-    /// begins.
+    /// Units of the window that have passed, including the one that has begun; negative before the
+    /// window begins.
     passed: i128,
 }
 
@@ -86,7 +87,7 @@ struct At {
 enum Kept {
     /// Two counts, and whether the limit was reached in the current window.
     Even { previous: u64, current: u64, reached: bool },
-    /// It is empty when so much has flowed since the window began.
+    /// A bucket that is empty when `sum` has flowed since the window began.
     Paced { sum: i128 },
 }
 
@@ -96,7 +97,7 @@ use Kept::{Even, Paced};
 const NOTED: u64 = 1 << 63;
 
 impl SlidingWindow {
-    /// The fraction bits of its time, and the bits of each count, in a state of `bits`.
+    /// Returns the fraction bits of its time, and the bits of each count, in a state of `bits`.
     pub(super) fn layout(quota: &Quota, bits: u32) -> Result<(i8, u8), QuotaError> {
         layout(quota, bits.saturating_sub(window_bits(quota)) / 2)
     }
@@ -119,7 +120,7 @@ impl SlidingWindow {
         i128::from(tokens) << self.fraction
     }
 
-    /// Whole tokens of a weight, rounded up.
+    /// Returns the whole tokens of a weight, rounded up.
     fn whole(&self, weight: i128) -> u64 {
         let whole = (weight + self.window() - 1) >> self.fraction;
         u64::try_from(whole).unwrap_or(0)
@@ -133,14 +134,14 @@ impl SlidingWindow {
             Some(0) => (index, kept),
             Some(1) => (today, self.next(kept)),
             Some(_) => (today, Even { previous: 0, current: 0, reached: false }),
-            // The windows before the state's are booked by those who wait.
+            // Callers that wait have booked the windows before the state's.
             None => (index, kept),
         };
         let start = index.wrapping_shl(self.fraction.into());
         At { index, kept, passed: i128::from(now) + 1 - i128::from(start) }
     }
 
-    /// What a window leaves to the next one.
+    /// Returns what a window leaves to the next one.
     #[inline(always)]
     fn next(&self, kept: Kept) -> Kept {
         let limit = self.weight(self.limit);
@@ -148,7 +149,7 @@ impl SlidingWindow {
             Paced { sum } => (sum - limit, true),
             Even { previous, current, reached } => {
                 let full = reached || current + 1 >= self.limit;
-                // Both say the same of the whole limit.
+                // Both kinds give the same for the whole limit.
                 let paced = full && previous <= self.limit || current == self.limit;
                 (self.weight(current), paced)
             }
@@ -160,7 +161,7 @@ impl SlidingWindow {
         Even { previous: self.whole(left), current: 0, reached: false }
     }
 
-    /// The level, times the window.
+    /// Returns the level, times the window.
     #[inline(always)]
     fn level(&self, at: At) -> i128 {
         match at.kept {
@@ -172,7 +173,7 @@ impl SlidingWindow {
         }
     }
 
-    /// `count - n - level`, times the window.
+    /// Returns `count - n - level`, times the window.
     #[inline(always)]
     fn room(&self, at: At, n: u64) -> i128 {
         let room = i128::from(self.limit) - i128::from(n);
@@ -186,7 +187,8 @@ impl SlidingWindow {
         fits.then(|| self.put(at, n, true))
     }
 
-    /// The state with `n` more. Only what is admitted as it comes notes that the limit is reached.
+    /// Returns the state with `n` more. Only tokens that are admitted as they come note that the
+    /// limit is reached.
     #[inline(always)]
     fn put(&self, at: At, n: u64, admitted: bool) -> u64 {
         let n = n.min(self.most());
@@ -238,7 +240,7 @@ impl SlidingWindow {
         Some(self.pack(at.index, kept))
     }
 
-    /// A paced state with so much less.
+    /// Returns a paced state with `back` less.
     fn lessened(&self, index: u64, sum: i128, back: i128) -> Kept {
         let less = sum - back.min(sum);
         if index > 0 || less >= self.weight(self.limit) {
@@ -269,18 +271,19 @@ impl SlidingWindow {
             },
             Paced { sum } if self.is_debt(sum) => windows(2),
             Paced { sum } if sum < self.weight(self.limit) => self.when(at.index, self.flows(sum)),
-            // A state of this window is no full one of it, though it is by a unit.
+            // A state of this window is not a full one of this window, even if only by a unit.
             Paced { sum } => self.when(at.index, self.flows(sum)).max(windows(1)),
         };
         full.saturating_sub(now)
     }
 
-    /// Within this window the previous one slides out; in the next, this one does.
+    /// Returns the units until `n` are there: in this window the previous one slides out; in the
+    /// next, this one does.
     pub(super) fn until(&self, state: u64, now: u64, n: u64) -> u64 {
         let at = self.at(state, now);
         let room = self.weight(self.limit.saturating_sub(n));
         let now_room = self.room(at, n);
-        // Units of a window that may be left of it: weighed * left <= room.
+        // The units of a window that may be left of it: weighed * left <= room.
         let most_left = |room: i128, weighed: u64| {
             room.checked_div(weighed.into()).map_or(self.window(), |left| left.min(self.window()))
         };
@@ -299,36 +302,37 @@ impl SlidingWindow {
         self.when(index, passed).saturating_sub(now)
     }
 
-    /// When so many units of a window have passed, the one that has begun included.
+    /// Returns the moment at which `passed` units of a window have passed, including the one that
+    /// has begun.
     fn when(&self, index: u64, passed: i128) -> u64 {
         let units = u64::try_from((passed - 1).max(0)).unwrap_or(u64::MAX);
-        // Of a corrupt file's index it may be anywhere.
+        // A corrupt file's index may be anything.
         index.wrapping_shl(self.fraction.into()).saturating_add(units)
     }
 
-    /// Units in which a weight flows at the rate.
+    /// Returns the units in which a weight flows at the rate.
     fn flows(&self, weight: i128) -> i128 {
         let limit = i128::from(self.limit);
         (weight.max(0) + limit - 1) / limit
     }
 
-    /// Whether more is left to the next window than it lets flow.
+    /// Returns whether more is left to the next window than it lets flow.
     fn is_debt(&self, sum: i128) -> bool {
         sum > 2 * self.weight(self.limit)
     }
 
-    /// The state with a place for `n`, at most the limit, in the first window that has room, and
-    /// the wait for it, if that is at most `longest`.
+    /// Returns the state with a place for `n`, at most the limit, in the first window that has
+    /// room, and the wait for it, if that is at most `longest`.
     pub(super) fn reserve(&self, state: u64, now: u64, n: u64, longest: u64) -> Option<(u64, u64)> {
         let wait = self.until(state, now, n);
         (wait <= longest).then(|| (self.put(self.at(state, now + wait), n, wait == 0), wait))
     }
 
-    /// A place that is due at a time, marked if it is why the limit is noted as reached: then it
-    /// leaves no trace if it is given up.
+    /// Returns a place that is due at a time. It is marked if it is why the limit is noted as
+    /// reached: then it leaves no trace if it is given up.
     pub(super) fn place(&self, before: u64, state: u64, due: u64) -> u64 {
         let reached = |state| matches!(self.unpack(state).1, Even { reached: true, .. });
-        // A window that was begun with it had noted nothing.
+        // A window that began with this place had noted nothing.
         let began = before >> (2 * self.count_bits) != state >> (2 * self.count_bits);
         if reached(state) && (began || !reached(before)) { due | NOTED } else { due }
     }
@@ -337,19 +341,20 @@ impl SlidingWindow {
         place & !NOTED
     }
 
-    /// See [`Rule::give_up`](super::Rule::give_up). A place is the moment that it is due: what was
-    /// booked in its window is free again, if that is the state's or the one before.
+    /// See [`Rule::give_up`](super::Rule::give_up). A place is the moment at which it is due. What
+    /// was booked in its window is free again, if that is the state's window or the one before.
     ///
-    /// A paced state does not say what was booked where. All that is given up comes back if nobody
-    /// waits behind it, and then no more than would still be missing if nobody had come since.
+    /// A paced state does not tell what was booked where. All that is given up comes back if no
+    /// caller waits behind it, and then no more than would still be missing if no caller had come
+    /// since.
     pub(super) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
         let at = self.at(state, now);
         let (previous, current, reached) = match at.kept {
-            // The paced state that it made has been empty since.
+            // The paced state that the place made has been empty since.
             Even { .. } if matches!(self.unpack(given.made).1, Paced { .. }) => return None,
             Even { previous, current, reached } => (previous, current, reached),
             Paced { sum } => {
-                // What it made, had it gone at the rate since it was due.
+                // The level that it made, had it flowed at the rate since the place was due.
                 let due = self.due(given.place).min(now);
                 let flowed = i128::from(self.limit) * i128::from(now - due);
                 let made = (self.level(self.at(given.made, due)) - flowed).max(0);
@@ -357,7 +362,7 @@ impl SlidingWindow {
                 if level > made && level > self.weight(self.limit) {
                     return None;
                 }
-                // As of when the unit began, so that what was taken in it comes back whole.
+                // From the beginning of the unit, so that what was taken in it comes back whole.
                 let most = level.min(made) + i128::from(self.limit);
                 let tokens = given.n.min(u64::try_from(most >> self.fraction).unwrap_or(u64::MAX));
                 let back = match self.weight(given.n) {

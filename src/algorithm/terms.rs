@@ -1,4 +1,4 @@
-//! The terms of a limiter: how its states are to be read, and where its line of time begins and ends.
+//! The terms of a limiter: how to read its states, and where its token time begins and ends.
 
 use super::fixed_window::FixedWindow;
 use super::sliding_window::SlidingWindow;
@@ -8,7 +8,7 @@ use crate::quota::Quota;
 use crate::time::{HORIZON_NS, NARROW_END, Pace, Ratio, Scale, YEAR_NS};
 use crate::word;
 
-/// How a limiter's states are to be read: the quota, the algorithm and the scale of its time.
+/// The way to read a limiter's states: the quota, the algorithm and the scale of its time.
 ///
 /// Small and `Copy`, because every answer carries one to compute its figures from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,26 +18,26 @@ pub(crate) struct Terms {
     pub(super) fraction: i8,
     pub(super) count_bits: u8,
     span: Span,
-    /// Of a bucket: what flows in a period comes all at once, at its end. The count bits are then those of the
-    /// fraction of a period.
+    /// Set if all that flows in a bucket's period comes at its end. The count bits are then those
+    /// of the fraction of a period.
     pub(super) stepped: bool,
     /// Bytes that no decision reads, in which an answer says what it is. They would be padding.
     pub(crate) label: [u8; 3],
 }
 
-/// How a bucket's line fills the word.
+/// The way in which a bucket's token time fills the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Span {
-    /// 56 bits, of which a quarter is for debt.
+    /// 56 bits, a quarter of which is for debt.
     Narrow,
-    /// The units and the debt of a narrow one in 64 bits, so that it may wrap, and the rate grow.
+    /// The units and the debt of a narrow one in 64 bits, so that time may wrap, and the rate grow.
     Roomy,
-    /// 64 bits, and wraps.
+    /// 64 bits; time wraps.
     Wide,
 }
 
 impl Terms {
-    /// For a limiter whose states have `bits` bits: 56, or 64 of a direct one.
+    /// Makes the terms of a limiter whose states have `bits` bits: 56, or 64 for a direct one.
     pub(crate) fn new(quota: Quota, algorithm: Algorithm, bits: u32) -> Result<Self, QuotaError> {
         let (fraction, count_bits) = match algorithm {
             Algorithm::TokenBucket | Algorithm::LeakyBucket => {
@@ -57,9 +57,10 @@ impl Terms {
         })
     }
 
-    /// The bits that a keyed limiter gives to its states: for a bucket all that its slots have; for a
-    /// window as many as hold it with 16 times the count (of a sliding one 8 times), and 4,095 in any
-    /// case, for later counts and for debt, but not less than 40. The slot counts epochs with the rest.
+    /// Returns the bits that a keyed limiter gives to its states. A bucket gets all that its slots
+    /// have. A window gets as many as hold 16 times its count (8 times for a sliding one), at least
+    /// 4,095, for later counts and for debt, but not less than 40 bits. The slot counts epochs with
+    /// the rest.
     pub(crate) fn keyed_bits(quota: &Quota, algorithm: Algorithm) -> u32 {
         let count = u64::BITS - quota.count().leading_zeros();
         let bits = match algorithm {
@@ -73,7 +74,7 @@ impl Terms {
         bits.clamp(40, word::VALUE_BITS)
     }
 
-    /// For a token or leaky bucket, which every quota fits.
+    /// Makes the terms of a token or leaky bucket, which every quota fits.
     pub(crate) fn bucket(quota: Quota, algorithm: Algorithm, bits: u32) -> Self {
         let narrow = Scale::narrow(&quota);
         let (span, Scale { fraction }) = match bits > word::VALUE_BITS {
@@ -84,12 +85,12 @@ impl Terms {
         Self { quota, algorithm, fraction, count_bits: 0, span, stepped: false, label: [0; 3] }
     }
 
-    /// The same, refilled at intervals.
+    /// Returns the same terms, refilled at intervals.
     pub(crate) fn at_intervals(self) -> Result<Self, QuotaError> {
         if self.algorithm != Algorithm::TokenBucket {
             return Err(QuotaError::INTERVALS);
         }
-        // With ten bits to spare, for shorter periods later.
+        // Ten bits are spared, for shorter periods later.
         let room = PERIOD_BITS - window_bits(&self.quota);
         let count_bits = room.saturating_sub(10).max(2) as u8;
         Ok(Self { stepped: true, count_bits, ..self })
@@ -100,10 +101,10 @@ impl Terms {
         self.stepped
     }
 
-    /// Of periods with their fraction, units that have come by then.
+    /// Returns the units that have come by a time in periods with their fraction.
     pub(crate) fn step(&self, periods: u64) -> u64 {
         let tokens = u128::from(periods >> self.count_bits) * u128::from(self.quota.count());
-        // Of a wide line, modulo 2^64.
+        // Modulo 2^64 in a wide one.
         if self.fraction >= 0 {
             (tokens << self.fraction) as u64
         } else {
@@ -111,13 +112,13 @@ impl Terms {
         }
     }
 
-    /// A time of the same window, so many nanoseconds after its beginning.
+    /// Returns a time of the same window, `nanos` nanoseconds after its beginning.
     pub(crate) fn within_window(&self, now: u64, nanos: u64) -> u64 {
         let part = (u128::from(nanos) << self.fraction) / u128::from(self.quota.period_ns());
         (now >> self.fraction << self.fraction) + part as u64
     }
 
-    /// The same layout for another quota that it [`admits`](Self::admits).
+    /// Returns the same layout for another quota that it [`admits`](Self::admits).
     #[inline(always)]
     pub(crate) fn with(self, quota: Quota) -> Self {
         Self { quota, ..self }
@@ -131,7 +132,7 @@ impl Terms {
         Scale { fraction: self.fraction }
     }
 
-    /// The units of a tick.
+    /// Returns the units in a tick.
     pub(crate) fn ratio(&self, tick: Ratio) -> Ratio {
         let period = u128::from(self.quota.period_ns());
         if self.stepped {
@@ -144,14 +145,14 @@ impl Terms {
         if self.fraction >= 0 {
             tick.then(Ratio::new(count << self.fraction, period))
         } else {
-            // Units of several tokens: the tick shrinks instead, since the count need not divide.
+            // A unit is several tokens: the tick shrinks instead, since the count need not divide.
             let unit = Ratio::new(1, 1 << -self.fraction);
             tick.then(unit).then(Ratio::new(count, period))
         }
     }
 
-    /// The longest wait of a line that may be in debt for so many tokens, of those that a state can hold at `now`. A bucket's
-    /// own debt ends before.
+    /// Returns the longest wait of a queue that may be in debt for `tokens`, as far as a state can
+    /// hold it at `now`. A bucket's own debt ends before.
     #[inline]
     pub(crate) fn longest_wait(&self, tokens: u64, now: u64) -> u64 {
         if !self.is_window() {
@@ -161,18 +162,19 @@ impl Terms {
         u64::try_from(windows).unwrap_or(u64::MAX).min(self.end().saturating_sub(now))
     }
 
-    /// Where the line stops.
+    /// Returns the end of token time.
     pub(crate) fn end(&self) -> u64 {
         match self.span {
-            // The beginning of the last window, so that a denial there says to wait for a whole one.
+            // The beginning of the last window, so that a denial there asks for a wait of a whole
+            // window.
             _ if self.is_window() => ((1 << window_bits(&self.quota)) - 1) << self.fraction,
             Span::Narrow => NARROW_END,
             Span::Roomy | Span::Wide => u64::MAX,
         }
     }
 
-    /// Where a line begins that may be shifted back later: as far on as leaves 30 years, and at most by the
-    /// largest burst that there may be.
+    /// Returns the beginning of a token time that may be shifted back later: as far on as leaves 30
+    /// years, and at most by the largest permitted burst.
     pub(crate) fn head_start(&self) -> u64 {
         match self.span {
             _ if self.is_window() => return 0,
@@ -187,7 +189,7 @@ impl Terms {
         rest.min(u128::from(NARROW_END / 6)) as u64
     }
 
-    /// Whether another quota fits the states and the time that were laid out for this one.
+    /// Checks that another quota fits the states and the time that are laid out for this one.
     pub(crate) fn admits(&self, quota: &Quota) -> Result<(), QuotaError> {
         if self.is_window() {
             if quota.burst_size() != quota.count() {
@@ -206,9 +208,10 @@ impl Terms {
         if units > most { Err(QuotaError::LATER_BURST) } else { Ok(()) }
     }
 
-    /// Whether the line has a year's flow before it, from this time on.
+    /// Returns whether a year's flow fits before the end of token time, from `time` on.
     pub(crate) fn lasts_a_year_from(&self, time: u64) -> bool {
-        // Of one that wraps, half must last; single tokens may last as short as they would at construction.
+        // A time that wraps must last for half of that. A time in single tokens may last as short
+        // as at construction.
         if self.wraps() && self.fraction == 0 {
             return true;
         }
@@ -222,7 +225,7 @@ impl Terms {
         needed <= u128::from(left)
     }
 
-    /// The way back, from units to nanoseconds.
+    /// Returns the conversion back, from units to nanoseconds.
     pub(crate) fn pace(&self) -> Pace {
         if self.is_window() {
             return Pace::of_windows(self.quota.period_ns(), self.fraction);
@@ -230,7 +233,7 @@ impl Terms {
         Pace::new(self.quota.count(), self.quota.period_ns(), self.fraction, self.stepped)
     }
 
-    /// The decisions of a token or leaky bucket.
+    /// Returns the decisions of a token or leaky bucket.
     pub(crate) fn as_bucket(&self) -> TokenBucket {
         TokenBucket::new(&self.quota, self.scale(), self.is_wide())
     }
@@ -239,12 +242,12 @@ impl Terms {
         self.span == Span::Wide
     }
 
-    /// Whether the line begins at zero and has no end.
+    /// Returns whether token time begins at zero and has no end.
     pub(crate) fn wraps(&self) -> bool {
         matches!(self.span, Span::Roomy | Span::Wide)
     }
 
-    /// The decisions under these terms.
+    /// Returns the decisions under these terms.
     pub(crate) fn rule(&self) -> Rule {
         match self.algorithm {
             Algorithm::TokenBucket | Algorithm::LeakyBucket => Rule::Bucket(self.as_bucket()),
@@ -261,7 +264,7 @@ impl Terms {
 /// Bits for periods and their fraction, where both are counted in one number.
 const PERIOD_BITS: u32 = u64::BITS - 2;
 
-/// Bits for a window's index: 30 years of windows.
+/// Returns the bits for a window's index: 30 years of windows.
 pub(super) fn window_bits(quota: &Quota) -> u32 {
     let windows = HORIZON_NS.div_ceil(u128::from(quota.period_ns()));
     u128::BITS - windows.leading_zeros()

@@ -3,24 +3,24 @@
 //! ```text
 //!   missing = max(0, full time - now)        balance = burst - missing
 //!
-//!   take n:    full time        ->  max(full time, now) + n      if missing + n <= burst
-//!   charge n:  full time        ->  max(full time, now) + n      up to what may be owed
-//!   reserve n: full time        ->  max(full time, now) + n      if missing + n <= burst + the longest wait
-//!   take back: full time        ->  full time - n                if the place of n ends there
-//!   refund n:  full time        ->  max(full time - n, now)
-//!   undo n:    full time        ->  full time - min(n, made - now)   made: the full time that taking n made
+//!   take n:    full time  ->  max(full time, now) + n      if missing + n <= burst
+//!   charge n:  full time  ->  max(full time, now) + n      up to what may be owed
+//!   reserve n: full time  ->  max(full time, now) + n      if missing + n <= burst + longest wait
+//!   take back: full time  ->  full time - n                if the place of n ends there
+//!   refund n:  full time  ->  max(full time - n, now)
+//!   undo n:    full time  ->  full time - min(n, made - now)   made: the full time after taking n
 //! ```
 //!
-//! This is the generic cell rate algorithm in its virtual-scheduling form (ITU-T I.371, annex A), the
-//! theoretical arrival time being the full time and the tolerance the burst. It is kept in tokens
-//! rather than seconds, so that an emission interval never has to be rounded. The difference is
-//! signed and wraps, so that a 64-bit line may.
+//! This is the generic cell rate algorithm in its virtual-scheduling form (ITU-T I.371, annex A):
+//! the theoretical arrival time is the full time, and the tolerance is the burst. It is kept in
+//! tokens rather than seconds, so that an emission interval never has to be rounded. The difference
+//! is signed and wraps, so that a 64-bit token time may wrap.
 
 use super::GivenUp;
 use crate::quota::Quota;
 use crate::time::Scale;
 
-/// Both figures in units of token time.
+/// The scale and the burst in units of token time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokenBucket {
     burst: u64,
@@ -36,7 +36,7 @@ impl TokenBucket {
         Self { burst: scale.units(limit), debt_max, limit, scale }
     }
 
-    /// The same bucket with less of a burst, in whole units.
+    /// Returns the same bucket with a smaller burst, in whole units.
     pub(crate) fn lowered_by(self, tokens: u64) -> Self {
         let unit = 1_u64 << (-i32::from(self.scale.fraction)).clamp(0, 32);
         let limit = self.limit.saturating_sub(tokens) / unit * unit;
@@ -56,7 +56,7 @@ impl TokenBucket {
         self.scale
     }
 
-    /// Whole tokens in as many units.
+    /// Returns the whole tokens in `units`.
     #[inline]
     pub(crate) fn whole(&self, units: u64) -> u64 {
         self.scale.tokens(units as i64) as u64
@@ -72,7 +72,8 @@ impl TokenBucket {
         debug_assert!(n >= 1 && n <= self.limit);
         let units = self.scale.units(n);
         // What may be missing is known before the time is: the decision is one comparison away from
-        // the clock. It compares the signed difference, which is below zero where nothing is missing.
+        // the clock. It compares the signed difference, which is below zero where nothing is
+        // missing.
         let most = (self.burst - units) as i64;
         let ahead = full.wrapping_sub(now) as i64;
         (ahead <= most).then(|| now.wrapping_add(ahead.max(0) as u64 + units))
@@ -92,13 +93,13 @@ impl TokenBucket {
     /// See [`Rule::charge_within`](super::Rule::charge_within).
     #[inline]
     pub(super) fn charge_within(&self, full: u64, now: u64, n: u64, most: u64) -> u64 {
-        // In units of several tokens no more than whole ones of what may be owed.
+        // Where a unit is several tokens: only the whole units of what may be owed.
         let most = most >> (-self.scale.fraction).max(0) << (-self.scale.fraction).max(0);
         let owed = self.scale.units_at_most(most, self.debt_max);
         self.charge_up_to(full, now, n, self.burst.saturating_add(owed).min(self.debt_max))
     }
 
-    /// The full time after taking `n`, which makes no more than `most` units missing.
+    /// Returns the full time after taking `n`, which makes no more than `most` units missing.
     #[inline(always)]
     fn charge_up_to(&self, full: u64, now: u64, n: u64, most: u64) -> u64 {
         let missing = self.missing(full, now);
@@ -112,13 +113,14 @@ impl TokenBucket {
         let back = if self.scale.fraction >= 0 {
             self.scale.units_at_most(n, missing)
         } else {
-            // What a take rounded up, a refund rounds down: giving back never gives more.
+            // A take rounds up, so a refund rounds down: giving back never gives more.
             (n >> -self.scale.fraction).min(missing)
         };
         (back > 0).then(|| now.wrapping_add(missing - back))
     }
 
-    /// The full time with a place in line for `n`, and the wait for it, if that is at most `longest`.
+    /// Returns the full time with a place in the queue for `n`, and the wait for it, if that is at
+    /// most `longest`.
     #[inline]
     pub(super) fn reserve(&self, full: u64, now: u64, n: u64, longest: u64) -> Option<(u64, u64)> {
         let missing = self.missing(full, now);
@@ -133,30 +135,32 @@ impl TokenBucket {
         self.debt_max.saturating_sub(self.burst)
     }
 
-    /// See [`Rule::worth`](super::Rule::worth). Rounded up, as when they were taken.
+    /// See [`Rule::worth`](super::Rule::worth). Rounded up, as when the tokens were taken.
     pub(super) fn worth(&self, n: u64) -> u64 {
         self.scale.units_at_most(n, self.debt_max)
     }
 
-    /// How far off a place is: the full time that it made, less the burst.
+    /// Returns the units until a place is due: the full time that it made, less the burst.
     #[inline]
     pub(super) fn until_place(&self, place: u64, now: u64) -> u64 {
         (place.wrapping_sub(self.burst).wrapping_sub(now) as i64).max(0) as u64
     }
 
-    /// See [`Rule::take_back`](super::Rule::take_back). The word may lie before the end, where something was refunded
-    /// behind it.
+    /// See [`Rule::take_back`](super::Rule::take_back). The word may lie before the end, if tokens
+    /// were refunded behind it.
     pub(super) fn take_back(&self, full: u64, now: u64, end: u64, units: u64) -> Option<u64> {
         let last = full.wrapping_sub(end) as i64 <= 0;
         last.then(|| full.wrapping_sub(units.min(self.missing(full, now))))
     }
 
-    /// See [`Rule::undo`](super::Rule::undo). Nobody waits if the last place in the line is due.
+    /// See [`Rule::undo`](super::Rule::undo). No caller waits if the last place in the queue is
+    /// due.
     pub(super) fn undo(&self, full: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
         if self.until_place(full, now) > 0 {
             return None;
         }
-        // What others have given back since has moved the word back: it has been full all the sooner.
+        // What other callers have given back since has moved the word back: the bucket was full all
+        // the sooner.
         let lacks = self.missing(given.place, now).saturating_sub(given.returned);
         let back = given.units.min(lacks).min(self.missing(full, now));
         Some((full.wrapping_sub(back), self.whole(back).min(given.n)))

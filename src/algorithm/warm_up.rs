@@ -1,44 +1,46 @@
-//! Warming up: a bucket that goes slowly after it was idle, and pays for a request after it.
+//! Warming up: a bucket that grants slowly after it was idle, and whose requests are paid for after
+//! they are granted.
 //!
 //! ```text
 //!     | full time (64 - b bits): when nothing is owed | warmth (b bits): M - stored |
 //!
 //!     from = max(full time, now)     warm = max(0, warmth - max(0, now - full time))
 //!
-//!     reserve n: full time, warmth  ->  from + cost, min(M, warm + n)    if from - now <= the longest wait
+//!     reserve n: full time, warmth  ->  from + cost, min(M, warm + n)   if from - now <= longest
 //!     charge n:  full time, warmth  ->  from + cost, min(M, warm + n)
 //!     refund n:  full time, warmth  ->  max(full time - n, now), warmth
-//!     give up n: full time, warmth  ->  full time - cost, warmth - n     once nobody can use it
+//!     give up n: full time, warmth  ->  full time - cost, warmth - n     once no caller can use it
 //!
-//!     cost = n + 2a(2 above - a) / M     above = M/2 - warm, of which n takes a = min(n, max(0, above))
+//!     cost = n + 2a(2 above - a) / M     above = M/2 - warm     n takes a = min(n, max(0, above))
 //! ```
 //!
-//! This is `SmoothWarmingUp` of Guava's `SmoothRateLimiter` with its cold factor of 3. Of `M` permits, those that flow
-//! in the warm-up period, the lower half cost a token each, the upper half up to three: the cost is the area under
-//! that line. A token of idle time stores one permit. Guava stores permits, here it is the permits
-//! spent, so that state 0 is a cold bucket at any time.
+//! This is `SmoothWarmingUp` of Guava's `SmoothRateLimiter` with its cold factor of 3. `M` permits
+//! flow in the warm-up period. The lower half of them cost a token each, the upper half up to
+//! three: the cost is the area under that line. A token of idle time stores one permit. Guava keeps
+//! the permits stored; here the word keeps the permits spent, so that state 0 is a cold bucket at
+//! any time.
 //!
-//! Everything is in units of token time, and `M` is rounded down to one. Nothing else is rounded but a request's extra
-//! on the ramp, up; a warm bucket's rate is exact.
+//! Everything is in units of token time, and `M` is rounded down to one. Nothing else is rounded
+//! but a request's extra cost on the ramp, up; a warm bucket's rate is exact.
 //!
-//! A bucket that owes nothing is not yet as good as a fresh one, for it may be warm: no table may
-//! forget it, which is why nothing but a [`WarmUpLimiter`](crate::WarmUpLimiter) has this rule.
+//! A bucket that owes nothing is not yet as good as a fresh one, for it may be warm. So no table
+//! may forget it, and only a [`WarmUpLimiter`](crate::WarmUpLimiter) has this rule.
 
 use crate::error::QuotaError;
 use crate::quota::Quota;
 use crate::time::{HORIZON_NS, Scale, YEAR_NS};
 use core::time::Duration;
 
-/// At least so many bits, so that the time field is small enough for a clock of 584 years not to
-/// wrap it.
+/// The fewest bits of warmth, so that the time field is small enough for a clock of 584 years not
+/// to wrap it.
 const WARMTH_BITS_MIN: u32 = 4;
 /// The longest period, which is a quota's too: 3,660 days.
 const MAX_PERIOD_NS: u64 = 3_660 * 86_400 * 1_000_000_000;
-/// Bits set aside for what later rates store: of a warm-up that is not the longest there can be, of
-/// 8 times the rate.
+/// Bits set aside for what later rates store: 8 times the rate, unless the warm-up is nearly the
+/// longest that fits.
 const SPARE_BITS: u32 = 3;
 
-/// How a limiter's word is laid out, for its first quota and all later ones.
+/// The layout of a limiter's word, for its first quota and all later ones.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     period_ns: u64,
@@ -47,7 +49,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// For a warm-up of `period`. A token has at most `finest` fraction bits.
+    /// Makes the layout for a warm-up of `period`. A token has at most `finest` fraction bits.
     pub(crate) fn new(quota: &Quota, period: Duration, finest: u32) -> Result<Self, QuotaError> {
         expect_no_burst(quota)?;
         let room = Room::of(quota);
@@ -66,7 +68,7 @@ impl Layout {
         self.fraction.into()
     }
 
-    /// The rule by a quota: the first, or a later one.
+    /// Returns the rule of a quota: the first, or a later one.
     pub(crate) fn rule(&self, quota: &Quota) -> Result<WarmUp, QuotaError> {
         expect_no_burst(quota)?;
         let stored = Room::of(quota).stored(self.period_ns, self.fraction.into());
@@ -77,12 +79,12 @@ impl Layout {
         Ok(WarmUp::new(stored, scale, self.warmth_bits))
     }
 
-    /// Whether `M` of a later quota fits the warmth's bits, and what it costs the debt's.
+    /// Returns whether `M` of a later quota fits the warmth's bits, and its cost the debt's.
     fn holds(&self, stored: u64) -> bool {
         stored < 1 << self.warmth_bits && 4 * stored <= quarter(self.warmth_bits)
     }
 
-    /// Whether the time has a year's flow before it, from this time on.
+    /// Returns whether the time has a year's flow left, from `time` on.
     pub(crate) fn lasts_a_year_from(&self, quota: &Quota, time: u64) -> bool {
         let tokens = (YEAR_NS * u128::from(quota.count())).div_ceil(quota.period_ns().into());
         let left = 3 * quarter(self.warmth_bits);
@@ -94,14 +96,14 @@ fn expect_no_burst(quota: &Quota) -> Result<(), QuotaError> {
     if quota.burst_size() == quota.count() { Ok(()) } else { Err(QuotaError::WARM_UP_BURST) }
 }
 
-/// When the next request is paid for, and how warm the bucket is then.
+/// The moment at which the next request is paid for, and the warmth of the bucket then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
     pub(crate) from: u64,
     pub(crate) warmth: u64,
 }
 
-/// All figures in units of token time.
+/// The rule, with all figures in units of token time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WarmUp {
     /// `M`.
@@ -117,7 +119,7 @@ impl WarmUp {
         Self { stored_max, limit, scale, warmth_bits }
     }
 
-    /// What is stored in the warm-up period, in whole tokens, and at least one.
+    /// Returns what is stored in the warm-up period, in whole tokens, and at least one.
     pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
@@ -126,17 +128,18 @@ impl WarmUp {
         quarter(self.warmth_bits) - 1
     }
 
-    /// Where time stops: after three quarters, of which the last one is for debt.
+    /// Returns the end of time: after three quarters of the field; the last quarter is for debt.
     pub(crate) fn end(&self) -> u64 {
         3 * quarter(self.warmth_bits)
     }
 
-    /// Half of what is set aside for debt: what waits so long may still be charged for.
+    /// Returns half of what is set aside for debt: a request that waits so long can still be
+    /// charged for.
     pub(crate) fn longest_wait(&self) -> u64 {
         quarter(self.warmth_bits) / 2
     }
 
-    /// From when on nothing is owed.
+    /// Returns the time from which on nothing is owed.
     pub(crate) fn full_time(&self, state: u64) -> u64 {
         state >> self.warmth_bits
     }
@@ -154,7 +157,7 @@ impl WarmUp {
         full << self.warmth_bits | warmth
     }
 
-    /// The turn of whoever comes now.
+    /// Returns the turn of a request that comes now.
     pub(crate) fn turn(&self, state: u64, now: u64) -> Turn {
         let (full, warmth) = (self.full_time(state), self.warmth(state));
         match now.checked_sub(full) {
@@ -163,8 +166,8 @@ impl WarmUp {
         }
     }
 
-    /// What `units` cost more than themselves. Twice what is above the threshold is a whole number,
-    /// hence all is doubled.
+    /// Returns what `units` cost more than themselves. Twice what is above the threshold is a whole
+    /// number, so all is doubled.
     fn extra(&self, warmth: u64, units: u64) -> u64 {
         let above = self.stored_max.saturating_sub(2 * warmth);
         let taken = above.min(2 * units);
@@ -173,13 +176,13 @@ impl WarmUp {
         if area == 0 { 0 } else { area.div_ceil(2 * u128::from(self.stored_max)) as u64 }
     }
 
-    /// What `n` tokens cost in their turn.
+    /// Returns the cost of `n` tokens in their turn.
     pub(crate) fn cost(&self, turn: Turn, n: u64) -> u64 {
         let units = self.scale.units_at_most(n, self.debt_max());
         units + self.extra(turn.warmth, units)
     }
 
-    /// The state after a request, of which at most `room` is owed.
+    /// Returns the state after a request that leaves at most `room` owed.
     fn spend(&self, turn: Turn, units: u64, room: u64) -> u64 {
         let cost = (units + self.extra(turn.warmth, units)).min(room);
         // A later quota may store less than had been spent.
@@ -187,13 +190,13 @@ impl WarmUp {
         self.pack(turn.from + cost, warmth.min(self.stored_max))
     }
 
-    /// The state with a place in line for `n`, from 1 to the limit.
+    /// Returns the state with a place in the queue for `n`, from 1 to the limit.
     pub(crate) fn reserve(&self, turn: Turn, n: u64) -> u64 {
         debug_assert!(n >= 1 && n <= self.limit);
         self.spend(turn, self.scale.units(n), self.debt_max())
     }
 
-    /// The whole limit where nothing is owed, which is when any request is granted.
+    /// Returns the whole limit if nothing is owed, which is when any request is granted.
     pub(crate) fn balance(&self, state: u64, now: u64) -> i64 {
         match self.owed(state, now) {
             0 => self.limit as i64,
@@ -201,7 +204,7 @@ impl WarmUp {
         }
     }
 
-    /// The state after spending `n` whatever is owed. Of that, no more than `most` tokens is made.
+    /// Returns the state after spending `n` whatever is owed. It adds no debt beyond `most` tokens.
     pub(crate) fn charge(&self, state: u64, now: u64, n: u64, most: u64) -> u64 {
         let most = self.scale.units_at_most(most, self.debt_max());
         let room = most.saturating_sub(self.owed(state, now));
@@ -209,36 +212,37 @@ impl WarmUp {
         self.spend(self.turn(state, now), units, room)
     }
 
-    /// The state with so many units given back, at most what is owed. What was spent has warmed the
-    /// bucket, and that stays.
+    /// Returns the state with `units` given back, at most what is owed. What was spent has warmed
+    /// the bucket, and the warmth stays.
     pub(crate) fn give_back(&self, state: u64, now: u64, units: u64) -> Option<u64> {
         let back = units.min(self.owed(state, now));
         // The full time is the upper field, so nothing borrows from it.
         (back > 0).then(|| state - (back << self.warmth_bits))
     }
 
-    /// How warm the bucket was before it spent `n`, as far as it was not as warm as can be since.
+    /// Returns the warmth of the bucket before it spent `n`, as far as it has not been as warm as
+    /// can be since.
     pub(crate) fn warmth_before(&self, state: u64, n: u64) -> u64 {
         self.warmth(state).saturating_sub(self.scale.units_at_most(n, self.debt_max()))
     }
 
-    /// The state that has not spent `n`, which are paid for still.
+    /// Returns the state that has not spent `n`, which are paid for still.
     pub(crate) fn unspent(&self, state: u64, n: u64) -> u64 {
         self.pack(self.full_time(state), self.warmth_before(state, n))
     }
 
-    /// A cold bucket.
+    /// Returns the state of a cold bucket.
     pub(crate) fn cold(&self, now: u64) -> u64 {
         now << self.warmth_bits
     }
 }
 
-/// A quarter of the time field.
+/// Returns a quarter of the time field.
 fn quarter(warmth_bits: u8) -> u64 {
     1 << (u64::BITS - 2 - u32::from(warmth_bits))
 }
 
-/// What the word must hold at a rate.
+/// The numbers that the word must hold at a rate.
 struct Room {
     count: u128,
     period_ns: u128,
@@ -252,7 +256,7 @@ impl Room {
         Self { count, period_ns, flow: (HORIZON_NS * count).div_ceil(period_ns) }
     }
 
-    /// What is stored in a warm-up of `period` nanoseconds.
+    /// Returns what is stored in a warm-up of `period` nanoseconds.
     fn stored(&self, period: u64, fraction: u32) -> Option<u128> {
         if period > MAX_PERIOD_NS {
             return None;
@@ -264,7 +268,7 @@ impl Room {
         fits.then(|| (whole << fraction) + (rest << fraction) / self.period_ns)
     }
 
-    /// The bits for it, if they leave enough for the time.
+    /// Returns the bits for `stored`, if they leave enough for the time.
     fn fits(&self, period: u64, fraction: u32, spare: u32) -> Option<u32> {
         let stored = self.stored(period, fraction)?;
         let bits = (u128::BITS - stored.leading_zeros() + spare).max(WARMTH_BITS_MIN);
@@ -272,21 +276,21 @@ impl Room {
         fits.then_some(bits)
     }
 
-    /// Whether what the warmth's bits leave holds 30 years, and debt for the dearest request twice over: from cold
-    /// the whole of `M` costs one and a half times as much.
+    /// Returns whether the bits beside the warmth hold 30 years, and debt for the dearest request
+    /// twice over: from cold the whole of `M` costs one and a half times as much.
     fn has_time(&self, stored: u128, bits: u32, fraction: u32) -> bool {
         let quarter = u128::from(quarter(bits as u8));
         self.flow << fraction <= 3 * quarter && 4 * stored.max(1 << fraction) <= quarter
     }
 
-    /// The longest warm-up period at this rate, in nanoseconds.
+    /// Returns the longest warm-up period at this rate, in nanoseconds.
     fn longest_period(&self) -> Option<u64> {
         let stored = |bits: u32| u128::from(((1 << bits) - 1).min(quarter(bits as u8) / 4));
         let most = (WARMTH_BITS_MIN..u64::BITS - 4)
             .filter(|bits| self.has_time(stored(*bits), *bits, 0))
             .map(stored)
             .max()?;
-        // The last at which not yet a token more is stored.
+        // The last period in which not yet one more token is stored.
         let longest = ((most + 1) * self.period_ns - 1) / self.count;
         Some(u64::try_from(longest).unwrap_or(u64::MAX).min(MAX_PERIOD_NS))
     }

@@ -1,12 +1,12 @@
-//! The answer "no".
+//! The denial: a limiter's answer "no".
 
 use super::{Figures, Source};
 use core::fmt;
 use core::time::Duration;
 
-/// A limiter's answer "no": what was asked does not fit now, or never will.
+/// A limiter's answer "no": the tokens asked for are not there now, or never will be.
 ///
-/// Its figures are computed when asked for, so `check().is_ok()` pays for none of them.
+/// Its figures are computed when the caller asks for them, so `check().is_ok()` computes none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[must_use = "a denial says how long to wait"]
 pub struct Denied {
@@ -20,26 +20,27 @@ impl Denied {
         Self { asked, at }
     }
 
-    /// The same answer, as somebody else's.
+    /// Returns the same answer, given by `source`.
     #[cfg(feature = "redis")]
     pub(crate) fn by(mut self, source: Source) -> Self {
         self.at = self.at.by(source);
         self
     }
 
-    /// The same answer, as that of one of several limits.
+    /// Returns the same answer, given by one of several limits.
     pub(crate) fn of(mut self, which: u8) -> Self {
         self.at = self.at.of(which);
         self
     }
 
-    /// Of two limits that deny: the one to wait longer for, with the tighter of their other figures.
+    /// Joins the answers of two limits that both deny: the one with the longer wait, with the
+    /// tighter of the other figures.
     pub(crate) fn and(self, other: Self) -> Self {
         let wait = |denied: &Self| (denied.is_never(), denied.retry_after());
         let first = |denied: &Self| core::cmp::Reverse(denied.at.which());
         let other_is_worse = (wait(&other), first(&other)) > (wait(&self), first(&self));
         let (worse, other) = if other_is_worse { (other, self) } else { (self, other) };
-        // The figures of a table without room say all that there is to say: nothing is left.
+        // A table without room has nothing left, so its figures are the tightest.
         if worse.is_table_full() {
             return worse;
         }
@@ -47,38 +48,41 @@ impl Denied {
         Self { at, ..worse }
     }
 
-    /// Which of [combined](crate::Combined) limits denied, counted from 0 as they were given; if several did, the one
-    /// with the longest [`retry_after`](Self::retry_after). 0 of a limiter alone.
+    /// Returns the index of the [combined](crate::Combined) limit that denied, counted from 0 in
+    /// the order in which the limits were given. If several denied, it is the one with the longest
+    /// [`retry_after`](Self::retry_after). 0 for a limiter alone.
     #[must_use]
     pub fn which(&self) -> usize {
         self.at.which().into()
     }
 
-    /// Who denied it.
+    /// Returns the source of the decision.
     #[must_use]
     pub fn source(&self) -> Source {
         self.at.source()
     }
 
-    /// How long until the same request would be granted if nobody else takes; `None` if it never can
-    /// be, because it exceeds [`limit`](Self::limit), and, of a reservation that is paid in instalments, what can be waited for.
+    /// Returns the time until the same request would be granted, if no other caller takes tokens.
+    /// `None` if it never can be, because it exceeds [`limit`](Self::limit); a reservation that is
+    /// paid in instalments must also exceed what can be waited for.
     ///
-    /// Exact to the nanosecond of the limiter's clock, rounded up: waiting that long is enough, a
-    /// nanosecond less is not. Of a reservation, until a place can be had that is due in time.
+    /// The time is exact to the nanosecond of the limiter's clock, rounded up: waiting that long is
+    /// enough, and a nanosecond less is not. For a reservation, it is the time until a place can be
+    /// had that is due in time.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.at.retry_after(self.asked)
     }
 
-    /// Whether the request exceeds the limit itself, so that waiting is of no use: there is no
-    /// [`retry_after`](Self::retry_after).
+    /// Returns whether the request exceeds the limit itself, so that waiting is of no use: there is
+    /// no [`retry_after`](Self::retry_after).
     #[must_use]
     pub fn is_never(&self) -> bool {
         self.at.is_never(self.asked)
     }
 
-    /// Whether a keyed limiter had no room left for a new key ([`WhenFull::Deny`]); the request was
-    /// not held against any bucket.
+    /// Returns whether a keyed limiter had no room left for a new key ([`WhenFull::Deny`]). The
+    /// request was not held against any bucket.
     ///
     /// [`WhenFull::Deny`]: crate::WhenFull::Deny
     #[must_use]
@@ -86,26 +90,26 @@ impl Denied {
         self.at.table_full()
     }
 
-    /// The tokens that were asked for.
+    /// Returns the tokens that were asked for.
     #[must_use]
     pub fn asked(&self) -> u64 {
         self.asked
     }
 
-    /// The most tokens that one request can be granted: the burst, a window's count, or what a
-    /// [warm-up](crate::WarmUpLimiter) stores.
+    /// Returns the most tokens that one request can be granted: the burst, a window's count, or
+    /// what a [warm-up](crate::WarmUpLimiter) stores.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.at.limit()
     }
 
-    /// Whole tokens left, which the request exceeded.
+    /// Returns the whole tokens left, which the request exceeded.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.at.remaining()
     }
 
-    /// How long until all tokens are back, if nobody takes any.
+    /// Returns the time until all tokens are back, if no caller takes any.
     #[must_use]
     pub fn reset_after(&self) -> Duration {
         self.at.reset_after()

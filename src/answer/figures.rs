@@ -1,14 +1,14 @@
-//! What an answer can say about its bucket, computed when asked.
+//! The figures of an answer: what it can say about its bucket, computed when asked.
 
 use super::Source;
 use crate::algorithm::Terms;
 use core::time::Duration;
 
-/// A bucket's state at the time of an answer. An answer that nobody asks for figures is not charged
-/// for them: nothing here is computed on the path of a check.
+/// A bucket's state at the time of an answer. Nothing here is computed on the path of a check: only
+/// a caller that asks for figures pays for them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Figures {
-    /// The state that the answer left; of a clock-free grant, the tokens still drawn.
+    /// The state that the answer left; for a clock-free grant, the tokens still drawn.
     pub(crate) state: u64,
     /// The token time of the answer, and the same moment in nanoseconds since the epoch.
     pub(crate) now: u64,
@@ -16,18 +16,18 @@ pub(crate) struct Figures {
     pub(crate) terms: Terms,
 }
 
-/// How the numbers of an answer are to be read.
+/// The way in which the numbers of an answer are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum AnswerKind {
     /// A state at a time, from which everything is computed.
     Plain,
-    /// Granted from drawn tokens, without reading the clock.
+    /// A grant from drawn tokens, made without reading the clock.
     ClockFree,
-    /// Denied because a table had no room for the key.
+    /// A denial because a table had no room for the key.
     TableFull,
-    /// Computed already: the state is what remains, the token time how long until all is back, the
-    /// nanoseconds how long until a retry.
+    /// Figures that are computed already: the state is what remains, the token time is the time
+    /// until all is back, and the nanoseconds are the time until a retry.
     Told,
 }
 
@@ -35,18 +35,19 @@ const CLOCK_FREE: u8 = AnswerKind::ClockFree as u8;
 const TABLE_FULL: u8 = AnswerKind::TableFull as u8;
 const TOLD: u8 = AnswerKind::Told as u8;
 
-/// Told of a retry: it is of no use.
+/// The told time until a retry that is of no use.
 const NEVER: u64 = u64::MAX;
 
-/// No moment of any clock: the figures are of the nanosecond at which their token time had flowed, and count from there.
+/// A mark instead of a clock's moment: the figures count from the nanosecond at which their token
+/// time had flowed.
 const AS_IT_FLOWS: u64 = u64::MAX;
 
 /// The longest wait that a request accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// By how far the limiter may be in debt.
+    /// The most units by which the limiter may be in debt.
     Units(u64),
-    /// By the caller's time, in nanoseconds.
+    /// The caller's time, in nanoseconds.
     Nanos(u64),
 }
 
@@ -59,7 +60,7 @@ impl Patience {
 }
 
 impl AnswerKind {
-    /// The terms, for answers of this kind.
+    /// Returns the terms, for answers of this kind.
     #[inline(always)]
     pub(crate) fn label(self, mut terms: Terms) -> Terms {
         terms.label[0] = self as u8;
@@ -68,25 +69,25 @@ impl AnswerKind {
 }
 
 impl Figures {
-    /// The figures of a state at a time, in token time and in nanoseconds.
+    /// Makes the figures of a state at a time, given in token time and in nanoseconds.
     #[inline(always)]
     pub(crate) fn new(terms: Terms, state: u64, now: u64, nanos: u64) -> Self {
         Self { state, now, nanos, terms }
     }
 
-    /// The same numbers, to be read as those of another kind of answer.
+    /// Returns the same numbers, to be read as those of another kind of answer.
     #[inline(always)]
     pub(crate) fn as_kind(self, kind: AnswerKind) -> Self {
         Self { terms: kind.label(self.terms), ..self }
     }
 
-    /// The same figures, of one of several combined limits.
+    /// Returns the same figures, for one of several combined limits.
     pub(super) fn of(mut self, which: u8) -> Self {
         self.terms.label[1] = which;
         self
     }
 
-    /// The same figures of an answer that another source gave.
+    /// Returns the same figures for an answer that another source gave.
     #[cfg(feature = "redis")]
     pub(crate) fn by(mut self, source: Source) -> Self {
         self.terms.label[2] = source as u8;
@@ -102,7 +103,7 @@ impl Figures {
         }
     }
 
-    /// Which of several combined limits answered.
+    /// Returns the index of the answering limit, among several combined ones.
     pub(super) fn which(&self) -> u8 {
         self.terms.label[1]
     }
@@ -135,7 +136,8 @@ impl Figures {
     pub(crate) fn retry_after(&self, n: u64) -> Option<Duration> {
         match self.kind() {
             AnswerKind::Told => (self.nanos < NEVER).then(|| Duration::from_nanos(self.nanos)),
-            // Room in a full table comes when a bucket is full again. What never fits asks for none.
+            // A full table has room when a bucket is full again. A request that never fits needs no
+            // room.
             AnswerKind::TableFull => self.until(self.limit(), Patience::NONE),
             _ => self.until(n, Patience::NONE),
         }
@@ -163,10 +165,12 @@ impl Figures {
         }
     }
 
-    /// The figures of a place that cannot be had: until it can, for whoever may pay `n` in instalments. Never, if even
-    /// behind a full bucket it would be due too late: of more than the burst the rest has to flow.
+    /// Returns the figures of a place that cannot be had: they tell the time until it can, for a
+    /// caller that may pay `n` in instalments. They tell "never" if the place would be due too late
+    /// even behind a full bucket, since what exceeds the burst has to flow first.
     pub(crate) fn without_place(self, n: u64, patience: Patience) -> Self {
-        // Who does not wait is denied as by a check, and the figures can be computed when asked for.
+        // A caller that does not wait is denied as by a check, and the figures can be computed when
+        // asked for.
         if patience.is_none() && n <= self.limit() {
             return self;
         }
@@ -183,12 +187,12 @@ impl Figures {
         self.told((!is_never).then_some(retry_after))
     }
 
-    /// The same figures, computed now, with another time until a retry.
+    /// Returns the same figures, computed now, with another time until a retry.
     pub(crate) fn told(self, retry_after: Option<Duration>) -> Self {
         Self::computed(self.terms, self.remaining(), self.reset_after(), retry_after)
     }
 
-    /// Figures that somebody has computed; `retry_after` is `None` if it is of no use.
+    /// Makes figures that were computed elsewhere. `retry_after` is `None` if a retry is of no use.
     pub(crate) fn computed(
         terms: Terms,
         remaining: u64,
@@ -200,20 +204,20 @@ impl Figures {
         Self::new(terms, remaining, reset_after, retry_after).as_kind(AnswerKind::Told)
     }
 
-    /// Told figures, and those of another limit that denies as well: of both the least that remains, and the longest
-    /// until all is back.
+    /// Joins told figures with those of another limit that denies as well: the least that remains
+    /// of both, and the longest time until all is back.
     pub(crate) fn and(mut self, other: &Self) -> Self {
         let reset_after = u64::try_from(other.reset_after().as_nanos()).unwrap_or(NEVER);
         (self.state, self.now) = (self.state.min(other.remaining()), self.now.max(reset_after));
         self
     }
 
-    /// How long until nothing is owed.
+    /// Returns the time until nothing is owed.
     pub(crate) fn owes(&self) -> Duration {
         self.until(0, Patience::NONE).unwrap_or_default()
     }
 
-    /// Whether they were computed when they were made.
+    /// Returns whether the figures were computed when they were made.
     pub(crate) fn is_told(&self) -> bool {
         self.kind() == AnswerKind::Told
     }
@@ -222,8 +226,8 @@ impl Figures {
         self.kind() == AnswerKind::TableFull
     }
 
-    /// The longest wait of somebody who waits for at most so many tokens, and `within` that time, in units, and by
-    /// which of the two.
+    /// Returns the longest wait, in units, of a caller that waits for at most this many tokens and
+    /// at most the time `within`; and which of the two bounds it.
     #[inline]
     pub(crate) fn longest(&self, tokens: u64, within: Option<Duration>) -> (u64, Patience) {
         let most = self.terms.longest_wait(tokens, self.now);
@@ -237,7 +241,8 @@ impl Figures {
         (most, Patience::Units(most))
     }
 
-    /// The same of a place in a bucket's line or a window, which must not lie further ahead than a state can say.
+    /// Returns the longest wait for a place in a bucket's queue or a window, which must not lie
+    /// further ahead than a state can express.
     pub(crate) fn longest_of_place(
         &self,
         tokens: u64,
@@ -248,8 +253,9 @@ impl Figures {
         if most < longest { (most, Patience::Units(most)) } else { (longest, patience) }
     }
 
-    /// The same state when `units` more have flowed; of what was told, when so many nanoseconds have passed. No division,
-    /// since few ask for the figures of a wait.
+    /// Returns the figures of the same state when `units` more have flowed. Told figures move on by
+    /// `told` nanoseconds instead. Divides nothing, since few callers ask for the figures of a
+    /// wait.
     pub(crate) fn after(self, units: u64, told: u64) -> Self {
         if self.is_told() {
             return Self { now: self.now.saturating_sub(told), ..self };
@@ -257,7 +263,7 @@ impl Figures {
         if units == 0 {
             return self;
         }
-        // A window's line does not say when exactly it flowed.
+        // A window's units do not give the exact nanosecond at which they flowed.
         let nanos = if self.terms.is_window() {
             self.nanos.saturating_add(self.nanos_of(units))
         } else {
@@ -266,12 +272,12 @@ impl Figures {
         Self { now: self.now.wrapping_add(units), nanos, ..self }
     }
 
-    /// The same in nanoseconds.
+    /// Returns the time until `units` more have flowed, in nanoseconds.
     pub(crate) fn nanos_of(&self, units: u64) -> u64 {
         u64::try_from(self.wait(units).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// How long until `units` more have flowed.
+    /// Returns the time until `units` more have flowed.
     pub(crate) fn wait(&self, units: u64) -> Duration {
         let nanos = self.terms.pace().wait(self.nanos, self.now, units);
         let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX);

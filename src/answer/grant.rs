@@ -1,4 +1,4 @@
-//! The answer "yes".
+//! The grant: a limiter's answer "yes".
 
 use super::{Figures, Source};
 use core::fmt;
@@ -6,7 +6,7 @@ use core::time::Duration;
 
 /// A limiter's answer "yes".
 ///
-/// Its figures are computed when asked for, so `check().is_ok()` pays for none of them.
+/// Its figures are computed when the caller asks for them, so `check().is_ok()` computes none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
     granted: u64,
@@ -18,58 +18,59 @@ impl Grant {
         Self { granted, at }
     }
 
-    /// The same answer, as somebody else's.
+    /// Returns the same answer, given by `source`.
     #[cfg(feature = "redis")]
     pub(crate) fn by(mut self, source: Source) -> Self {
         self.at = self.at.by(source);
         self
     }
 
-    /// The same answer, as that of one of several limits.
+    /// Returns the same answer, given by one of several limits.
     pub(crate) fn of(mut self, which: u8, granted: u64) -> Self {
         (self.at, self.granted) = (self.at.of(which), granted);
         self
     }
 
-    /// Which of [combined](crate::Combined) limits the figures are of, counted from 0 as they were given: the one
-    /// with the least left. 0 of a limiter alone.
+    /// Returns the index of the [combined](crate::Combined) limit that the figures are from,
+    /// counted from 0 in the order in which the limits were given: the limit with the least left. 0
+    /// for a limiter alone.
     #[must_use]
     pub fn which(&self) -> usize {
         self.at.which().into()
     }
 
-    /// Who granted it.
+    /// Returns the source of the decision.
     #[must_use]
     pub fn source(&self) -> Source {
         self.at.source()
     }
 
-    /// The tokens granted: those asked for, or fewer from `check_up_to`.
+    /// Returns the tokens granted: those asked for, or fewer from `check_up_to`.
     #[must_use]
     pub fn granted(&self) -> u64 {
         self.granted
     }
 
-    /// The most tokens that one request can be granted: the burst, a window's count, or what a
-    /// [warm-up](crate::WarmUpLimiter) stores.
+    /// Returns the most tokens that one request can be granted: the burst, a window's count, or
+    /// what a [warm-up](crate::WarmUpLimiter) stores.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.at.limit()
     }
 
-    /// Whole tokens left after this grant.
+    /// Returns the whole tokens left after this grant.
     ///
-    /// A batched limiter's grants that read no clock know only of the tokens drawn ahead, and say
-    /// those: a lower bound.
+    /// A batched limiter's grants that read no clock count only the tokens drawn ahead: a lower
+    /// bound.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.at.remaining()
     }
 
-    /// How long until all tokens are back, if nobody takes any.
+    /// Returns the time until all tokens are back, if no caller takes any.
     ///
-    /// A batched limiter's grants that read no clock say how long a whole burst takes: an upper
-    /// bound, debt aside.
+    /// For a batched limiter's grants that read no clock it is the time that a whole burst takes:
+    /// an upper bound, debt aside.
     #[must_use]
     pub fn reset_after(&self) -> Duration {
         self.at.reset_after()

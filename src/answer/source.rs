@@ -1,21 +1,22 @@
-//! Who decided.
+//! The source of a decision.
 
-/// Who gave an answer: [`Grant::source`](crate::Grant::source), [`Denied::source`](crate::Denied::source).
+/// The source of an answer: see [`Grant::source`](crate::Grant::source) and
+/// [`Denied::source`](crate::Denied::source).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {
-    /// A limiter in this process's memory, or in that which the processes of a machine share.
+    /// A limiter in this process's memory, or in memory that the processes of a machine share.
     #[default]
     Memory,
     /// Redis, for all machines.
     Redis,
     /// This process, from tokens that it had fetched from Redis before.
     Lease,
-    /// Redis being away: this process, by its share of the limit.
+    /// This process, by its share of the limit, since Redis is away.
     Fallback,
-    /// Redis being away: nobody. All are granted.
+    /// No limiter: Redis is away, and every request is granted.
     FailOpen,
-    /// Redis being away: nobody. All are denied.
+    /// No limiter: Redis is away, and every request is denied.
     FailClosed,
 }
 
@@ -23,12 +24,12 @@ impl Source {
     const ALL: [Self; 6] =
         [Self::Memory, Self::Redis, Self::Lease, Self::Fallback, Self::FailOpen, Self::FailClosed];
 
-    /// The source that `self as u8` came from.
+    /// Returns the source whose `source as u8` is `byte`.
     pub(super) fn of_byte(byte: u8) -> Self {
         Self::ALL.get(usize::from(byte)).copied().unwrap_or_default()
     }
 
-    /// Whether Redis was away, so that a policy decided in its place.
+    /// Returns whether Redis was away, so that a policy decided in its place.
     #[must_use]
     pub fn is_degraded(self) -> bool {
         matches!(self, Self::Fallback | Self::FailOpen | Self::FailClosed)

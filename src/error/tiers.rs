@@ -1,4 +1,4 @@
-//! What is wrong with named tiers.
+//! Errors of named tiers.
 
 use super::QuotaError;
 use alloc::borrow::ToOwned;
@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A tier that there is not: which was asked for, and which there are.
+/// An error for a name that no tier has: it holds that name and the names of the tiers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownTier {
     name: String,
@@ -18,13 +18,13 @@ impl UnknownTier {
         Self { name: name.to_owned(), known: known.map(ToOwned::to_owned).collect() }
     }
 
-    /// The tier that was asked for.
+    /// Returns the name that was asked for.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The tiers that there are.
+    /// Returns the names of the tiers.
     pub fn known(&self) -> impl Iterator<Item = &str> {
         self.known.iter().map(String::as_str)
     }
@@ -38,7 +38,7 @@ impl fmt::Display for UnknownTier {
 
 impl core::error::Error for UnknownTier {}
 
-/// Tiers that cannot be, or a change of one.
+/// An error in the construction of tiers, or in a change of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TiersError {
@@ -48,13 +48,13 @@ pub enum TiersError {
     EmptyName,
     /// Two tiers have this name.
     Duplicate(String),
-    /// There is no such tier.
+    /// No tier has this name.
     Unknown(UnknownTier),
-    /// A tier's quota or capacity cannot be.
+    /// A tier's quota or capacity is not permitted.
     Quota {
-        /// Whose.
+        /// The tier's name.
         tier: String,
-        /// What is wrong with it.
+        /// The error in its quota or capacity.
         error: QuotaError,
     },
 }

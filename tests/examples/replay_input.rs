@@ -88,7 +88,7 @@ fn lines_that_end_early_say_what_is_missing() {
 fn what_no_limiter_can_do_is_said() {
     let table = said(&["--limit", "100000/second", "--compare"]);
     let sliding = table.lines().find(|line| line.starts_with("sliding-window")).unwrap();
-    assert!(sliding.contains("count must fit a window's packing"), "{table}");
+    assert!(sliding.contains("count must fit the window's state"), "{table}");
     assert!(table.lines().any(|line| line.starts_with("token-bucket") && line.contains("357")));
     let line =
         |year| format!("203.0.113.1 - - [01/Jan/{year}:12:03:00 +0000] \"GET / HTTP/1.1\" 200 1\n");

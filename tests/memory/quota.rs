@@ -166,12 +166,12 @@ fn limiters_that_cannot_be_built_name_the_field_and_the_range() {
     assert_eq!(of(builder(quota).initial(11).build()), initial);
     let batch = "batch: batch must be left out: a window has no tokens to draw ahead";
     assert_eq!(of(builder(quota).sliding_window().batch(2).build()), batch);
-    let batch = "batch: batch must be from 1 to, with this burst, 6";
+    let batch = "batch: batch must be at least 1, and with this burst at most 6";
     assert_eq!(of(builder(quota).batch(0).build()), batch);
     assert_eq!(of(builder(quota).batch(7).build()), batch);
-    let batch = "batch: batch must be from 1 to, with this burst, 255";
+    let batch = "batch: batch must be at least 1, and with this burst at most 255";
     assert_eq!(of(builder(Quota::per_second(1_000)).batch(256).build()), batch);
-    let packing = "count: count must fit a window's packing; at this period it must be at most";
+    let packing = "count: count must fit the window's state: at this period it must be at most";
     let built = builder(Quota::per_second(131_072)).sliding_window().build();
     assert_eq!(of(built), format!("{packing} 131071"));
     let built = builder(Quota::per_second(1 << 34)).fixed_window().build();

@@ -18,8 +18,7 @@ fn a_burst_of_its_own_is_refused_by_name() {
     let builder = WarmUpLimiter::builder(Quota::per_second(10).burst(9), SECOND);
     let error = builder.clock(ManualClock::new()).build().unwrap_err();
     assert_eq!(error.field(), "burst");
-    let told =
-        "burst must be left out of the quota of a limiter that warms up: it saves up for none";
+    let told = "burst must be left out: a limiter that warms up has no burst";
     assert_eq!(error.to_string(), told);
 }
 

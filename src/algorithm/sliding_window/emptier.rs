@@ -1,4 +1,4 @@
-//! A state for two buckets of which only one can be remembered.
+//! The state that stands for two buckets, if only one can be remembered.
 
 use super::{Even, Kept, Paced, SlidingWindow};
 
@@ -9,7 +9,7 @@ impl SlidingWindow {
         let now = now.max(index.wrapping_shl(self.fraction.into()));
         let (one, other) = (self.at(a, now), self.at(b, now));
         let kept = match (one.kept, other.kept) {
-            // Later moments find nothing in either; an earlier one by a clock that lags may.
+            // At later moments both are empty; a clock that lags may read an earlier one.
             _ if self.level(one) == 0 && self.level(other) == 0 => return a.max(b),
             (one, kept) if self.level(other) == 0 || one == kept => one,
             (_, other) if self.level(one) == 0 => other,
@@ -19,7 +19,8 @@ impl SlidingWindow {
         self.pack(one.index, kept)
     }
 
-    /// Both counts, evenly spread: what is paced falls faster, in this window or the next one.
+    /// Joins both counts, evenly spread: a paced state falls faster, in this window or the next
+    /// one.
     fn larger_counts(&self, one: (u64, u64), other: (u64, u64)) -> Kept {
         let (mut previous, mut current) = (one.0.max(other.0), one.1.max(other.1));
         // The previous count of a paced state.
@@ -33,7 +34,7 @@ impl SlidingWindow {
         Even { previous, current, reached: false }
     }
 
-    /// Two counts that weigh no less than the state does, at any time.
+    /// Returns two counts that weigh no less than the state does, at any time.
     fn counts(&self, kept: Kept) -> (u64, u64) {
         match kept {
             Even { previous, current, .. } => (previous, current),

@@ -1,4 +1,4 @@
-//! A sliding window's state in its bits.
+//! The bits of a sliding window's state.
 //!
 //! ```text
 //!     | window index | previous  | current     |  evenly spread
@@ -7,9 +7,9 @@
 //!     | window index | 1 | part of a window    |  a count of 1: empty at index + 1 + part
 //! ```
 //!
-//! Taking makes it larger: the current count grows, then the previous one becomes the count, then
-//! the index grows. A note that the limit was reached stands above the current count. A count that
-//! needs the top bits itself has no notes.
+//! Taking makes the state larger: the current count grows, then the previous one becomes the count,
+//! then the index grows. The note that the limit was reached is above the current count. A count
+//! that needs the top bits itself has no notes.
 
 use super::{Even, Kept, Paced, SlidingWindow};
 
@@ -18,20 +18,21 @@ impl SlidingWindow {
         (1 << self.count_bits) - 1
     }
 
-    /// The top bit of a count, if the count does not need it: of `current`, that the limit was
-    /// reached; of `previous`, that the state is a moment.
+    /// Returns the top bit of a count, if the count does not need it. In `current` it notes that
+    /// the limit was reached; in `previous`, that the state is a moment.
     #[inline(always)]
     fn flag(&self) -> Option<u64> {
         let flag = (1 << self.count_bits) >> 1;
         (self.limit < flag).then_some(flag)
     }
 
-    /// The most that is counted.
+    /// Returns the most that is counted.
     pub(super) fn most(&self) -> u64 {
         self.flag().map_or(self.count_max(), |flag| flag - 1)
     }
 
-    /// The bits by which units are finer than a moment, and those that are left over where they are not.
+    /// Returns the bits by which units are finer than a moment, and those that are left over where
+    /// they are not.
     fn moment_bits(&self) -> (u8, u8) {
         let bits = 2 * self.count_bits - 1;
         (self.fraction.saturating_sub(bits), bits.saturating_sub(self.fraction))
@@ -85,7 +86,7 @@ impl SlidingWindow {
         let Some(flag) = self.flag().filter(|_| self.limit == 1) else {
             return (index, self.limit, self.whole(rest).min(self.most()));
         };
-        // Debts are paid at the rate, up to where the line ends.
+        // Debts are paid at the rate, up to the end of time.
         let last = (1 << (u64::BITS as u8 - 2 - self.fraction)) - 1;
         let index = index.saturating_add((rest >> self.fraction) as u64).min(last);
         let (right, left) = self.moment_bits();

@@ -8,14 +8,14 @@ use core::time::Duration;
 use proptest::prelude::*;
 use std::vec::Vec;
 
-/// So many units flow, or so many tokens are taken if they are there.
+/// Units that flow, or tokens that are taken if they are there.
 #[derive(Clone, Copy, Debug)]
 enum Between {
     Flow(u64),
     Take(u64),
 }
 
-/// A bucket by its contents, which knows no full time: units there, at most the burst's.
+/// A bucket by its contents, without a full time: the units there, at most the burst's.
 struct Model {
     there: i128,
     burst: i128,
@@ -40,7 +40,8 @@ fn between(unit: u64, burst: u64) -> impl Strategy<Value = Vec<Between>> {
     proptest::collection::vec(prop_oneof![flow, less, take], 0..8)
 }
 
-/// Small bursts at ordinary rates, at rates whose unit is several tokens, and on lines that wrap.
+/// Small bursts at ordinary rates, at rates whose unit is several tokens, and with a token time
+/// that wraps.
 fn terms() -> impl Strategy<Value = (Terms, u64)> {
     prop_oneof![
         (1..9_u64, Just(1_u64), Just(56)),
@@ -59,7 +60,7 @@ fn undone(rule: &Rule, state: u64, now: u64, n: u64, made: u64) -> u64 {
     undone_of(rule, state, now, n, (made, made))
 }
 
-/// Of a place, and the state that it made.
+/// Undoes a place, with the state that it made.
 fn undone_of(rule: &Rule, state: u64, now: u64, n: u64, (place, made): (u64, u64)) -> u64 {
     let units = rule.worth(n).unwrap_or(0);
     let given = GivenUp { place, n, made, units, returned: 0 };
@@ -69,8 +70,8 @@ fn undone_of(rule: &Rule, state: u64, now: u64, n: u64, (place, made): (u64, u64
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
 
-    /// Exactly what a bucket has that was never debited, if nobody comes between, or no time passes; never more,
-    /// whatever happens.
+    /// An undone bucket has exactly what a bucket has that was never debited, if no caller comes
+    /// between, or no time passes; never more, whatever happens.
     #[test]
     fn undone_a_bucket_is_as_if_never_debited(
         ((terms, burst), before, after, n) in terms().prop_flat_map(|(terms, burst)| {
@@ -118,8 +119,8 @@ proptest! {
         }
     }
 
-    /// A window counts, so it is the same whoever comes between, while it counts. A sliding one is the same if nobody
-    /// comes; and never has more than a bucket that was never debited.
+    /// A fixed window counts, so it is the same whoever comes between, while it counts. A sliding
+    /// one is the same if no caller comes, and never has more than one that was never debited.
     #[test]
     fn undone_a_window_is_as_if_never_counted(
         sliding: bool,
@@ -132,7 +133,8 @@ proptest! {
         let terms = Terms::new(Quota::per_second(count), algorithm, 56).unwrap();
         let (rule, window) = (terms.rule(), 1_u64 << terms.scale().fraction);
         let (mut state, mut never, mut now, mut debit) = (0, 0, 0, None);
-        // Of a bucket that was never debited, but for a unit's flow and what a moment is rounded by.
+        // Compared with a bucket that was never debited, but for a unit's flow and the rounding of
+        // a moment.
         let (mut alone, all) = (true, i128::from(count * window + 512));
         let mut bucket = Model { there: all, burst: all };
         for (i, (eighths, m)) in takes.iter().enumerate() {
@@ -167,7 +169,8 @@ proptest! {
     }
 }
 
-/// A refund would give 5: had the bucket never been debited, the second would have left nothing.
+/// A refund would give 5: had the bucket never been debited, the second take would have left
+/// nothing.
 #[test]
 fn what_has_been_full_since_gets_nothing_back() {
     let terms = Terms::bucket(Quota::per_second(1).burst(5), Algorithm::TokenBucket, 56);
@@ -183,7 +186,8 @@ fn what_has_been_full_since_gets_nothing_back() {
     assert_eq!(rule.balance(undone(&rule, state, now, 5, made), now), 3);
 }
 
-/// Two tokens of a paced window that has been empty since, and in which one more was taken: they came back of that one.
+/// Two tokens of a paced window that has been empty since are not given back from another token
+/// taken in it.
 #[test]
 fn what_a_window_has_let_go_does_not_come_back_of_another() {
     let terms = Terms::new(Quota::per_second(4), Algorithm::SlidingWindow, 56).unwrap();
@@ -201,7 +205,7 @@ fn what_a_window_has_let_go_does_not_come_back_of_another() {
     assert_eq!(rule.balance(undone, now), 3);
 }
 
-/// Somebody who waits behind comes first: it is not for the bucket to take back.
+/// A caller that waits behind comes first, so the bucket does not take the tokens back.
 #[test]
 fn with_somebody_waiting_behind_nothing_comes_back() {
     let terms = Terms::bucket(Quota::per_second(1).burst(1), Algorithm::TokenBucket, 56);
@@ -213,10 +217,10 @@ fn with_somebody_waiting_behind_nothing_comes_back() {
     assert_eq!(rule.undo(behind, 0, given), None);
     assert_eq!(rule.undo(behind, token - 1, given), None);
     assert_eq!(rule.add_if_idle(behind, token - 1, token), None);
-    // When it is due nobody waits; what has flowed by is not given back.
+    // When the place is due no caller waits; what has flowed by is not given back.
     assert_eq!(rule.undo(behind, token, given), Some((behind, 0)));
     assert_eq!(rule.add_if_idle(behind, token, token), Some(made));
-    // The last of a line goes back with its end; what is not the last stays.
+    // The last place of a queue goes back with its end; any other stays.
     assert_eq!(rule.take_back(behind, 0, behind, token), Some(made));
     assert_eq!(rule.take_back(behind, 0, made, token), None);
     assert_eq!(rule.balance(undone(&rule, made, token / 2, 1, made), token / 2), 1);
