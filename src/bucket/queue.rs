@@ -1,32 +1,39 @@
-//! Those who wait: a line for each bucket that somebody waits for, beside its word.
+//! Waiting queues: one for each bucket that callers wait for, beside its word.
 //!
-//! The tokens of everybody who waits are debited in the word when they come, so checks see them without looking
-//! here, and cannot overtake. This file keeps the callers that wait and their order, under a
-//! lock that is held for a few steps: [`Order`] says who gets what, and this file who is told.
+//! The tokens of all waiting callers are debited in the word when they come, so checks see the
+//! debits without looking here, and cannot overtake. This file keeps the waiting callers and their
+//! order, under a lock that is held for a few steps. [`Order`] decides who gets what, and this file
+//! wakes the callers.
 //!
-//! - A caller that comes debits the word under the lock, so that the line and the word have one order.
-//! - A caller whose place is due is granted it and woken, by the first that looks at the line: a timer of a
-//!   runtime that somebody waits on, or any caller. One timer rings for the first place of the line.
-//! - A caller that leaves, at any moment, hands its place on, see [`Order`]; the last one's goes back to the word.
+//! - A caller that comes debits the word under the lock, so that the queue and the word have one
+//!   order.
+//! - A caller whose place is due is granted it and woken by the first look at the queue: that of a
+//!   timer of a runtime that tasks wait on, or of any caller. One timer rings for the first place
+//!   of the queue.
+//! - A caller that leaves, at any moment, hands its place on, see [`Order`]; the place of the last
+//!   one goes back to the word.
 //!
-//! A reservation has a promised moment and does not stand in the line. If it is given up with somebody
-//! behind it, its place is kept as a gap for whoever comes next.
+//! A reservation has a promised moment and does not wait in the queue. If it is given up while
+//! callers wait behind it, its place is kept as a gap for the next caller that comes.
 //!
-//! Checks take no lock. Nor do reservations, refunds, and callers that find tokens there, as long as `busy` says that
-//! nobody waits and nothing was given up. A place that is given up before it is due takes it, and so does a reset.
+//! Checks take no lock. Nor do reservations, refunds, and callers that find tokens there, as long
+//! as `busy` shows that no caller waits and nothing was given up. A caller that gives up a place
+//! before it is due takes the lock, and so does a reset.
 
 #[cfg_attr(not(feature = "tokio"), allow(dead_code, reason = "tasks need all of it"))]
 mod order;
+mod places;
 #[cfg(feature = "std")]
 mod waiters;
 
 pub(crate) use order::Span;
+pub(crate) use places::{cancel, ended, from_gap, refund, undo};
 #[cfg(feature = "std")]
 pub(crate) use waiters::{Entered, Notify, Progress, act, enter, leave, progress_as_thread};
 #[cfg(feature = "tokio")]
 pub(crate) use waiters::{Together, claim_as_task};
 
-use crate::bucket::{Bucket, Place, Since, Whose};
+use crate::bucket::{Bucket, Since, Whose};
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicU64, ProcessLock};
 use crate::timeline::Moment;
@@ -39,12 +46,13 @@ use core::cell::Cell;
 use order::Order;
 
 #[cfg(feature = "std")]
-type Who = waiters::Waiter;
-/// Without threads and tasks nobody waits, and there are gaps only.
+type Caller = waiters::Waiter;
+/// Without threads and tasks no caller waits, and there are gaps only.
 #[cfg(not(feature = "std"))]
-type Who = core::convert::Infallible;
+type Caller = core::convert::Infallible;
 
-/// Locks of a keyed limiter's lines. Keys that share one wait for each other's steps, never for tokens.
+/// The locks of a keyed limiter's queues. Keys that share a lock wait for each other's steps, never
+/// for tokens.
 const SHARDS: usize = if cfg!(sluicegate_loom) { 1 } else { 16 };
 
 /// The key's fingerprint, and whether it has no slot of its own.
@@ -54,28 +62,28 @@ fn key(whose: Whose) -> Key {
     (whose.hash, whose.shared)
 }
 
-/// The lines of a limiter.
+/// The waiting queues of a limiter.
 #[derive(Debug)]
 pub(crate) struct Queues {
     shards: Box<[Shard]>,
-    /// The bucket's burst, if the lines are paid afterwards.
+    /// The bucket's burst, if the queues are paid afterwards.
     paid_after: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Shard {
-    /// Lines that are not empty. A hint: whoever changes a line holds its lock. A forked child counts on from what
-    /// its parent had.
+    /// The number of queues that are not empty. A hint: a thread that changes a queue holds its
+    /// lock. A forked child counts on from what its parent had.
     busy: AtomicU64,
     queues: ProcessLock<BTreeMap<Key, Queue>>,
 }
 
 type Locked<'a> = crate::sync::Locked<'a, BTreeMap<Key, Queue>>;
 
-/// One bucket's line.
+/// The waiting queue of one bucket.
 #[derive(Debug)]
 struct Queue {
-    order: Order<Who>,
+    order: Order<Caller>,
     #[cfg(feature = "std")]
     watch: waiters::Watch,
 }
@@ -90,7 +98,7 @@ impl Queue {
     }
 }
 
-/// Whom to tell when the lock is given back.
+/// The callers to wake when the lock is released.
 #[derive(Debug, Default)]
 struct Told {
     #[cfg(feature = "std")]
@@ -105,18 +113,18 @@ impl Told {
 }
 
 impl Queues {
-    /// For a limiter of one bucket.
+    /// Makes the queue of a limiter of one bucket.
     pub(crate) fn of_one() -> Arc<Self> {
         Self::with(1, None)
     }
 
-    /// For a limiter of one bucket, of that burst, that is paid afterwards: a place is due when
-    /// what is in front of it has been paid, and not what it costs itself.
+    /// Makes the queue of a limiter of one bucket, of that burst, that is paid afterwards: a place
+    /// is due when what is in front of it has been paid, and not what it costs itself.
     pub(crate) fn of_one_paid_after(burst: u64) -> Arc<Self> {
         Self::with(1, Some(burst))
     }
 
-    /// For a bucket for each key.
+    /// Makes the queues of a limiter with a bucket for each key.
     pub(crate) fn of_keys() -> Arc<Self> {
         Self::with(SHARDS, None)
     }
@@ -127,21 +135,23 @@ impl Queues {
     }
 
     fn shard(&self, hash: u64) -> &Shard {
-        // By bits that choose no slot of the table. Their number is a power of two, since a division takes a while.
+        // By bits that choose no slot of the table. The number of shards is a power of two, since a
+        // division takes a while.
         &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)]
     }
 
-    /// Whether anybody waits, or anything was given up, that the key may have to do with. One load.
+    /// Returns whether a caller waits, or a place was given up, in the key's shard. One load.
     pub(crate) fn is_busy(&self, whose: Whose) -> bool {
         self.shard(whose.hash).busy.load(Relaxed) > 0
     }
 
-    /// Runs `step` on the key's line, if there is one; then tells whom it has to.
+    /// Runs `step` on the key's queue, if there is one; then wakes the callers that it names.
     fn with_queue<R>(&self, key: Key, step: impl FnOnce(&mut Queue, &mut Told) -> R) -> Option<R> {
         self.with_queue_or(key, || Some(None), |queue, told| Some(step(queue, told)))
     }
 
-    /// The same, and makes a line if there is none, unless `otherwise` has an answer, which it gives under the same lock.
+    /// Runs `step` as [`with_queue`](Self::with_queue) does, and makes a queue if there is none,
+    /// unless `otherwise` has an answer, which it gives under the same lock.
     fn with_queue_or<R>(
         &self,
         key: Key,
@@ -152,7 +162,8 @@ impl Queues {
         self.with_locked((shard, shard.queues.lock()), key, otherwise, step)
     }
 
-    /// [`line`](Self::line) of somebody who has come to it in this process.
+    /// Runs `step` as [`with_queue`](Self::with_queue) does, for a caller that has come to the
+    /// queue in this process.
     #[cfg(feature = "std")]
     fn with_queue_again<R>(
         &self,
@@ -164,8 +175,9 @@ impl Queues {
         self.with_locked((shard, queues), key, || Some(None), |queue, told| Some(step(queue, told)))
     }
 
-    /// [`line_or`](Self::line_or) of a caller for whom a line that `is_of_ours` is one of this process's, so that it need
-    /// not ask the system. It makes a line if there is none.
+    /// Runs `step` as [`with_queue_or`](Self::with_queue_or) does, and makes a queue if there is
+    /// none. A queue for which `is_of_ours` returns true is one of this process, so the system need
+    /// not be asked.
     #[cfg(feature = "std")]
     fn with_known_queue<R>(
         &self,
@@ -198,7 +210,7 @@ impl Queues {
         let (mut told, was_empty) = (Told::default(), queue.order.is_empty());
         let result = step(queue, &mut told);
         let is_empty = queue.order.is_empty();
-        // The only line of a limiter stays, and with it its memory.
+        // The only queue of a limiter stays, and with it its memory.
         if is_empty && self.shards.len() > 1 {
             queues.remove(&key);
         }
@@ -208,8 +220,8 @@ impl Queues {
         result
     }
 
-    /// After another quota has been put in force: places are due at other moments. By `shifted_back` the line goes on
-    /// before where it had ended.
+    /// Computes when places are due, after another quota has been put in force. The queue goes on
+    /// `shifted_back` units before its former end.
     pub(crate) fn requote(&self, now: &Moment, shifted_back: u64) {
         for shard in &self.shards {
             if shard.busy.load(Relaxed) == 0 {
@@ -218,7 +230,7 @@ impl Queues {
             let keys: Vec<Key> = shard.queues.lock().keys().copied().collect();
             for key in keys {
                 self.with_queue(key, |queue, told| {
-                    // What had flowed by when the line was shifted back, has.
+                    // What had flowed by when token time was shifted back has still flowed by.
                     queue.order.trim(now.units.wrapping_add(shifted_back));
                     queue.requote(now, told);
                 });
@@ -226,9 +238,11 @@ impl Queues {
         }
     }
 
-    /// Fills the bucket, which `reset` does, and lets those who wait stand in line for what is there then.
+    /// Fills the bucket by `reset`, and lets the waiting callers take places again for what is
+    /// there then.
     ///
-    /// Under the lock also where nobody waits: whoever gives up a place just then sees that it is void.
+    /// Takes the lock even if no caller waits: a caller that gives up a place just then sees that
+    /// it is void.
     pub(crate) fn reset(&self, bucket: &dyn Bucket, whose: Whose, reset: impl FnOnce()) {
         let reset = Cell::new(Some(reset));
         let reset = || {
@@ -241,7 +255,7 @@ impl Queues {
             Some(())
         };
         self.with_queue_or(key(whose), alone, |queue, told| {
-            queue.start_again(bucket, whose, reset, told)
+            queue.restart(bucket, whose, reset, told)
         });
     }
 
@@ -254,7 +268,8 @@ impl Queues {
     }
 }
 
-/// Takes back for the bucket what nobody in line wants, if that was taken at a time that no reset has made void.
+/// Returns a function that takes back, for the bucket, what no waiting caller wants, if it was
+/// taken at a time that no reset has made void.
 fn taking_back<'a>(
     bucket: &'a dyn Bucket,
     whose: Whose,
@@ -265,7 +280,7 @@ fn taking_back<'a>(
 }
 
 impl Queue {
-    /// Gives gaps back to the bucket, if nobody stands behind them any more.
+    /// Gives gaps back to the bucket, if no caller waits behind them any more.
     fn settle(&mut self, bucket: &dyn Bucket, whose: Whose, now: &Moment) {
         if !self.order.has_gaps() {
             return;
@@ -279,7 +294,7 @@ impl Queue {
         }
     }
 
-    /// Hands a span on.
+    /// Hands a span on to the next caller, or to the bucket.
     fn free(
         &mut self,
         bucket: &dyn Bucket,
@@ -291,143 +306,22 @@ impl Queue {
         self.settle(bucket, whose, now);
     }
 
-    /// Grants what is due, and has the next one told in time.
+    /// Grants what is due, and sets the alarm for the next place.
     #[cfg(feature = "std")]
     fn look(&mut self, now: &Moment, told: &mut Told) {
         self.serve(now, told);
     }
 }
 
-/// Nobody waits; there are gaps only.
+/// Without threads and tasks no caller waits; there are gaps only.
 #[cfg(not(feature = "std"))]
 impl Queue {
     fn look(&mut self, _: &Moment, _: &mut Told) {}
 
     fn requote(&mut self, _: &Moment, _: &mut Told) {}
 
-    fn start_again(&mut self, _: &dyn Bucket, _: Whose, reset: impl FnOnce(), _: &mut Told) {
+    fn restart(&mut self, _: &dyn Bucket, _: Whose, reset: impl FnOnce(), _: &mut Told) {
         self.order.forget_gaps();
         reset();
     }
-}
-
-/// Gives up `n` tokens of a place that is not due yet, to whoever is next. How many tokens those are.
-pub(crate) fn cancel(bucket: &dyn Bucket, place: &Place, n: u64) -> u64 {
-    let now = bucket.moment();
-    let Some(span) = bucket.span_of(place, n) else { return bucket.give_up(place, n) };
-    if bucket.returned_since(place).is_none() || !now.is_due_later(place.place) {
-        return 0;
-    }
-    let Some(rest) = span.rest(now.units) else { return 0 };
-    let tokens = now.rule().whole(rest.units()).min(n);
-    bucket.unspent(place, n);
-    hand_on(bucket, place, span, &now);
-    tokens
-}
-
-/// Makes `n` tokens of a place, due or not, never to have been taken, as far as that can be told.
-pub(crate) fn undo(bucket: &dyn Bucket, place: &Place, n: u64) {
-    let now = bucket.moment();
-    if now.is_due_later(place.place) {
-        cancel(bucket, place, n);
-        return;
-    }
-    let Some(span) = bucket.span_of(place, n) else {
-        bucket.undo(place, n, &now);
-        return;
-    };
-    // Gaps come back first: they move the word, and with it the worth of this place.
-    ended(bucket, place.whose);
-    if !bucket.undo(place, n, &now) {
-        // Somebody waits behind it.
-        let Some(returned) = bucket.returned_since(place) else { return };
-        if let Some(rest) = place.by_now(span, returned, &now).rest(now.units) {
-            bucket.unspent(place, n);
-            hand_on(bucket, place, rest, &now);
-        }
-    }
-}
-
-fn hand_on(bucket: &dyn Bucket, place: &Place, span: Span, now: &Moment) {
-    let (whose, since) = (place.whose, Some(place.since));
-    // Under the lock, so that of two that leave at once one sees what the other has left.
-    let take_back = || bucket.take_back(whose, span, since, now).then_some(());
-    bucket.queues().with_queue_or(key(whose), take_back, |queue, told| {
-        queue.free(bucket, (whose, since), span, now);
-        queue.look(now, told);
-    });
-}
-
-/// A reservation has ended: gives back what was given up in front of it, if nobody else stands behind.
-pub(crate) fn ended(bucket: &dyn Bucket, whose: Whose) {
-    if bucket.queues().is_busy(whose) {
-        let now = bucket.moment();
-        bucket.queues().with_queue(key(whose), |queue, told| {
-            queue.settle(bucket, whose, &now);
-            queue.look(&now, told);
-        });
-    }
-}
-
-/// A place that was given up with somebody behind it, if there is one for `n`.
-pub(crate) fn from_gap(
-    bucket: &dyn Bucket,
-    whose: Whose,
-    n: u64,
-    within: Option<core::time::Duration>,
-) -> Option<Place> {
-    if n == 0 || !bucket.queues().is_busy(whose) {
-        return None;
-    }
-    let now = bucket.moment();
-    bucket
-        .queues()
-        .with_queue(key(whose), |queue, _| queue.gap(bucket, whose, n, within, &now))
-        .flatten()
-}
-
-impl Queue {
-    fn gap(
-        &mut self,
-        bucket: &dyn Bucket,
-        whose: Whose,
-        n: u64,
-        within: Option<core::time::Duration>,
-        now: &Moment,
-    ) -> Option<Place> {
-        if !self.order.has_gaps() {
-            return None;
-        }
-        self.settle(bucket, whose, now);
-        // What a place costs there is not known before it is taken.
-        if self.order.is_paid_after() {
-            return None;
-        }
-        if n > bucket.waiting().largest_place(now) {
-            return None;
-        }
-        let units = now.rule().worth(n)?;
-        let (longest, _) = now.figures(0).longest(u64::MAX, within);
-        let suits = |end| now.rule().until_place(end, now.units) <= longest;
-        let span = self.order.take_gap(units, now.units, suits)?;
-        Some(bucket.place_at(whose, n, span.end, now))
-    }
-}
-
-/// Gives `n` tokens to those who wait, if anybody does.
-pub(crate) fn refund(bucket: &dyn Bucket, whose: Whose, n: u64) -> bool {
-    if n == 0 || !bucket.queues().is_busy(whose) {
-        return false;
-    }
-    let now = bucket.moment();
-    let Some(units) = now.rule().worth(n) else { return false };
-    let given = bucket.queues().with_queue(key(whose), |queue, told| {
-        queue.settle(bucket, whose, &now);
-        let Some(start) = queue.order.first_start() else { return false };
-        // The first place comes earlier by as much, and with it all others.
-        queue.free(bucket, (whose, None), Span::ending(start, units), &now);
-        queue.look(&now, told);
-        true
-    });
-    given.unwrap_or(false)
 }

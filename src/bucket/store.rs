@@ -1,8 +1,8 @@
-//! Where the states of a limiter's buckets are, and how one is changed.
+//! The stores of a limiter's states, and the way in which a state is changed.
 //!
 //! A verb is a pure function of a state and a moment. The store finds the bucket, calls the
-//! function, and commits what it returns by one compare-and-swap, or calls it again on the newer
-//! state. `verbs.rs` has the verbs, each once for all stores.
+//! function, and commits the result by one compare-and-swap, or calls the function again on the
+//! newer state. `verbs.rs` has the verbs, each once for all stores.
 
 use super::{Queues, Returns, Since, Waiting, Whose};
 use crate::answer::{Denied, Figures, Grant};
@@ -10,12 +10,12 @@ use crate::cell::Change;
 use crate::timeline::Moment;
 use alloc::sync::Arc;
 
-/// Which bucket an operation is for, and what it wants.
+/// The bucket that an operation is for, and what it asks for.
 #[derive(Clone, Copy)]
 pub(crate) struct Ask<'a> {
     pub(crate) whose: Whose,
-    /// Tokens that the operation means to take. A store that keeps tokens beside the state moves as
-    /// many of them into it as the state lacks.
+    /// The tokens that the operation means to take. A store that keeps tokens beside the state
+    /// moves as many of them into it as the state lacks.
     pub(crate) n: u64,
     /// The moment to decide at, if the caller has just read the clock. A store whose buckets may be
     /// forgotten reads it again.
@@ -28,7 +28,7 @@ impl<'a> Ask<'a> {
         Self { whose, n, now: None }
     }
 
-    /// The same at a moment that has just been read.
+    /// Asks the same at a moment that has just been read.
     pub(crate) fn at(self, now: &'a Moment) -> Self {
         Self { now: Some(now), ..self }
     }
@@ -36,7 +36,7 @@ impl<'a> Ask<'a> {
 
 /// The buckets of a limiter: one, or one for each key.
 pub(crate) trait Store: Send + Sync {
-    /// What is remembered of give-backs to a bucket.
+    /// The record of give-backs to a bucket.
     type Account<'a>: Account
     where
         Self: 'a;
@@ -44,19 +44,19 @@ pub(crate) trait Store: Send + Sync {
     /// Reads the clock once.
     fn read_clock(&self) -> Moment;
 
-    /// How long the waiting line may get.
+    /// Returns the bounds of the waiting queue.
     fn waiting(&self) -> &Waiting;
 
-    /// The callers that wait.
+    /// Returns the queues of the callers that wait.
     fn queues(&self) -> &Arc<Queues>;
 
-    /// The account of a bucket's give-backs.
+    /// Returns the account of a bucket's give-backs.
     fn account(&self, whose: Whose) -> Self::Account<'_>;
 
-    /// The debt in tokens at which a charge stops.
+    /// Returns the debt in tokens at which a charge stops.
     fn max_debt(&self) -> u64;
 
-    /// Remembers how far the most indebted bucket goes, before a debt is committed.
+    /// Records how far the most indebted bucket goes, before a debt is committed.
     fn before_debt(&self, _state: u64, _now: &Moment) {}
 
     /// Computes something from the state of a bucket, and changes nothing. A key without a bucket
@@ -67,7 +67,7 @@ pub(crate) trait Store: Send + Sync {
     /// A request for `n > 0` tokens is denied if the table has no room for the key.
     fn look<R>(&self, whose: Whose, n: u64, look: impl Fn(u64, Moment) -> R) -> Result<R, Denied>;
 
-    /// Changes a bucket that there is. `None`: the key has none.
+    /// Changes the key's bucket. `None`: the key has none.
     fn update<R>(
         &self,
         ask: Ask<'_>,
@@ -88,28 +88,29 @@ pub(crate) trait Store: Send + Sync {
     /// Takes `n` tokens or none, by the limiter's fastest way.
     fn check_n(&self, whose: Whose, n: u64) -> Result<Grant, Denied>;
 
-    /// Takes `n` tokens or none, by the fastest way that leaves a state to undo the debit by. `None`:
-    /// the general way has to decide.
+    /// Takes `n` tokens or none, by the fastest way that leaves a state to undo the debit by.
+    /// `None`: the general way has to decide.
     fn debit(&self, whose: Whose, n: u64) -> Option<Result<(u64, Figures), Denied>>;
 
     /// Predicts [`check_n`](Self::check_n) at the least cost. `None`: the general way has to.
     fn foresee(&self, whose: Whose, n: u64) -> Option<Result<Grant, Denied>>;
 
-    /// Whether tokens are drawn ahead, so that a check costs less than a place in line.
+    /// Returns whether tokens are drawn ahead, so that a check costs less than a place in the
+    /// queue.
     fn draws_ahead(&self) -> bool {
         false
     }
 }
 
-/// What has been given back to a bucket since a place in its line was taken.
+/// The record of what has been given back to a bucket since a place in its queue was taken.
 pub(crate) trait Account: Copy {
-    /// Remembers when a debit is made that the same call may undo; before it is made.
+    /// Returns the counts before a debit that the same call may undo.
     fn since(self) -> Since;
 
-    /// Remembers when a place is taken that leaves the bucket in the state `made`; before it is.
+    /// Returns the counts before a place is taken that leaves the bucket in the state `made`.
     fn open(self, made: u64, now: &Moment) -> Since;
 
-    /// The units given back since; asked after the state was loaded. `None`: a reset has made the
+    /// Returns the units given back since, after the state was loaded. `None`: a reset has made the
     /// place void.
     fn since_then(self, since: Since) -> Option<u64>;
 

@@ -42,7 +42,7 @@ pub(crate) fn peek<S: Store>(store: &S, whose: Whose, n: u64) -> Result<Grant, D
     })?
 }
 
-/// Takes `n` tokens even if they are not there: how long until the debt is paid.
+/// Takes `n` tokens even if they are not there. Returns the time until the debt is paid.
 pub(crate) fn charge<S: Store>(store: &S, whose: Whose, n: u64) -> Duration {
     if n == 0 {
         let owed = store.look(whose, 0, |state, now| now.figures(state).owes());
@@ -62,7 +62,7 @@ pub(crate) fn charge<S: Store>(store: &S, whose: Whose, n: u64) -> Duration {
     }
 }
 
-/// Gives `n` tokens back: to the first caller in line, else to the bucket, up to its burst.
+/// Gives `n` tokens back: to the first waiting caller, or else to the bucket, up to its burst.
 pub(crate) fn refund<S: Store>(store: &S, whose: Whose, n: u64) {
     if queue::refund(store, whose, n) {
         return;
@@ -74,29 +74,29 @@ pub(crate) fn refund<S: Store>(store: &S, whose: Whose, n: u64) {
         store.account(whose).count(state.wrapping_sub(refunded));
         Change::Shrink(refunded, ())
     });
-    // The line may end now where a place was given up.
+    // A gap may be the last place of the queue now.
     queue::ended(store, whose);
 }
 
-/// Whole tokens there now, rounded down; negative in debt.
+/// Returns the whole tokens there now, rounded down; negative in debt.
 pub(crate) fn available<S: Store>(store: &S, whose: Whose) -> i64 {
     let balance = |state, now: Moment| now.rule().balance(state, now.units);
-    // A request of nothing is never denied.
+    // A request for no tokens is never denied.
     store.look(whose, 0, balance).unwrap_or_default()
 }
 
-/// Whole tokens missing from the limit, rounded up.
+/// Returns the whole tokens missing from the limit, rounded up.
 pub(crate) fn level<S: Store>(store: &S, whose: Whose) -> u64 {
     let level = |state, now: Moment| algorithm::level(&now.rule(), state, now.units);
     store.look(whose, 0, level).unwrap_or_default()
 }
 
-/// Makes the bucket full, and lets the callers in line take what is there then.
+/// Makes the bucket full, and lets the waiting callers take what is there then.
 pub(crate) fn reset<S: Store>(store: &S, whose: Whose) {
     store.queues().reset(store, whose, || fill(store, whose));
 }
 
-/// Makes the bucket full, and all places in its line void.
+/// Makes the bucket full, and all places in its queue void.
 pub(crate) fn fill<S: Store>(store: &S, whose: Whose) {
     let fill = |_, state, now: Moment| {
         let rule = now.rule();
@@ -209,7 +209,7 @@ impl<S: Store> Bucket for S {
     fn give_up(&self, place: &Place, n: u64) -> u64 {
         let back = undo_by(self, Ask::of(place.whose, 0), place, |returned, state, now| {
             let (rule, given) = (now.rule(), place.given(place.place, n, returned));
-            // A key without a slot has no line of its own: its place is given up by the state.
+            // A key without a slot has no queue of its own: its place is given up by the state.
             if place.whose.shared
                 && now.is_due_later(place.place)
                 && let Some(back) = rule.take_back(state, now.units, place.place, given.units)
@@ -258,7 +258,8 @@ fn take_place<S: Store>(
     if let Some(answer) = store.update(ask, place) {
         return answer;
     }
-    // A request that an untouched bucket would deny makes none, so no other key's gives way.
+    // An untouched bucket is made only if it grants the request, so no other key gives way for a
+    // denial.
     let untouched = |state, now| place_in(store, ask.whose, ask.n, within, (state, now));
     let (_, untouched) = store.look(ask.whose, 0, untouched)??;
     if ask.n == 0 {
@@ -267,7 +268,8 @@ fn take_place<S: Store>(
     store.touch(ask, place)?
 }
 
-/// The state with a place in line, and the place, which no account knows yet. Changes nothing.
+/// Returns the state with a place in the queue, and the place, which no account knows yet. Changes
+/// nothing.
 #[inline]
 fn place_in<S: Store>(
     store: &S,
@@ -295,9 +297,10 @@ fn place_in<S: Store>(
     }
 }
 
-/// Gives something back to a bucket: `back` returns the state with it, and whether it was the last
-/// debit. Returns whether it did, or there is no such bucket any more. It is counted for the callers
-/// that undo what they took, unless it was the last debit: then they took theirs before.
+/// Gives units back to a bucket. `back` returns the state with them, and whether they were the last
+/// debit. Returns whether they were given back, or the bucket is gone. They are counted for callers
+/// that undo an earlier debit. The last debit need not be counted: all other callers took theirs
+/// before it.
 fn give_back<S: Store>(
     store: &S,
     ask: Ask<'_>,
@@ -318,8 +321,8 @@ fn give_back<S: Store>(
     store.update(ask, give_back).unwrap_or(true)
 }
 
-/// Gives tokens of a place back that no reset has made void, and returns how many: `back` returns
-/// the state with them and their number, or `None` if they cannot come back.
+/// Gives back tokens of a place that no reset has made void, and returns their number. `back`
+/// returns the state with them and their number, or `None` if they cannot come back.
 fn undo_by<S: Store>(
     store: &S,
     ask: Ask<'_>,
@@ -335,8 +338,8 @@ fn undo_by<S: Store>(
             None => Change::Keep(None),
             Some((same, tokens)) if same == before => Change::Keep(Some(tokens)),
             Some((state, tokens)) => {
-                // A give-back may have made the word what it was after this place, and others took
-                // since.
+                // A give-back may have made the word what it was after this place, and other
+                // callers may have taken since.
                 if place.made != before || returned != 0 {
                     account.count(before.wrapping_sub(state));
                 }

@@ -1,27 +1,30 @@
-//! The places of those who wait for one bucket, as spans of token time. No clock, no atomics, no lock.
+//! The places of the callers that wait for one bucket, as spans of token time. No clock, no
+//! atomics, no lock.
 //!
-//! A place of `n` tokens is the span `(end - n, end]` of the bucket's full times: the debit that the
-//! word has seen. It is due when its end is no more than a burst ahead; or, of a line that is *paid
-//! afterwards*, when its start has come, since what it costs is for the next to wait for.
+//! A place of `n` tokens is the span `(end - n, end]` of the bucket's full times: the debit that
+//! the word has seen. It is due when its end is no more than a burst ahead. In a queue that is
+//! *paid afterwards*, it is due when its start has come, since the next caller waits for what it
+//! costs.
 //!
 //! ```text
 //!   full times:   ... | a a | b | c c c | R R | d | e |  <- the bucket's word
 //!                     '---- a run ------' fixed '- run -'
 //!
-//!   b leaves:     ... | a a | c c c |   | R R | d | e |     c moves up, and leaves a gap in front of R
-//!                 ... | a a | c c c | d | R R | e |         d fits the gap, e moves up, the word goes back
+//!   b leaves:     ... | a a | c c c |   | R R | d | e |     c moves up, and leaves a gap before R
+//!                 ... | a a | c c c | d | R R | e |         d fits the gap, e and the word move up
 //! ```
 //!
 //! A *run* is places of waiters without anything between them. They move: when one leaves, those
-//! behind it come earlier by as much. What lies between runs does not move and is not known here: places
-//! with a promised moment (reservations), debts, other processes' places. A *gap* is a span that
-//! was given up in front of such a thing. The first waiter behind a gap moves into it if its whole
-//! place fits; with no waiter behind it, whoever comes next may have it.
+//! behind it come earlier by as much. What lies between runs does not move and is not known here:
+//! places with a promised moment (reservations), debts, other processes' places. A *gap* is a span
+//! that was given up in front of such a thing. The first waiter behind a gap moves into it if its
+//! whole place fits. A gap with no waiter behind it goes to the next caller that comes.
 //!
-//! Why the law of the burst stands: spans never overlap, each is at most a burst long, and whoever has a
-//! span acts when it is due. In a window of length W that begins at t, those act whose spans end within
-//! `burst + W` after t and begin at t or later, so together they are no longer than that. A
-//! span that has begun to flow by is worth only its rest, `(now, end]`.
+//! Why the law of the burst holds: spans never overlap, each is at most a burst long, and the
+//! caller that has a span acts when it is due. In a window of length W that begins at t, the
+//! callers that act have spans that end within `burst + W` after t and begin at t or later, so
+//! together the spans are no longer than that. A span that has begun to flow by is worth only its
+//! rest, `(now, end]`.
 
 mod gaps;
 mod span;
@@ -39,11 +42,11 @@ const NONE: usize = usize::MAX;
 #[derive(Debug)]
 struct Waiter<W> {
     units: u64,
-    /// Once granted: where its place was.
+    /// The span of the place that was granted.
     granted: Option<Span>,
     before: usize,
     behind: usize,
-    who: W,
+    caller: W,
 }
 
 /// Places without anything between them, from `start` on.
@@ -61,15 +64,15 @@ impl Run {
     }
 }
 
-/// Those who wait, in their order.
+/// The callers that wait, in their order.
 #[derive(Debug)]
 pub(crate) struct Order<W> {
     waiters: Slab<Waiter<W>>,
     runs: VecDeque<Run>,
-    /// In their order; none touches another.
+    /// The gaps, in their order; none touches another.
     gaps: Vec<Span>,
-    /// The bucket's burst, if the line is paid afterwards: a place is said to end so far behind
-    /// its start.
+    /// The bucket's burst, if the queue is paid afterwards: the end of a place then counts as that
+    /// far behind its start.
     paid_after: Option<u64>,
 }
 
@@ -79,47 +82,48 @@ impl<W> Order<W> {
         Self::paid(None)
     }
 
-    /// The same, of a line that is paid afterwards if there is a burst of it.
+    /// Makes an empty queue, which is paid afterwards if `after` has a burst.
     pub(crate) const fn paid(after: Option<u64>) -> Self {
         Self { waiters: Slab::new(), runs: VecDeque::new(), gaps: Vec::new(), paid_after: after }
     }
 
-    /// Whether it is paid afterwards.
+    /// Returns whether the queue is paid afterwards.
     pub(crate) fn is_paid_after(&self) -> bool {
         self.paid_after.is_some()
     }
 
-    /// What decides when the place of a span is due: where it ends, or would if it were paid
-    /// before.
+    /// Returns the time that decides when the place of a span is due: its end, or the end that it
+    /// would have if it were paid before.
     fn end_of(&self, span: Span) -> u64 {
         self.paid_after.map_or(span.end, |burst| span.start.wrapping_add(burst))
     }
 
-    /// Whether it knows of nobody and nothing.
+    /// Returns whether there is no waiter and no gap.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiters.is_empty() && self.gaps.is_empty()
     }
 
-    /// Whether somebody waits whose place is not granted yet.
+    /// Returns whether a caller waits whose place is not granted yet.
     pub(crate) fn has_waiting(&self) -> bool {
         !self.runs.is_empty()
     }
 
-    /// Where the place of the first who waits begins.
+    /// Returns the start of the first waiter's place.
     pub(crate) fn first_start(&self) -> Option<u64> {
         self.runs.front().map(|run| run.start)
     }
 
-    /// Where the place of the first who waits ends.
+    /// Returns the end of the first waiter's place.
     pub(crate) fn first_end(&self) -> Option<u64> {
         let run = self.runs.front()?;
         let end = run.start.wrapping_add(self.waiters[run.first].units);
         Some(self.end_of(Span { start: run.start, end }))
     }
 
-    /// Stands last, in a span that nobody in line is behind of.
-    pub(crate) fn push(&mut self, span: Span, who: W) -> usize {
-        let waiter = Waiter { units: span.units(), granted: None, before: NONE, behind: NONE, who };
+    /// Adds the last waiter, in a span that no waiter is behind. Returns its number.
+    pub(crate) fn push(&mut self, span: Span, caller: W) -> usize {
+        let waiter =
+            Waiter { units: span.units(), granted: None, before: NONE, behind: NONE, caller };
         let key = self.waiters.insert(waiter);
         self.append(self.runs.len(), span, key);
         key
@@ -140,7 +144,8 @@ impl<W> Order<W> {
         self.runs.insert(at, run);
     }
 
-    /// Takes a waiter out of its run, whose rest moves up. The span at the end of the run that is free now.
+    /// Takes a waiter out of its run, whose rest moves up. Returns the span at the end of the run
+    /// that is free now.
     fn detach(&mut self, at: usize, key: usize) -> Span {
         let Waiter { before, behind, units, .. } = self.waiters[key];
         let run = &mut self.runs[at];
@@ -164,7 +169,8 @@ impl<W> Order<W> {
         Span::ending(end, units)
     }
 
-    /// The run that a waiter is in. One step if there is one run, else as many as stand before it.
+    /// Returns the run that a waiter is in. One step if there is one run, else one for each waiter
+    /// before it in its run.
     fn run_of(&self, key: usize) -> Option<usize> {
         if self.runs.len() <= 1 {
             return self.runs.len().checked_sub(1);
@@ -176,7 +182,7 @@ impl<W> Order<W> {
         self.runs.iter().position(|run| run.first == first)
     }
 
-    /// Grants the first waiter its place if `is_due` says so of its end.
+    /// Grants the first waiter its place, if `is_due` returns true for its end.
     pub(crate) fn grant_first(&mut self, is_due: impl Fn(u64) -> bool) -> Option<&mut W> {
         let run = *self.runs.front()?;
         let key = run.first;
@@ -196,25 +202,25 @@ impl<W> Order<W> {
         } else {
             self.waiters[behind].before = NONE;
         }
-        Some(&mut self.waiters[key].who)
+        Some(&mut self.waiters[key].caller)
     }
 
-    /// Whether a waiter has been granted its place.
+    /// Returns whether a waiter has been granted its place.
     pub(crate) fn is_granted(&self, key: usize) -> bool {
         self.waiters.get(key).is_none_or(|waiter| waiter.granted.is_some())
     }
 
-    /// The first who waits.
+    /// Returns the first waiter.
     pub(crate) fn first(&mut self) -> Option<&mut W> {
         let first = self.runs.front()?.first;
-        self.who(first)
+        self.waiter(first)
     }
 
     pub(crate) fn is_first(&self, key: usize) -> bool {
         self.runs.front().is_some_and(|run| run.first == key)
     }
 
-    /// All who wait, in their order, with the ends of their places.
+    /// Calls `look` with the number of each waiter, in their order, and the end of its place.
     pub(crate) fn each(&self, mut look: impl FnMut(usize, u64)) {
         for run in &self.runs {
             let (mut key, mut end) = (run.first, run.start);
@@ -228,12 +234,13 @@ impl<W> Order<W> {
         }
     }
 
-    /// All, also those who have been granted their places and have not acted yet.
+    /// Returns all waiters, including those that have been granted their places and have not acted
+    /// yet.
     pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut W> {
-        self.waiters.iter_mut().map(|(_, waiter)| &mut waiter.who)
+        self.waiters.iter_mut().map(|(_, waiter)| &mut waiter.caller)
     }
 
-    /// Makes gaps, and what was granted and has not been acted on, worth no more than their rest at `now`.
+    /// Limits gaps, and granted places that were not acted on, to their rest at `now`.
     pub(crate) fn trim(&mut self, now: u64) {
         self.trim_gaps(now);
         for (_, waiter) in &mut self.waiters {
@@ -243,7 +250,8 @@ impl<W> Order<W> {
         }
     }
 
-    /// Takes everybody who waits out of the line, and all gaps: their numbers in their order.
+    /// Takes all waiters out of the queue, and all gaps. Returns the waiters' numbers in their
+    /// order.
     pub(crate) fn disperse(&mut self) -> Vec<usize> {
         let mut keys = Vec::new();
         self.each(|key, _| keys.push(key));
@@ -256,29 +264,29 @@ impl<W> Order<W> {
         keys
     }
 
-    /// Stands last once more, after [`disperse`](Self::disperse).
+    /// Adds a waiter as the last one again, after [`disperse`](Self::disperse).
     pub(crate) fn push_again(&mut self, key: usize, span: Span) {
         self.waiters[key].units = span.units();
         self.append(self.runs.len(), span, key);
     }
 
-    /// The caller of that number.
-    pub(crate) fn who(&mut self, key: usize) -> Option<&mut W> {
-        self.waiters.get_mut(key).map(|waiter| &mut waiter.who)
+    /// Returns the waiter of that number.
+    pub(crate) fn waiter(&mut self, key: usize) -> Option<&mut W> {
+        self.waiters.get_mut(key).map(|waiter| &mut waiter.caller)
     }
 
     /// Forgets a waiter that acts on the place it was granted.
     pub(crate) fn act(&mut self, key: usize) -> Option<W> {
-        self.claim(key).map(|(who, _)| who)
+        self.claim(key).map(|(caller, _)| caller)
     }
 
-    /// Hands a waiter the place that it was granted.
+    /// Forgets a waiter, and returns the place that it was granted.
     pub(crate) fn claim(&mut self, key: usize) -> Option<(W, Span)> {
         let granted = self.waiters.get(key)?.granted?;
-        self.waiters.try_remove(key).map(|waiter| (waiter.who, granted))
+        self.waiters.try_remove(key).map(|waiter| (waiter.caller, granted))
     }
 
-    /// Takes a waiter out, wherever it stands, and hands on what it had.
+    /// Takes a waiter out, wherever it is, and hands on what it had.
     pub(crate) fn leave(
         &mut self,
         key: usize,
@@ -287,19 +295,19 @@ impl<W> Order<W> {
     ) -> Option<W> {
         let granted = self.waiters.get(key)?.granted;
         let free = granted.or_else(|| self.run_of(key).map(|at| self.detach(at, key)));
-        let who = self.waiters.remove(key).who;
+        let caller = self.waiters.remove(key).caller;
         if let Some(span) = free {
             self.free(span, now, take_back);
-            // The first behind a gap may fit it now.
+            // The first waiter behind a gap may fit it now.
             for gap in core::mem::take(&mut self.gaps) {
                 self.free(gap, now, take_back);
             }
         }
-        Some(who)
+        Some(caller)
     }
 
-    /// Hands a free span to whoever is next behind it: to those in line, else to the bucket, which takes it
-    /// if nothing stands behind it; else it stays a gap.
+    /// Hands a free span to the next waiter behind it; else to the bucket, which takes it if
+    /// nothing follows it; else keeps it as a gap.
     pub(crate) fn free(&mut self, span: Span, now: u64, take_back: &mut impl FnMut(Span) -> bool) {
         let mut spans = Vec::new();
         let mut next = Some(span);
@@ -327,14 +335,14 @@ impl<W> Order<W> {
         };
         let run = &mut self.runs[at];
         if run.start == span.end {
-            // All of the run come earlier by the span.
+            // All places of the run come earlier by the span.
             let end = run.end();
             run.start = span.start;
             self.join_with_previous(at);
             later.push(Span::ending(end, span.units()));
             return;
         }
-        // Something that does not move is in between: the first one's whole place must fit.
+        // Something that does not move is in between: the first waiter's whole place must fit.
         let (first, units) = (run.first, self.waiters[run.first].units);
         if units > span.units() {
             self.keep(span);

@@ -1,4 +1,4 @@
-//! Tasks and threads in a line: how they come, how they are told, and how they leave.
+//! Tasks and threads in a waiting queue: how they come, how they are woken, and how they leave.
 
 use super::{Queue, Span, Told, key, taking_back};
 use crate::answer::{Denied, Grant};
@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 use told::Why;
-use watch::Seat;
+use watch::Host;
 
 mod counted;
 #[cfg(feature = "tokio")]
@@ -28,23 +28,24 @@ pub(super) use told::Call;
 pub(crate) use told::Notify;
 pub(super) use watch::Watch;
 
-/// Somebody who waits. The caller keeps the place that it took, so that little is read here for each wait.
+/// A caller that waits. The caller keeps the place that it took, so that little is read here for
+/// each wait.
 #[derive(Debug)]
 pub(super) struct Waiter {
     /// The tokens of the place.
     n: u64,
-    /// The place, if it has been taken anew by somebody else, or may be, since it has no span.
+    /// The current place, if the queue has taken it anew, or may do so, since it has no span.
     anew: Option<Box<Place>>,
     notify: Notify,
-    /// How long the caller waits, if not for ever.
+    /// The caller's patience, if it does not wait for ever.
     patience: Option<Box<Patience>>,
     /// The end of the place that a thread sleeps for.
     sleeps_for: u64,
-    /// Where the alarm rings that it is told by.
-    seat: Seat,
+    /// The runtime whose alarm wakes it.
+    host: Host,
 }
 
-/// Apart, since few have it.
+/// A caller's longest wait. A type of its own, since few callers have one.
 #[derive(Debug)]
 struct Patience {
     /// The last moment at which the caller still wants its tokens.
@@ -58,33 +59,33 @@ impl Waiter {
         Call { notify: self.notify.clone(), why }
     }
 
-    /// The caller's place, which it took as `taken`.
+    /// Returns the caller's place, which it took as `taken`.
     fn place(&self, taken: &Place) -> Place {
         self.anew.as_deref().copied().unwrap_or(*taken)
     }
 }
 
-/// How an [`enter`] ends.
+/// The result of [`enter`].
 pub(crate) enum Entered {
     /// The tokens were there.
     AtOnce(Place),
-    /// The caller stands in line, with this number and place.
+    /// The caller waits in the queue, with this number and place.
     Waits(usize, Place),
 }
 
-/// What a waiter finds.
+/// The progress of a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// It is granted its place.
     Granted,
-    /// It comes too late for the caller by that time.
+    /// Its place comes too late for the caller, by that time.
     Late(Duration),
-    /// It is due in that time, or earlier.
+    /// Its place is due in that time, or earlier.
     Waits(Duration),
 }
 
 impl Progress {
-    /// That of several places, all of which are wanted.
+    /// Joins the progress of several places, all of which the caller wants.
     pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::Late(by), Self::Late(other)) => Self::Late(by.max(other)),
@@ -98,7 +99,7 @@ impl Progress {
     }
 }
 
-/// Takes `n` tokens now, or a place behind everybody who waits.
+/// Takes `n` tokens now, or a place behind all waiting callers.
 pub(crate) fn enter(
     bucket: &dyn Bucket,
     whose: Whose,
@@ -107,12 +108,12 @@ pub(crate) fn enter(
     notify: impl FnOnce() -> Notify,
 ) -> Result<Entered, Denied> {
     let (queues, key) = (bucket.queues(), key(whose));
-    // With somebody in line there is nothing at once.
+    // While a caller waits, no other one is granted at once.
     if !queues.is_busy(whose) {
         match bucket.place(whose, n, Some(Duration::ZERO)) {
             Ok(place) => return Ok(Entered::AtOnce(place)),
             Err(denied) if within == Some(Duration::ZERO) => return Err(denied),
-            // What is never there at once may be paid in instalments.
+            // A cost that is never there at once may be paid in instalments.
             Err(denied)
                 if denied.is_never() && n > bucket.waiting().largest_place(&bucket.moment()) =>
             {
@@ -128,7 +129,7 @@ pub(crate) fn enter(
             let now = bucket.moment();
             let notify = notify();
             // It panics outside of a runtime, before anything is granted or taken.
-            let seat = queue.watch.sit_down(queues, key, &notify);
+            let host = queue.watch.join(queues, key, &notify);
             queue.grant_due(&now, told);
             let place = match queue.gap(bucket, whose, n, within, &now) {
                 Some(place) => Ok(place),
@@ -137,7 +138,7 @@ pub(crate) fn enter(
             let place = match place {
                 Ok(place) if now.is_due_later(place.place) => place,
                 answer => {
-                    queue.watch.leave(seat);
+                    queue.watch.leave(host);
                     queue.arm(Some(&now), told);
                     return answer.map(Entered::AtOnce);
                 }
@@ -147,7 +148,7 @@ pub(crate) fn enter(
             let sleeps_for = place.place;
             let latest = within.and_then(|within| instant().checked_add(within));
             let patience = latest.map(|latest| Box::new(Patience { latest, late: None }));
-            let waiter = Waiter { n, anew, notify, patience, sleeps_for, seat };
+            let waiter = Waiter { n, anew, notify, patience, sleeps_for, host };
             let span = span.unwrap_or(Span::ending(place.place, 0));
             let number = queue.order.push(span, waiter);
             queue.arm(Some(&now), told);
@@ -156,8 +157,8 @@ pub(crate) fn enter(
     )
 }
 
-/// Hands a task the place that it has been granted; otherwise says how it stands. Its runtime may have changed, or its waker:
-/// it is told there from now on.
+/// Hands a task the place that it has been granted; otherwise returns its progress. The runtime of
+/// the task, or its waker, may have changed: the alarm rings there from now on.
 #[cfg(feature = "tokio")]
 pub(crate) fn claim_as_task(
     bucket: &dyn Bucket,
@@ -172,13 +173,13 @@ pub(crate) fn claim_as_task(
         }
         let now = bucket.moment();
         queue.serve(&now, told);
-        if let Some(waiter) = queue.order.who(number) {
+        if let Some(waiter) = queue.order.waiter(number) {
             match &mut waiter.notify {
                 Notify::Task(known) if !known.will_wake(waker) => known.clone_from(waker),
                 Notify::Part(together) => together.follow(waker),
                 _ => {}
             }
-            queue.watch.sit_here(bucket.queues(), key, &mut waiter.seat);
+            queue.watch.move_here(bucket.queues(), key, &mut waiter.host);
         }
         match queue.progress(number, &now, told) {
             Progress::Granted => queue.claim(bucket, number, place),
@@ -188,7 +189,7 @@ pub(crate) fn claim_as_task(
     progress.unwrap_or(Err(Progress::Granted))
 }
 
-/// How a thread stands, before it sleeps.
+/// Returns the progress of a thread, before it sleeps.
 pub(crate) fn progress_as_thread(bucket: &dyn Bucket, whose: Whose, number: usize) -> Progress {
     let progress = bucket.queues().with_queue_again(key(whose), |queue, told| {
         let now = bucket.moment();
@@ -198,17 +199,18 @@ pub(crate) fn progress_as_thread(bucket: &dyn Bucket, whose: Whose, number: usiz
     progress.unwrap_or(Progress::Granted)
 }
 
-/// Acts on a place that was granted, and was taken as this one: the answer.
+/// Acts on a place that was granted, and was taken as `place`. Returns the answer.
 pub(crate) fn act(bucket: &dyn Bucket, whose: Whose, number: usize, place: &Place) -> Grant {
     let waiter = bucket.queues().with_queue_again(key(whose), |queue, _| queue.remove(number));
     match waiter.flatten() {
         Some(waiter) => waiter.place(place).grant(),
-        // Nobody has that number.
+        // No waiter has that number.
         None => bucket.moment().grant(0, 0),
     }
 }
 
-/// Leaves the line, from wherever: hands on what the caller had, and says what that was; it was taken as `place`.
+/// Leaves the queue in any state: hands on what the caller had, and returns it. It was taken as
+/// `place`.
 pub(crate) fn leave(
     bucket: &dyn Bucket,
     whose: Whose,
@@ -217,7 +219,7 @@ pub(crate) fn leave(
 ) -> Option<Place> {
     let left = bucket.queues().with_queue_again(key(whose), |queue, told| {
         let now = bucket.moment();
-        let place = queue.order.who(number)?.place(place);
+        let place = queue.order.waiter(number)?.place(place);
         let waiter = if bucket.span_of(&place, place.n).is_some() {
             bucket.unspent(&place, place.n);
             let mut take_back = taking_back(bucket, whose, Some(place.since), &now);
@@ -225,7 +227,7 @@ pub(crate) fn leave(
         } else {
             queue.leave_counted(bucket, (number, &place), &now)?
         };
-        queue.watch.leave(waiter.seat);
+        queue.watch.leave(waiter.host);
         queue.settle(bucket, whose, &now);
         queue.serve(&now, told);
         Some(place)
@@ -234,8 +236,8 @@ pub(crate) fn leave(
 }
 
 impl Queue {
-    /// Lets those who wait stand in line once more, after the bucket has been filled by `reset`.
-    pub(super) fn start_again(
+    /// Lets the waiters take places once more, after `reset` has filled the bucket.
+    pub(super) fn restart(
         &mut self,
         bucket: &dyn Bucket,
         whose: Whose,
@@ -247,8 +249,8 @@ impl Queue {
         reset();
         let now = bucket.moment();
         for number in waiting {
-            let Some(waiter) = self.order.who(number) else { continue };
-            // A bucket that has been filled has a place for everybody who had one before.
+            let Some(waiter) = self.order.waiter(number) else { continue };
+            // A bucket that has been filled has a place for every caller that had one before.
             let span = match bucket.place(whose, waiter.n, None) {
                 Ok(place) => {
                     waiter.anew = Some(Box::new(place));
@@ -261,7 +263,8 @@ impl Queue {
         self.serve(&now, told);
     }
 
-    /// Grants those places that are due, and arms the alarms for the next one, by a reading of the limiter's clock.
+    /// Grants the places that are due, and sets the alarms for the next one, by a reading of the
+    /// limiter's clock.
     pub(super) fn serve(&mut self, now: &Moment, told: &mut Told) {
         self.grant_due(now, told);
         self.arm(Some(now), told);
@@ -276,7 +279,8 @@ impl Queue {
         }
     }
 
-    /// Has the first one told when its place is due, as the limiter's clock was read `now`, if it was.
+    /// Sets the alarms to wake the first waiter when its place is due. `now` is a reading of the
+    /// limiter's clock, if there is one.
     fn arm(&mut self, now: Option<&Moment>, told: &mut Told) {
         let Some(end) = self.order.first_end() else {
             self.watch.hush();
@@ -286,7 +290,7 @@ impl Queue {
             && matches!(first.notify, Notify::Thread(_))
             && first.sleeps_for != end
         {
-            // It has come earlier, and sleeps too long.
+            // The place has come earlier, and the thread sleeps too long.
             first.sleeps_for = end;
             told.calls.push(first.call(Why::Look));
         }
@@ -299,18 +303,18 @@ impl Queue {
         if self.order.is_granted(number) {
             return Progress::Granted;
         }
-        let Some(waiter) = self.order.who(number) else { return Progress::Granted };
+        let Some(waiter) = self.order.waiter(number) else { return Progress::Granted };
         if let Some(by) = waiter.patience.as_ref().and_then(|patience| patience.late) {
             return Progress::Late(by);
         }
-        // A place can only have come earlier, so this is when to look at the latest.
+        // A place can only have come earlier, so this is the latest moment to look at.
         waiter.sleeps_for = first.unwrap_or(waiter.sleeps_for);
         let units = now.rule().until_place(waiter.sleeps_for, now.units);
         Progress::Waits(now.figures(0).wait(units))
     }
 
-    /// Takes a waiter out with the place it was granted. Of a line that is paid afterwards it stays until it acts, since
-    /// what it costs is behind its place.
+    /// Takes a waiter out with the place it was granted. In a queue that is paid afterwards it
+    /// stays until it acts, since its cost is behind its place.
     #[cfg(feature = "tokio")]
     fn claim(
         &mut self,
@@ -322,7 +326,7 @@ impl Queue {
             return Err(Progress::Granted);
         }
         let (waiter, span) = self.order.claim(number).ok_or(Progress::Granted)?;
-        self.watch.leave(waiter.seat);
+        self.watch.leave(waiter.host);
         let moves = waiter.anew.is_none_or(|anew| {
             *place = *anew;
             bucket.span_of(place, place.n).is_some()
@@ -335,18 +339,18 @@ impl Queue {
 
     fn remove(&mut self, number: usize) -> Option<Waiter> {
         let waiter = self.order.act(number)?;
-        self.watch.leave(waiter.seat);
+        self.watch.leave(waiter.host);
         Some(waiter)
     }
 
-    /// After another quota has been put in force.
+    /// Computes when places are due, after another quota has been put in force.
     pub(super) fn requote(&mut self, now: &Moment, told: &mut Told) {
         self.watch.disarm();
         let (rule, at) = (now.rule(), instant());
         let mut ends = Vec::new();
         self.order.each(|number, end| ends.push((number, end)));
         for (number, end) in ends {
-            let Some(waiter) = self.order.who(number) else { continue };
+            let Some(waiter) = self.order.waiter(number) else { continue };
             let mut is_late = false;
             if let Some(patience) = &mut waiter.patience {
                 let due = at.checked_add(now.figures(0).wait(rule.until_place(end, now.units)));
@@ -354,7 +358,7 @@ impl Queue {
                 patience.late = by.filter(|by| !by.is_zero());
                 is_late = patience.late.is_some();
             }
-            // A thread that sleeps for a later moment than this is told if it comes first.
+            // A thread that sleeps for a later moment than this is woken if it comes first.
             let sleeps_for_less = matches!(waiter.notify, Notify::Thread(_));
             if is_late || sleeps_for_less {
                 told.calls.push(waiter.call(Why::Look));
@@ -368,7 +372,7 @@ impl Queue {
 mod tests {
     use super::Waiter;
 
-    /// It is cold when its turn comes, so what few waits want is kept apart.
+    /// It is not in the cache when its turn comes, so what few waits need is kept apart.
     #[test]
     fn a_waiter_is_no_more_than_a_cache_line() {
         assert!(size_of::<Waiter>() <= 64);

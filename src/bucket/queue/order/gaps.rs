@@ -1,9 +1,9 @@
-//! Gaps: what was given up in front of something that does not move.
+//! Gaps: spans that were given up in front of something that does not move.
 
 use super::{Order, Span, is_after};
 
 impl<W> Order<W> {
-    /// The span, with the gaps that touch it, which are no longer kept.
+    /// Joins the span with the gaps that touch it, which are no longer kept.
     pub(super) fn with_gaps_at(&mut self, mut span: Span) -> Span {
         self.gaps.retain(|gap| {
             if gap.end == span.start {
@@ -23,8 +23,8 @@ impl<W> Order<W> {
         self.gaps.insert(at.unwrap_or(self.gaps.len()), span);
     }
 
-    /// Takes so many units of the first gap that has them and that no waiter stands behind of, if its end is
-    /// one that `suits`.
+    /// Takes `units` of the first gap that has them and no waiter behind it, if `suits` returns
+    /// true for their end.
     pub(crate) fn take_gap(
         &mut self,
         units: u64,
@@ -56,8 +56,8 @@ impl<W> Order<W> {
         });
     }
 
-    /// Gives gaps that no waiter stands behind back to the bucket, as long as it takes them: nothing may stand behind them
-    /// any more, since something was refunded.
+    /// Gives gaps without a waiter behind them back to the bucket, as long as the bucket takes
+    /// them: after a refund, nothing may follow them any more.
     pub(crate) fn free_last_gaps(&mut self, now: u64, take_back: &mut impl FnMut(Span) -> bool) {
         self.trim_gaps(now);
         while let Some(&gap) = self.gaps.last() {
@@ -72,7 +72,7 @@ impl<W> Order<W> {
         self.runs.back().is_some_and(|run| !is_after(gap.end, run.start))
     }
 
-    /// How many units of all gaps have not flowed by.
+    /// Returns the units of all gaps that have not flowed by.
     pub(crate) fn units_of_gaps(&self, now: u64) -> u64 {
         let rest = self.gaps.iter().filter_map(|gap| gap.rest(now));
         rest.map(Span::units).fold(0, u64::saturating_add)
@@ -82,7 +82,7 @@ impl<W> Order<W> {
         self.gaps.clear();
     }
 
-    /// Whether anything was given up that somebody stands behind.
+    /// Returns whether there are gaps.
     pub(crate) fn has_gaps(&self) -> bool {
         !self.gaps.is_empty()
     }

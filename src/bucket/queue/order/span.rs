@@ -1,6 +1,7 @@
 //! A part of a bucket's token time.
 
-/// `(start, end]` in units of token time. Lines may wrap, so spans are compared by differences.
+/// A span `(start, end]` in units of token time. Token time may wrap, so spans are compared by
+/// differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) start: u64,
@@ -8,7 +9,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// The span of so many units before `end`.
+    /// Makes the span of `units` before `end`.
     pub(crate) fn ending(end: u64, units: u64) -> Self {
         Self { start: end.wrapping_sub(units), end }
     }
@@ -17,14 +18,14 @@ impl Span {
         self.end.wrapping_sub(self.start)
     }
 
-    /// What has not flowed by at `now`, if anything.
+    /// Returns what has not flowed by at `now`, if anything.
     pub(crate) fn rest(self, now: u64) -> Option<Self> {
         let start = if is_after(now, self.start) { now } else { self.start };
         is_after(self.end, start).then_some(Self { start, end: self.end })
     }
 }
 
-/// Whether `a` is the later time.
+/// Returns whether `a` is the later time.
 pub(crate) fn is_after(a: u64, b: u64) -> bool {
     (a.wrapping_sub(b) as i64) > 0
 }

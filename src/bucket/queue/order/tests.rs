@@ -1,11 +1,11 @@
-//! Lines of waiters, reservations and gaps, against a list of spans.
+//! Queues of waiters, reservations and gaps, against a list of spans.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use super::*;
 use proptest::prelude::*;
 use std::vec;
 
-/// A word: where the line ends. It takes back what ends there.
+/// Takes back what ends at the end of the queue, as a word does.
 fn take_back(word: &mut u64) -> impl FnMut(Span) -> bool {
     move |span| {
         let last = span.end == *word;
@@ -24,7 +24,7 @@ fn ends(order: &Order<char>) -> Vec<u64> {
     ends
 }
 
-/// The picture at the top of the file.
+/// The picture at the top of `order.rs`.
 #[test]
 fn those_behind_move_up_and_what_was_promised_stays() {
     let (mut order, mut word) = (Order::new(), 14);
@@ -37,7 +37,8 @@ fn those_behind_move_up_and_what_was_promised_stays() {
     assert_eq!(ends(&order), [3, 4, 7, 10, 14]);
     assert_eq!(order.leave(b, 0, &mut take_back(&mut word)), Some('b'));
     assert_eq!((ends(&order), word), (vec![3, 6, 7, 13], 13));
-    // The next does not fit the gap, so it is kept, for nobody while somebody waits behind it.
+    // The next place does not fit the gap. So the gap is kept, for no caller while one waits behind
+    // it.
     assert_eq!(order.leave(a, 0, &mut take_back(&mut word)), Some('a'));
     assert_eq!((ends(&order), word), (vec![4, 5, 13], 13));
     assert_eq!(order.gaps, [span(5, 7)]);
@@ -80,14 +81,14 @@ fn gaps_are_for_whoever_comes_next() {
     assert_eq!(order.take_gap(1, 0, |end| end < 3), None, "it comes too late");
     assert_eq!(order.take_gap(2, 0, |_| true), Some(span(2, 4)));
     assert_eq!(order.units_of_gaps(0), 1);
-    // The last one goes, and with it the gap before it.
+    // The last place goes, and with it the gap before it.
     order.free(span(5, 9), 0, &mut take_back(&mut word));
     assert_eq!((order.is_empty(), word), (true, 4));
 }
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// Somebody comes who waits, or who reserves.
+    /// A caller comes that waits, or that reserves.
     Come(u64),
     Reserve(u64),
     /// One of those leaves, by its number.
@@ -110,7 +111,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 const BURST: u64 = 5;
 
-/// Paid afterwards, a place is due where it starts, and what it costs goes to those behind.
+/// If it is paid afterwards, a place is due where it starts, and those behind wait for its cost.
 #[test]
 fn places_that_are_paid_afterwards_are_due_at_their_start() {
     let (mut order, mut word) = (Order::paid(Some(100)), 17);
@@ -123,7 +124,7 @@ fn places_that_are_paid_afterwards_are_due_at_their_start() {
     assert_eq!((ends(&order), word), (vec![110, 113], 16));
     assert_eq!(order.grant_first(|end| end <= 109), None);
     assert_eq!(order.grant_first(|end| end <= 110), Some(&mut 'a'));
-    // Of what was granted and is given up, those behind get what has not flowed.
+    // The waiters behind get what has not flowed of the granted place that is given up.
     assert_eq!(order.leave(a, 11, &mut take_back(&mut word)), Some('a'));
     assert_eq!((ends(&order), word), (vec![111], 14));
 }
@@ -131,10 +132,13 @@ fn places_that_are_paid_afterwards_are_due_at_their_start() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
-    /// Spans never overlap, nobody in line overtakes, a promised moment stays, and what is in the line, in gaps and
-    /// reserved is what the word has, but for what has flowed by.
+    /// Spans never overlap, no waiter overtakes, a promised moment stays. Waiters, gaps and
+    /// reservations together have what the word has, but for what has flowed by.
     #[test]
-    fn spans_are_never_two_peoples_and_never_lost(ops in ops(), start in prop_oneof![Just(0), Just(u64::MAX - 9)]) {
+    fn spans_never_overlap_and_are_never_lost(
+        ops in ops(),
+        start in prop_oneof![Just(0), Just(u64::MAX - 9)],
+    ) {
         let (mut order, mut word, mut now) = (Order::new(), start, start);
         let (mut waiting, mut reserved): (Vec<(usize, u32)>, Vec<Span>) = (Vec::new(), Vec::new());
         let (mut come, mut served) = (0, Vec::new());
@@ -176,7 +180,8 @@ proptest! {
                 }
                 Op::Pass(time) => {
                     now = now.wrapping_add(time);
-                    while let Some(who) = order.grant_first(|end| !is_after(end, now.wrapping_add(BURST))) {
+                    let is_due = |end| !is_after(end, now.wrapping_add(BURST));
+                    while let Some(who) = order.grant_first(is_due) {
                         served.push(*who);
                     }
                     let acts = waiting.iter().filter(|(key, _)| order.is_granted(*key));
@@ -205,7 +210,7 @@ proptest! {
             if let Some(last) = spans.last() {
                 prop_assert!(!is_after(last.end, word), "{:?} behind the word {}", last, word);
             }
-            // Without reservations nothing keeps anybody from moving up.
+            // Without reservations nothing keeps a waiter from moving up.
             let waits = order.first_end().is_some_and(|end| is_after(end, now.wrapping_add(BURST)));
             if waits && reserved.is_empty() && order.runs.len() == 1 && order.gaps.is_empty() {
                 prop_assert_eq!(order.runs[0].end(), word);

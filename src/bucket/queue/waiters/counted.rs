@@ -1,9 +1,9 @@
-//! Lines of what counts, and has no spans: windows.
+//! Queues of limiters that count, and have no spans: windows.
 //!
-//! A caller that leaves gives its tokens to those behind as if it had never come: their places are taken anew, in their
-//! order, on the state that was before it. That is done in one step, so no check comes between; and only if
-//! the word is what they made of it. Otherwise something stands among them that does not move, and only the last one's
-//! tokens come back.
+//! A caller that leaves gives its tokens to those behind as if it had never come: their places are
+//! taken anew, in their order, on the state that was before it. That is done in one step, so no
+//! check comes between, and only if the word is what these places made of it. Otherwise something
+//! that does not move lies among them, and only the tokens of the last one come back.
 
 use super::super::{Queue, Span};
 use super::Waiter;
@@ -31,7 +31,7 @@ impl Queue {
             is_behind |= other == number;
         });
         let waiter = self.order.leave(number, now.units, &mut |_| true)?;
-        let places = behind.iter().map(|other| self.order.who(*other)?.anew.as_deref().copied());
+        let places = behind.iter().map(|other| self.order.waiter(*other)?.anew.as_deref().copied());
         let places: Option<Vec<Place>> = places.collect();
         match places.and_then(|places| moved_up(bucket, left, granted, &places, now)) {
             Some(places) => self.place_anew(&behind, places),
@@ -50,19 +50,20 @@ impl Queue {
         self.order.each(|number, end| ends.push((number, end)));
         self.order.disperse();
         for (other, place) in behind.iter().zip(places) {
-            if let Some(waiter) = self.order.who(*other) {
+            if let Some(waiter) = self.order.waiter(*other) {
                 waiter.anew = Some(Box::new(place));
             }
         }
         for (number, end) in ends {
-            let anew = self.order.who(number).and_then(|waiter| waiter.anew.as_deref());
+            let anew = self.order.waiter(number).and_then(|waiter| waiter.anew.as_deref());
             let end = anew.map_or(end, |place| place.place);
             self.order.push_again(number, Span::ending(end, 0));
         }
     }
 }
 
-/// The places of those behind one who leaves, taken anew without it; `None` if that cannot be, and nothing changes.
+/// Takes the places behind a caller that leaves anew, without its place. `None` if that cannot be,
+/// and nothing changes.
 fn moved_up(
     bucket: &dyn Bucket,
     left: &Place,
@@ -75,7 +76,7 @@ fn moved_up(
     let given = left.given(left.place, left.n, 0);
     let moved = RefCell::new(Vec::new());
     let rework = |state| {
-        // What they made of it, one after the other.
+        // The states that the places made, one after the other.
         let made = behind.iter().try_fold(left.made, |state, place| {
             let (made, _) = reserve(state, place.n)?;
             (made == place.made).then_some(made)

@@ -5,9 +5,9 @@ use super::told::Notify;
 use crate::timeline::Moment;
 use alloc::sync::Arc;
 
-/// Nobody waits on a runtime.
+/// No runtime: without tokio, no task waits.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seat;
+pub(super) struct Host;
 
 #[derive(Debug, Default)]
 pub(in super::super) struct Watch {}
@@ -19,11 +19,11 @@ impl Watch {
         false
     }
 
-    pub(super) fn sit_down(&mut self, _: &Arc<Queues>, _: Key, _: &Notify) -> Seat {
-        Seat
+    pub(super) fn join(&mut self, _: &Arc<Queues>, _: Key, _: &Notify) -> Host {
+        Host
     }
 
-    pub(super) fn leave(&mut self, _: Seat) {}
+    pub(super) fn leave(&mut self, _: Host) {}
 
     pub(super) fn hush(&mut self) {}
 

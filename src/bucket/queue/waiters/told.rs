@@ -1,4 +1,4 @@
-//! How those who wait are told.
+//! The ways in which waiting callers are woken.
 
 #[cfg(feature = "tokio")]
 use super::Together;
@@ -6,29 +6,29 @@ use super::Together;
 use alloc::sync::Arc;
 use std::thread::Thread;
 
-/// Whom to tell.
+/// The waiter to wake.
 #[derive(Clone, Debug)]
 pub(crate) enum Notify {
-    /// The caller has been told all there is.
+    /// No waiter: the caller has been told all there is.
     Nobody,
-    /// A thread sleeps until the place ends that it knows of.
+    /// A thread, which sleeps until the end of the place that it knows of.
     Thread(Thread),
     #[cfg(feature = "tokio")]
     Task(core::task::Waker),
-    /// A task that waits for places in other lines as well.
+    /// A task that waits for places in other queues as well.
     #[cfg(feature = "tokio")]
     Part(Arc<Together>),
 }
 
-/// Why a waiter is told.
+/// The reason for which a waiter is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     Granted,
-    /// To look at the line by itself.
+    /// The waiter has to look at the queue.
     Look,
 }
 
-/// A call that is made when the lock has been given back.
+/// A call that is made when the lock has been released.
 #[derive(Debug)]
 pub(in super::super) struct Call {
     pub(super) notify: Notify,

@@ -1,4 +1,5 @@
-//! A line's alarms: one for each runtime that tasks wait on, all set to the moment of the first place.
+//! The alarms of a queue: one for each runtime that tasks wait on, all set to the moment of the
+//! first place.
 
 use super::super::{Key, Queue, Queues, Told};
 use super::told::{Call, Notify, Why};
@@ -8,21 +9,22 @@ use alloc::sync::{Arc, Weak};
 use alloc::task::Wake;
 use alloc::vec::Vec;
 
-/// The runtime on which a task waits; a thread has none.
-pub(super) type Seat = Option<Runtime>;
+/// The runtime on which a task waits; `None` for a thread.
+pub(super) type Host = Option<Runtime>;
 
-/// What a timer knows of the limiter's clock, which it cannot reach, and the timers.
+/// The alarms, and a reading of the limiter's clock, which a timer cannot reach.
 #[derive(Debug, Default)]
 pub(in super::super) struct Watch {
-    /// The reading of the limiter's clock that the alarms go by, and when that was.
+    /// The reading of the limiter's clock that the alarms follow, and the instant at which it was
+    /// taken.
     seen: Option<(Moment, Instant)>,
     /// The end of the place that all alarms are set for.
     armed: Option<u64>,
-    /// One for each runtime that somebody waits on, and how many do.
+    /// The alarm of each runtime that tasks wait on, and the number of these tasks.
     alarms: Vec<(Alarm, usize)>,
 }
 
-/// Looks at a line when its first place is due.
+/// Looks at a queue when its first place is due.
 #[derive(Debug)]
 struct Bell {
     queues: Weak<Queues>,
@@ -43,7 +45,7 @@ impl Wake for Bell {
 }
 
 impl Queue {
-    /// An alarm has rung.
+    /// Handles an alarm that has rung.
     fn ring(&mut self, runtime: Runtime, told: &mut Told) {
         match self.watch.rang(runtime) {
             Some(Rang::Due(at)) => {
@@ -53,10 +55,10 @@ impl Queue {
                 self.arm(None, told);
             }
             Some(Rang::Ended) => {
-                // Those who waited on it may go on elsewhere, and then set an alarm there.
+                // Its tasks may go on elsewhere, and then set an alarm there.
                 for waiter in self.order.all() {
-                    if waiter.seat == Some(runtime) {
-                        waiter.seat = None;
+                    if waiter.host == Some(runtime) {
+                        waiter.host = None;
                         told.calls.push(waiter.call(Why::Look));
                     }
                 }
@@ -71,36 +73,36 @@ impl Watch {
         self.alarms.iter_mut().find(|(alarm, _)| alarm.runtime() == runtime)
     }
 
-    /// Places are due at other moments now.
+    /// Forgets the moment that the alarms are set for, since places are due at other moments now.
     pub(in super::super) fn disarm(&mut self) {
         self.armed = None;
     }
 
-    /// Whether tasks wait already on the caller's runtime, if it has one: then the line is of its process, since no
-    /// runtime outlives a fork.
+    /// Returns whether tasks already wait on the caller's runtime, if it has one. Then the queue is
+    /// of this process, since no runtime outlives a fork.
     pub(super) fn has_callers_here(&self) -> bool {
         let here = Runtime::try_current();
         let at = |(alarm, waiting): &(Alarm, usize)| *waiting > 0 && Some(alarm.runtime()) == here;
         here.is_some() && self.alarms.iter().any(at)
     }
 
-    /// A task waits on the caller's runtime.
+    /// Adds a task, which waits on the caller's runtime.
     ///
     /// # Panics
     ///
     /// Outside of a runtime with its time enabled.
-    pub(super) fn sit_down(&mut self, queues: &Arc<Queues>, key: Key, who: &Notify) -> Seat {
-        match who {
+    pub(super) fn join(&mut self, queues: &Arc<Queues>, key: Key, notify: &Notify) -> Host {
+        match notify {
             Notify::Nobody | Notify::Thread(_) => None,
             Notify::Task(_) | Notify::Part(_) => Some(self.count(queues, key)),
         }
     }
 
-    /// The task waits on the caller's runtime now, wherever it did before.
-    pub(super) fn sit_here(&mut self, queues: &Arc<Queues>, key: Key, seat: &mut Seat) {
-        if *seat != Some(Runtime::current()) {
-            self.leave(*seat);
-            *seat = Some(self.count(queues, key));
+    /// Moves a task to the caller's runtime, whichever it waited on before.
+    pub(super) fn move_here(&mut self, queues: &Arc<Queues>, key: Key, host: &mut Host) {
+        if *host != Some(Runtime::current()) {
+            self.leave(*host);
+            *host = Some(self.count(queues, key));
         }
     }
 
@@ -123,9 +125,9 @@ impl Watch {
         runtime
     }
 
-    /// Somebody waits there no more.
-    pub(super) fn leave(&mut self, seat: Seat) {
-        if let Some((alarm, waiting)) = seat.and_then(|runtime| self.find(runtime)) {
+    /// Removes a task from its runtime.
+    pub(super) fn leave(&mut self, host: Host) {
+        if let Some((alarm, waiting)) = host.and_then(|runtime| self.find(runtime)) {
             *waiting = waiting.saturating_sub(1);
             if *waiting == 0 {
                 alarm.hush();
@@ -139,21 +141,22 @@ impl Watch {
         }
     }
 
-    /// Sets all alarms to the moment at which a place is due that ends there. `now` has just been read, if it was.
+    /// Sets all alarms to the moment at which the place that ends at `end` is due. `now` has just
+    /// been read, if there is a reading.
     pub(super) fn arm(&mut self, end: u64, now: Option<&Moment>, told: &mut Told) {
-        // Two clocks drift apart, so the alarms go by a reading of the last second.
+        // Two clocks drift apart, so the alarms follow a reading of the last second.
         let is_old = |seen| now.is_some_and(|now| now.is_long_after(seen));
         if self.armed == Some(end) && !self.seen.as_ref().is_some_and(|(seen, _)| is_old(seen)) {
             return;
         }
         if let Some(now) = now {
-            // A little later than the reading, so that nobody is early.
+            // A little later than the reading, so that no task is early.
             self.seen = Some((*now, instant()));
         }
         let Some((seen, at)) = self.seen else { return };
         self.armed = Some(end);
         let units = seen.rule().until_place(end, seen.units);
-        // Beyond what a timer can say nobody waits.
+        // No task waits longer than a timer can express.
         let Some(due) = at.checked_add(seen.figures(0).wait(units)) else { return };
         for (alarm, waiting) in &mut self.alarms {
             if *waiting > 0 && alarm.set(due) {
@@ -172,7 +175,7 @@ impl Watch {
         Some(rang)
     }
 
-    /// The limiter's time at that moment, as far as it was seen.
+    /// Returns the limiter's time at that moment, computed from the last reading.
     fn moment(&self, at: Instant) -> Option<Moment> {
         let (seen, then) = self.seen?;
         Some(seen.after(at.saturating_duration_since(then)))
