@@ -1,9 +1,9 @@
 //! Clocks: the only file that reads time.
 //!
 //! A limiter never trusts its clock to be monotonic. A time stamp counter may read a little earlier
-//! on another core, and then the word is newer than `now`, which every algorithm takes for what it
-//! is. A user's clock may be set back by any amount, and is held at the latest time that was seen.
-//! A time stamp counter that restarts is told by [`tsc::Restarts`].
+//! on another core; the word is then newer than `now`, and every algorithm accepts that. A user's
+//! clock may be set back by any amount, and is held at the latest time that was seen. A time stamp
+//! counter that restarts is detected by [`tsc::Restarts`].
 
 #[cfg(feature = "std")]
 mod alarm;
@@ -35,24 +35,24 @@ pub(crate) use tsc::Mock;
 #[cfg(feature = "quanta")]
 pub use tsc::QuantaClock;
 
-/// A source of time: how long it has been since some fixed moment.
+/// A source of time: the time since some fixed moment.
 ///
 /// Implement it to drive limiters from a simulator, an embedded timer or a clock of your own. It
-/// should not go backwards, but may: limiters hold it at the latest time that they have seen, so that
-/// a step back neither grants extra nor forgets what was taken, and time goes on when the clock has
-/// caught up.
+/// should not go backwards, but may: limiters hold it at the latest time that they have seen. So a
+/// step back neither grants extra tokens nor forgets what was taken, and time goes on when the
+/// clock has caught up.
 pub trait Clock: Send + Sync {
-    /// Nanoseconds since a moment that stays the same for the clock's life.
+    /// Returns the nanoseconds since a moment that stays the same for the clock's life.
     fn nanos(&self) -> u64;
 
-    /// Nanoseconds since 1970-01-01 00:00 UTC, for limiters that are
-    /// [aligned to the calendar](crate::Builder::aligned): they ask once, when they are built. Unless implemented, the
+    /// Returns the nanoseconds since 1970-01-01 00:00 UTC, for limiters that are [aligned to the
+    /// calendar](crate::Builder::aligned): they ask once, when they are built. By default it is the
     /// clock's own reading.
     fn unix_nanos(&self) -> u64 {
         self.nanos()
     }
 
-    /// How limiters read this clock. Not for implementors.
+    /// Converts the clock into the form that limiters read. Not for implementors.
     #[doc(hidden)]
     fn into_source(self) -> Source
     where
@@ -62,7 +62,7 @@ pub trait Clock: Send + Sync {
     }
 }
 
-/// A clock that moves only when told to: for tests without sleeps.
+/// A clock that moves only when a caller moves it: for tests without sleeps.
 ///
 /// Clones share the same time. It may be set back: limiters then hold still until it has caught up,
 /// as they do with any clock.
@@ -83,7 +83,7 @@ pub trait Clock: Send + Sync {
 pub struct ManualClock(Arc<AtomicU64>);
 
 impl ManualClock {
-    /// A clock at zero.
+    /// Makes a clock at zero.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -100,7 +100,7 @@ impl ManualClock {
         let _ = self.0.fetch_update(Relaxed, Relaxed, |now| Some(now.saturating_add(by)));
     }
 
-    /// The time since zero.
+    /// Returns the time since zero.
     #[must_use]
     pub fn now(&self) -> Duration {
         Duration::from_nanos(self.nanos())
@@ -117,7 +117,7 @@ fn saturating_nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How a limiter reads a clock. Opaque.
+/// The form in which a limiter reads a clock. Opaque.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Source(Reading);
@@ -131,7 +131,7 @@ enum Reading {
     #[cfg(feature = "std")]
     Monotonic(MonotonicClock),
     Other(Held),
-    /// Not held: what holds it is no part of a model.
+    /// A clock that is not held: what holds it is no part of a model.
     #[cfg(any(sluicegate_loom, sluicegate_shuttle))]
     Bare(Box<dyn Clock>),
 }
@@ -150,13 +150,13 @@ impl fmt::Debug for dyn Clock {
     }
 }
 
-/// Somebody's clock, held at the latest time seen.
+/// A user's clock, held at the latest time seen.
 struct Held {
     clock: Box<dyn Clock>,
     latest: AtomicU64,
 }
 
-/// The system's time of day; 1970 of a system that has none.
+/// Returns the system's time of day; 1970 on a system that has none.
 #[cfg(feature = "std")]
 fn time_of_day() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH);
@@ -185,16 +185,16 @@ impl fmt::Debug for Held {
 pub(crate) struct Timer {
     source: Source,
     epoch: u64,
-    /// A reading from here to `span` ticks further on is taken as it is. Any other is looked at
-    /// more closely.
+    /// A reading from here to `span` ticks further on is taken as it is. Any other is examined more
+    /// closely.
     floor: AtomicU64,
     span: u64,
     #[cfg(feature = "quanta")]
     restarts: tsc::Restarts,
-    /// What a clock at the epoch reads less than this, are the ticks there: none unless aligned.
+    /// The clock's reading at no ticks: the epoch, unless aligned.
     origin: u64,
     tick: Ratio,
-    /// Of an aligned limiter, nanoseconds of its calendar at no ticks.
+    /// The nanoseconds of an aligned limiter's calendar at no ticks.
     calendar: Option<u64>,
 }
 
@@ -231,7 +231,7 @@ impl Timer {
         }
     }
 
-    /// What its clock's calendar says.
+    /// Returns the clock's calendar time.
     pub(crate) fn unix(&self) -> u64 {
         match &self.source.0 {
             Reading::Other(held) => held.clock.unix_nanos(),
@@ -242,32 +242,35 @@ impl Timer {
         }
     }
 
-    /// As if it had begun at the last moment at which a whole number of `period`s had passed by the calendar: of
-    /// days that begin so many seconds before those of UTC, and of weeks that begin on a Monday.
+    /// Moves the epoch back to the last moment at which a whole number of `period`s had passed by
+    /// the calendar. Its days begin `east` seconds before those of UTC, and its weeks begin on a
+    /// Monday.
     pub(crate) fn aligned(mut self, period: u64, unix: u64, east: i32) -> Self {
         const DAY: i128 = 86_400_000_000_000;
         // 1970 began on a Thursday.
         let calendar = i128::from(unix) + 3 * DAY + i128::from(east) * 1_000_000_000;
-        // Both fit: the remainder of a period, and the 584 years of `unix` with what is beyond them cut off.
+        // Both fit: the remainder of a period, and the 584 years of `unix` with what exceeds them
+        // cut off.
         let since = calendar.rem_euclid(i128::from(period)) as u64;
         self.calendar = Some((calendar - i128::from(since)) as u64);
         self.origin = self.epoch.wrapping_sub(self.tick.ticks_of(since));
         self
     }
 
-    /// How long before `ticks` a whole number of `period`s had passed by the calendar. `None` unless aligned.
+    /// Returns the time between the last boundary, at which a whole number of `period`s had passed
+    /// by the calendar, and `ticks`. `None` unless aligned.
     pub(crate) fn since_boundary(&self, ticks: u64, period: u64) -> Option<u64> {
         let calendar = u128::from(self.calendar?) + u128::from(self.tick.of(ticks));
         Some((calendar % u128::from(period)) as u64)
     }
 
-    /// With an epoch that others have as well, on a clock of nanoseconds.
+    /// Makes a timer on a clock of nanoseconds, with an epoch that other processes share.
     #[cfg(all(unix, feature = "shared"))]
     pub(crate) fn since(source: Source, epoch: u64) -> Self {
         Self { epoch, floor: AtomicU64::new(epoch), origin: epoch, ..Self::new(source) }
     }
 
-    /// On the given clock, or the default one where this build has one.
+    /// Makes a timer on the given clock, or on the default one if this build has one.
     pub(crate) fn with(source: Option<Source>) -> Result<Self, QuotaError> {
         #[cfg(feature = "std")]
         return Ok(Self::new(source.unwrap_or_else(Self::system)));
@@ -275,7 +278,7 @@ impl Timer {
         source.map(Self::new).ok_or(QuotaError::CLOCK)
     }
 
-    /// The default clock.
+    /// Returns the default clock.
     #[cfg(feature = "std")]
     pub(crate) fn system() -> Source {
         #[cfg(feature = "quanta")]
@@ -284,7 +287,7 @@ impl Timer {
         MonotonicClock::new().into_source()
     }
 
-    /// Ticks since the epoch.
+    /// Returns the ticks since the epoch.
     #[inline(always)]
     pub(crate) fn ticks(&self) -> u64 {
         let now = match &self.source.0 {
@@ -298,9 +301,9 @@ impl Timer {
         if above < self.span { now.wrapping_sub(self.origin) } else { self.look_closer(now) }
     }
 
-    /// A first reading in a while, or one of a counter that is behind: the core's that built the
-    /// limiter was a little ahead, or the counter has restarted. Out of the way, so that a check
-    /// has a branch to guess instead of a figure to wait for.
+    /// Examines the first reading in a while, or a reading of a counter that is behind: the core
+    /// that built the limiter was a little ahead, or the counter has restarted. A call, so that a
+    /// check has a branch to predict instead of a value to wait for.
     #[cold]
     #[inline(never)]
     fn look_closer(&self, now: u64) -> u64 {
@@ -312,7 +315,7 @@ impl Timer {
         since_epoch.wrapping_add(self.epoch.wrapping_sub(self.origin))
     }
 
-    /// The slower clocks, out of the way of the quick ones.
+    /// Reads the slower clocks. A call, so that the quick ones stay short.
     #[inline(never)]
     fn read(reading: &Reading) -> u64 {
         match reading {
@@ -328,7 +331,7 @@ impl Timer {
         }
     }
 
-    /// Nanoseconds a tick.
+    /// Returns the nanoseconds in a tick.
     pub(crate) fn tick(&self) -> Ratio {
         self.tick
     }

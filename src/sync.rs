@@ -1,4 +1,4 @@
-//! The one place that says where atomics come from.
+//! The only file that chooses the atomics.
 //!
 //! Model checkers replace the atomics of the protocols (`cell`, `keyed`). Clocks and counters that
 //! take no part in a protocol use [`plain`] ones in every build, so that a model's schedule is not
@@ -14,8 +14,8 @@ pub(crate) use core::sync::atomic::{Ordering, fence};
 #[cfg(not(any(sluicegate_loom, sluicegate_shuttle)))]
 pub(crate) use plain::AtomicU64;
 
-// Where the target has 64-bit atomics, portable-atomic's are those. Elsewhere they are locks of one process, and two
-// processes that map a table would both swap the same word.
+// On a target with 64-bit atomics, portable-atomic uses those. Elsewhere they are locks of one
+// process, and two processes that map a table would both swap the same word.
 #[cfg(all(unix, feature = "shared", feature = "portable-atomic", not(target_has_atomic = "64")))]
 compile_error!(
     "the features `shared` and `portable-atomic` exclude each other on a target without 64-bit atomics: processes would \
@@ -38,7 +38,7 @@ pub(crate) use lock::{Guard, Mutex};
 pub(crate) use process::process;
 pub(crate) use process::{Locked, ProcessLock, Turn};
 
-/// The lock of what waits; no check takes it.
+/// The lock of the waiting queues; no check takes it.
 mod lock {
     #[cfg(sluicegate_loom)]
     use loom::sync as base;
@@ -74,7 +74,7 @@ mod lock {
             return self.0.lock();
         }
 
-        /// `None` if somebody has it.
+        /// Locks the mutex; `None` if another thread holds it.
         #[cfg(all(unix, feature = "std", not(any(sluicegate_loom, sluicegate_shuttle))))]
         pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
             match self.0.try_lock() {

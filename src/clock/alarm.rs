@@ -7,7 +7,7 @@ pub(crate) use tokio::time::Instant;
 #[cfg(not(feature = "tokio"))]
 pub(crate) use std::time::Instant;
 
-/// Now, by the clock that the caller waits on.
+/// Returns the moment now, by the clock that the caller waits on.
 pub(crate) fn instant() -> Instant {
     Instant::now()
 }
@@ -33,7 +33,7 @@ mod alarms {
     pub(crate) struct Runtime(Id);
 
     impl Runtime {
-        /// The caller's.
+        /// Returns the caller's runtime.
         ///
         /// # Panics
         ///
@@ -42,13 +42,13 @@ mod alarms {
             Self(Handle::current().id())
         }
 
-        /// The caller's, if it is in one.
+        /// Returns the caller's runtime, if it is in one.
         pub(crate) fn try_current() -> Option<Self> {
             Handle::try_current().ok().map(|handle| Self(handle.id()))
         }
     }
 
-    /// Longer than any test or service runs: an alarm that is not meant to ring.
+    /// The time of an alarm that is not meant to ring: longer than any test or service runs.
     const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 
     /// A timer of one runtime that calls a waker, not the task that set it.
@@ -56,25 +56,26 @@ mod alarms {
         runtime: Runtime,
         timer: Pin<Box<Sleep>>,
         waker: Waker,
-        /// When it will ring; `None` before it is set, and once it has rung.
+        /// The moment at which it will ring; `None` before it is set, and once it has rung.
         set: Option<Instant>,
-        /// Whether the timer knows the waker.
+        /// Set if the timer knows the waker.
         armed: bool,
     }
 
-    /// Why an alarm called its waker.
+    /// The reason for which an alarm called its waker.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) enum Rang {
         /// Its moment has come, if it was set.
         Due(Instant),
         /// It has been set anew meanwhile.
         NotYet,
-        /// Its runtime has ended, which rings all alarms of it. It must not be set again.
+        /// Its runtime has ended, which rings all of the runtime's alarms. It must not be set
+        /// again.
         Ended,
     }
 
     impl Alarm {
-        /// An alarm in the caller's runtime, not set.
+        /// Makes an alarm in the caller's runtime, not set.
         ///
         /// # Panics
         ///
@@ -85,7 +86,8 @@ mod alarms {
             Self { runtime, timer, waker: waker(runtime), set: None, armed: false }
         }
 
-        /// Puts the alarm into the caller's runtime. One of the same number may have been another one.
+        /// Moves the alarm into the caller's runtime. An earlier runtime may have had the same
+        /// number.
         pub(crate) fn renew(&mut self) {
             self.timer.set(sleep(NEVER));
             (self.set, self.armed) = (None, false);
@@ -99,14 +101,15 @@ mod alarms {
             &self.waker
         }
 
-        /// Sets it to ring at that moment. `true` if it is past already; then it does not ring.
+        /// Sets the alarm to ring at that moment. Returns `true` if the moment is past already;
+        /// then it does not ring.
         pub(crate) fn set(&mut self, at: Instant) -> bool {
             if self.set == Some(at) {
                 return false;
             }
             if self.armed {
-                // A timer whose moment is past calls its waker while it is set, and the caller holds the
-                // lock that the waker wants.
+                // A timer whose moment is past calls its waker while it is set, and the caller
+                // holds the lock that the waker wants.
                 let _ = self.poll(Waker::noop());
             }
             self.timer.as_mut().reset(at);
@@ -115,14 +118,14 @@ mod alarms {
             past
         }
 
-        /// Lets it ring no more. It may be called when its runtime has ended.
+        /// Silences the alarm. It may be called when its runtime has ended.
         pub(crate) fn hush(&mut self) {
             if self.set.take().is_some() {
                 self.timer.as_mut().reset(instant() + NEVER);
             }
         }
 
-        /// Called by its waker: whether its moment has come.
+        /// Returns why the alarm called its waker. The waker calls this.
         pub(crate) fn rang(&mut self) -> Rang {
             let now = instant();
             match self.set {
@@ -135,8 +138,8 @@ mod alarms {
             }
         }
 
-        /// Whether it is past; if not it will call the waker. The budget of the task that happens to run has
-        /// nothing to do with it.
+        /// Returns whether the moment is past; if not, the timer will call the waker. It does not
+        /// count against the budget of the task that happens to run.
         fn poll(&mut self, waker: &Waker) -> bool {
             let mut timer = unconstrained(self.timer.as_mut());
             let mut timer = Pin::new(&mut timer);

@@ -9,12 +9,12 @@ use std::thread;
 /// The operating system's monotonic clock.
 ///
 /// On Unix it reads `CLOCK_MONOTONIC`, the same in every process of the machine; elsewhere it is
-/// [`std::time::Instant`], the same within the process. About 25 ns a reading.
+/// [`std::time::Instant`], the same within the process. A reading takes about 25 ns.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MonotonicClock(());
 
 impl MonotonicClock {
-    /// The machine's clock.
+    /// Returns the machine's clock.
     #[must_use]
     pub fn new() -> Self {
         Self(())
@@ -44,13 +44,13 @@ impl Clock for MonotonicClock {
     }
 }
 
-/// A clock that is one atomic load to read, because a thread of its own keeps it up to date.
+/// A clock that costs one atomic load to read, because a thread of its own keeps it up to date.
 ///
-/// The thread reads the system's monotonic clock every `resolution` and ends when the last clone
-/// of the clock is dropped. A reading is behind the true time by at most the resolution and
-/// however late the system wakes the thread (under a millisecond on an idle machine, unbounded on
-/// one without a free core), and never ahead of it: a limiter on it may deny that much too long,
-/// and never admits more than the limit. Clones share the time and the thread.
+/// The thread reads the system's monotonic clock every `resolution` and ends when the last clone of
+/// the clock is dropped. A reading is behind the true time by at most the resolution and the delay
+/// with which the system wakes the thread (under a millisecond on an idle machine, unbounded on one
+/// without a free core), and never ahead of it. So a limiter on it may deny that much too long, and
+/// never admits more than the limit. Clones share the time and the thread.
 ///
 /// A forked child has no such thread, so there the time stands still, and nothing flows, until
 /// [`resume`](Self::resume) is called or a limiter is built on a clone of the clock.
@@ -66,7 +66,7 @@ struct Ticker {
     process: AtomicU64,
 }
 
-/// Keeps a clock up to date until nobody has it any more.
+/// Keeps a clock up to date until its last clone is dropped.
 fn tick(ticker: &Weak<Ticker>, resolution: Duration) {
     while let Some(ticker) = ticker.upgrade() {
         ticker.now.store(MonotonicClock::new().nanos(), Relaxed);
@@ -111,10 +111,10 @@ impl CoarseClock {
         Ok(Self(ticker))
     }
 
-    /// Goes on in a forked child, for all clones: starts the thread that the child lacks. Does nothing in
-    /// a process that has it.
+    /// Resumes the clock in a forked child, for all clones: starts the thread that the child lacks.
+    /// Does nothing in a process that has it.
     ///
-    /// Call it in the child of a server that forks its workers, as where the worker begins.
+    /// Call it in the child of a server that forks its workers, where the worker begins.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl CoarseClock {
     pub fn resume(&self) -> io::Result<()> {
         let (ticker, process) = (&self.0, process());
         let seen = ticker.process.load(Relaxed);
-        // If two threads find it standing still, one of them starts it.
+        // If two threads find the clock standing still, one of them starts it.
         if seen == process
             || ticker.process.compare_exchange(seen, process, Relaxed, Relaxed).is_err()
         {
@@ -149,7 +149,7 @@ impl Clock for CoarseClock {
     }
 
     fn into_source(self) -> Source {
-        // Without a thread it stands still, as it did.
+        // Without a thread the clock stands still, as it did.
         let _ = self.resume();
         Source(Reading::Coarse(self))
     }

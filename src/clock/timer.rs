@@ -5,15 +5,16 @@ use tokio::time::Instant;
 
 /// The clock of tokio's timers, which tests can pause.
 ///
-/// A limiter that is waited for on a paused clock ([`pause`](https://docs.rs/tokio/latest/tokio/time/fn.pause.html)) must see the same time as the
-/// timers do: then no test sleeps. In production it is as good as
-/// [`MonotonicClock`](crate::MonotonicClock), of its own process. Make it where the time is paused: it counts from
-/// its construction.
+/// A limiter that tasks wait for on a [paused clock] must see the same time as the timers do: then
+/// no test sleeps. In production it is as good as [`MonotonicClock`](crate::MonotonicClock), within
+/// its own process. Make it where the time is paused: it counts from its construction.
+///
+/// [paused clock]: https://docs.rs/tokio/latest/tokio/time/fn.pause.html
 #[derive(Clone, Copy, Debug)]
 pub struct TokioClock(Instant);
 
 impl TokioClock {
-    /// A clock at zero.
+    /// Makes a clock at zero.
     #[must_use]
     pub fn new() -> Self {
         Self(Instant::now())

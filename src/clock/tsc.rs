@@ -7,16 +7,17 @@ use super::{
 #[cfg(test)]
 pub(crate) use quanta::Mock;
 
-/// The default: the processor's time stamp counter, through [`quanta`].
+/// The default clock: the processor's time stamp counter, through [`quanta`].
 ///
 /// A reading is one instruction and costs about four compare-and-swaps. The first use in a process
-/// calibrates the counter against the system's clock for some milliseconds. Where the counter
-/// does not run at a constant rate, quanta falls back to the system's monotonic clock.
+/// calibrates the counter against the system's clock for some milliseconds. If the counter does not
+/// run at a constant rate, quanta falls back to the system's monotonic clock.
 ///
-/// Some machines' counters restart at zero in a suspend. A limiter that reads its clock then goes
-/// on with the system's monotonic clock (about 25 ns a reading) from where the counter stood, and
-/// stays with it: the time of the suspend does not count, nothing is granted twice, and no wait is
-/// longer for it by more than a second. A reading of this clock by itself shows the restart.
+/// Some machines' counters restart at zero in a suspend. A limiter that reads its clock then
+/// continues with the system's monotonic clock (about 25 ns a reading) from where the counter
+/// stood, and stays with it. The time of the suspend does not count, nothing is granted twice, and
+/// no wait is longer for it by more than a second. A reading of this clock by itself shows the
+/// restart.
 #[derive(Clone, Debug)]
 pub struct QuantaClock {
     counter: quanta::Clock,
@@ -26,7 +27,7 @@ pub struct QuantaClock {
 }
 
 impl QuantaClock {
-    /// The process's calibrated counter.
+    /// Returns the process's calibrated counter.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -36,7 +37,7 @@ impl QuantaClock {
         }
     }
 
-    /// A counter of nanoseconds and a system's clock that a test moves, each by itself.
+    /// Makes a counter of nanoseconds and a system's clock that a test moves separately.
     #[cfg(test)]
     pub(crate) fn patched(system: super::ManualClock) -> (Self, super::Arc<Mock>) {
         let (counter, mock) = quanta::Clock::mock();
@@ -48,7 +49,8 @@ impl QuantaClock {
         self.counter.raw()
     }
 
-    /// Nanoseconds of the system's monotonic clock, which runs on where the counter restarts.
+    /// Returns the nanoseconds of the system's monotonic clock, which runs on when the counter
+    /// restarts.
     fn system(&self) -> u64 {
         #[cfg(test)]
         if let Some(clock) = &self.system {
@@ -57,7 +59,8 @@ impl QuantaClock {
         MonotonicClock::new().nanos()
     }
 
-    /// Nanoseconds a raw tick, read off the calibration over a span of 2^60 ticks.
+    /// Returns the nanoseconds in a raw tick, computed from the calibration over a span of 2^60
+    /// ticks.
     pub(super) fn tick(&self) -> Ratio {
         let span = 1_u64 << 60;
         Ratio::new(u128::from(self.counter.delta_as_nanos(0, span).max(1)), u128::from(span))
@@ -84,20 +87,20 @@ impl Clock for QuantaClock {
     }
 }
 
-/// How many nanoseconds of readings are taken as they are, from a floor on. The floor follows: a
-/// reading beyond them puts it a quarter of them below itself.
+/// The nanoseconds of readings that are taken as they are, from a floor on. The floor follows: a
+/// reading beyond them puts the floor a quarter of them below itself.
 pub(super) const SPAN: u64 = 500_000_000;
 
 /// The floor of a counter that has restarted: no reading is a span above it, or ever below.
 const RESTARTED: u64 = 1 << 63;
 
-/// What a timer needs to know of the system's clock in order to go on by it.
+/// The state by which a timer detects a restart and continues with the system's clock.
 #[derive(Debug)]
 pub(super) struct Restarts {
     /// Nanoseconds of the system's clock at the timer's epoch.
     start: u64,
-    /// The system's time since then less the counter's, in ticks, where the floor was last moved.
-    /// It changes by what the counter was calibrated wrongly, so that an old one serves.
+    /// The system's time since then less the counter's, in ticks, at the last move of the floor. It
+    /// changes only by the error of the counter's calibration, so an old value serves.
     ahead: AtomicU64,
 }
 
@@ -112,7 +115,7 @@ impl Restarts {
 }
 
 impl Timer {
-    /// Ticks since the epoch, of a reading that was not taken as it is.
+    /// Returns the ticks since the epoch, for a reading that was not taken as it is.
     ///
     /// ```text
     ///   epoch          floor            floor + span
@@ -120,15 +123,16 @@ impl Timer {
     ///    restarted   |lag|  as it is        | time has passed: the floor follows
     /// ```
     ///
-    /// A counter that has restarted lower is never read again, since it will be where it was
-    /// before. The floor is one atomic apart from all others: whatever a reader sees, it takes for
-    /// a reading what the counter showed before it restarted, or looks here.
+    /// A counter that has restarted lower is never read again, since it will reach its former
+    /// readings once more. The floor is one atomic, separate from all others. Whichever floor a
+    /// reader sees, it accepts only a reading that the counter showed before it restarted, or it
+    /// looks here.
     pub(super) fn since_epoch(&self, clock: &QuantaClock) -> u64 {
         let floor = self.floor.load(Relaxed);
         if floor == RESTARTED {
             return self.since_epoch_by_system(clock);
         }
-        // Once more: this thread may have been stopped between its reading and the floor.
+        // Read once more: this thread may have been stopped between its reading and the floor.
         let now = clock.raw();
         // Two cores' counters may differ.
         if now.saturating_add(self.span / 8) < floor {
@@ -138,13 +142,13 @@ impl Timer {
         let since_epoch = now.saturating_sub(self.epoch);
         if now.saturating_sub(floor) >= self.span {
             let system = self.system_ticks(clock);
-            // Not if this thread has been stopped in between.
+            // Only if this thread has not been stopped in between.
             let took = clock.raw().checked_sub(now);
             if took.is_some_and(|took| took < self.span / 64) {
                 self.restarts.ahead.store(system.wrapping_sub(since_epoch), Relaxed);
             }
             let next = now.saturating_sub(self.span / 4).max(self.epoch);
-            // Another thread has moved it, or has seen the restart.
+            // If it fails, another thread has moved it, or has seen the restart.
             let _ = self.floor.compare_exchange(floor, next, Relaxed, Relaxed);
         }
         since_epoch
@@ -154,7 +158,7 @@ impl Timer {
         self.system_ticks(clock).wrapping_sub(self.restarts.ahead.load(Relaxed))
     }
 
-    /// The system's time since the epoch, in ticks.
+    /// Returns the system's time since the epoch, in ticks.
     fn system_ticks(&self, clock: &QuantaClock) -> u64 {
         self.tick.ticks_of(clock.system().saturating_sub(self.restarts.start))
     }

@@ -1,4 +1,4 @@
-//! One of several limits.
+//! One of several combined limits.
 
 use crate::answer::{Denied, Grant};
 #[cfg(feature = "std")]
@@ -24,12 +24,12 @@ pub struct Limit<'a> {
     hash: u64,
     cost: u64,
     draws_ahead: bool,
-    /// Its number among those that are combined.
+    /// The index of the limit among those that are combined.
     which: u8,
 }
 
 impl RateLimiter {
-    /// The limiter as one of several limits: see [`Combined`](crate::Combined).
+    /// Returns the limiter as one of several limits: see [`Combined`](crate::Combined).
     #[must_use]
     pub fn as_limit(&self) -> Limit<'_> {
         Limit::new(self, Whose::default())
@@ -37,7 +37,7 @@ impl RateLimiter {
 }
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
-    /// The key's limit as one of several: see [`Combined`](crate::Combined).
+    /// Returns the key's limit as one of several: see [`Combined`](crate::Combined).
     #[must_use]
     pub fn as_limit(&self, key: &K) -> Limit<'_> {
         Limit::new(self, self.whose(key))
@@ -56,8 +56,9 @@ impl<'a> Limit<'a> {
         Self { bucket, hash: whose.hash, cost: 1, draws_ahead, which: 0 }
     }
 
-    /// Counts `tokens` of this limit for each one that is asked for, where the limits count different things: requests
-    /// and bytes. Figures of an answer are in the tokens of the limit that it is of.
+    /// Takes `tokens` of this limit for each token that is asked for. That combines limits that
+    /// count different things, such as requests and bytes. Figures of an answer are in the tokens
+    /// of the limit that they come from.
     ///
     /// ```
     /// # #[cfg(feature = "std")] {
@@ -80,12 +81,13 @@ impl<'a> Limit<'a> {
         Self { which, ..*self }
     }
 
-    /// The order of debits, the same in all calls; equal of the same limit.
+    /// Returns the position in the order of debits, which is the same in all calls; equal for the
+    /// same limit.
     pub(super) fn order(&self) -> (bool, usize, u64) {
         (self.draws_ahead, core::ptr::from_ref(self.bucket).cast::<()>().addr(), self.hash)
     }
 
-    /// The same limit once more.
+    /// Adds the cost of the same limit, given once more.
     pub(super) fn join(&mut self, other: &Self) {
         self.cost = self.cost.saturating_add(other.cost);
     }
@@ -110,13 +112,14 @@ impl<'a> Limit<'a> {
 
     pub(super) fn foresee(&self, n: u64, within: Option<Duration>) -> Result<(), Denied> {
         match self.bucket.foresee(self.whose(), self.tokens(n), within) {
-            // Somebody may have given up a place that fits: only taking it tells.
+            // Another caller may have given up a place that fits; only an attempt to take it can
+            // tell.
             Err(_) if self.bucket.queues().is_busy(self.whose()) && self.has_places(n) => Ok(()),
             answer => answer.map_err(|denied| denied.of(self.which)),
         }
     }
 
-    /// Whether there can be a place for `n`.
+    /// Returns whether there can be a place for `n`.
     fn has_places(&self, n: u64) -> bool {
         self.tokens(n) <= self.bucket.waiting().largest_place(&self.bucket.moment())
     }
@@ -158,7 +161,8 @@ impl<'a> Limit<'a> {
         self.bucket.put_back(self.whose(), self.tokens(n));
     }
 
-    /// What it costs if so much is used in the end.
+    /// Settles the cost in this limit for `n` tokens used in the end. Returns the time until its
+    /// debt is paid.
     pub(super) fn settle(&self, place: Reservation<'a>, n: u64) -> Duration {
         place.settle(self.tokens(n))
     }
@@ -175,7 +179,8 @@ impl<'a> Limit<'a> {
         denied.which() == usize::from(self.which)
     }
 
-    /// The least is the tightest; of two, the one that was given first.
+    /// Returns the rank of a grant: the least left is the tightest; of two, the limit that was
+    /// given first.
     pub(super) fn rank(&self, grant: &Grant) -> (u64, u8) {
         match self.cost {
             0 => (u64::MAX, self.which),

@@ -1,20 +1,23 @@
 //! `Combined`: several limits as one, all or nothing.
 //!
 //! ```text
-//!   look at all limits but the first      loads only; if any denies, so does the answer, and nothing is written
-//!   debit one after the other             each remembers the state that it made
-//!   one denies after all                  somebody took meanwhile: what was debited is undone, and all begins anew
+//!   look at all limits but the first   loads only; if one denies, so does the answer, and nothing
+//!                                      is written
+//!   debit one after the other          each debit remembers the state that it made
+//!   one denies after all               another call took meanwhile: the debits are undone, and the
+//!                                      call begins again
 //! ```
 //!
-//! **One order for all.** Limits are debited in the order of their addresses and fingerprints, however they were given.
-//! Two calls that want the same limits then meet at the first one of them, and only one goes on. So
-//! of calls that hinder each other one always succeeds: the one that has come furthest in the order. Were each to
-//! begin where it likes, one would hold what the other lacks, and both be denied. That is also why a try is repeated
-//! only so often: each time another call has succeeded. (Processes that share a table see it at other
-//! addresses; they are only undone, and deny, more often.)
+//! **One order for all.** Limits are debited in the order of their addresses and fingerprints,
+//! however they were given. Two calls that want the same limits then meet at the first one of them,
+//! and only one goes on. So of calls that hinder each other one always succeeds: the one that has
+//! come furthest in the order. If each call began where it likes, one would hold what the other
+//! lacks, and both would be denied. That also bounds the repetitions of a call: each time another
+//! call has succeeded. (Processes that share a table see it at other addresses; their debits are
+//! only undone, and denied, more often.)
 //!
-//! Limits that draw ahead come last, because what is debited last is never undone: it is a plain check, which spends
-//! what was drawn or leased without a clock.
+//! Limits that draw ahead come last, because the last debit is never undone: it is a plain check,
+//! which spends what was drawn or leased without reading a clock.
 
 mod limit;
 mod reservation;
@@ -32,13 +35,15 @@ pub use reservation::CombinedReservation;
 /// The most limits that can be combined.
 const MAX: usize = 8;
 
-/// How often a call that was undone tries again.
+/// The attempts of a call whose debits were undone.
 const TRIES: u32 = if cfg!(sluicegate_loom) { 2 } else { 16 };
 
-/// Several limits as one: a request is admitted if all of them admit it, and otherwise costs nothing anywhere.
+/// Several limits as one: a request is admitted if all of them admit it, and otherwise costs
+/// nothing in any.
 ///
-/// Per user 10 a second and 1000 an hour, per tenant, for everybody: direct and keyed limiters together, up to
-/// 8, with keys of any types. It is a small value without an allocation, made anew for each request:
+/// Per user 10 a second and 1000 an hour, per tenant 200 a second, for all together 5000: direct
+/// and keyed limiters together, up to 8, with keys of any types. It is a small value without an
+/// allocation, made anew for each request:
 ///
 /// ```
 /// # #[cfg(feature = "std")] {
@@ -63,22 +68,24 @@ const TRIES: u32 = if cfg!(sluicegate_loom) { 2 } else { 16 };
 /// # }
 /// ```
 ///
-/// **Answers.** A grant has the figures of the limit with the least [`remaining`](Grant::remaining), and
-/// [`Grant::which`] says which that is. A denial has those of the limit that denied; if several did, the longest
-/// [`retry_after`](Denied::retry_after) ("never" being the longest), which [`Denied::which`] tells the limit of,
-/// the least `remaining` and the longest `reset_after`.
+/// **Answers.** A grant has the figures of the limit with the least
+/// [`remaining`](Grant::remaining), and [`Grant::which`] returns that limit's index. A denial has
+/// the figures of the limit that denied. If several denied, it has the longest
+/// [`retry_after`](Denied::retry_after) ("never" being the longest), whose limit [`Denied::which`]
+/// names, the least `remaining` and the longest `reset_after`.
 ///
-/// **Cost.** Granted by N limits: N - 1 looks (the clock and 1 load each), then N times what a check costs. Denied: at
-/// most N looks, and nothing is written. Only if another call takes in between what a look had found, something has
-/// been debited: it is undone at once, exactly, and the call tries again, up to 16 times. Until then others may be
-/// denied by it. A limiter that is `striped()` or [batched](crate::Builder::batch) keeps
-/// its speed if it is the only one of its kind; of a second one, a request of more than half of its limit that has
-/// to be undone may lose what was leased.
+/// **Cost.** A grant by N limits costs N - 1 looks (the clock and 1 load each), then N times what a
+/// check costs. A denial costs at most N looks, and nothing is written. Only if another call takes
+/// in between what a look had found, something has been debited: the debits are undone at once,
+/// exactly, and the call tries again, up to 16 times. Until then they may make a limit deny other
+/// callers. A limiter that is `striped()` or [batched](crate::Builder::batch) keeps its speed if it
+/// is the only one of its kind. With a second one, a request for more than half of its limit that
+/// has to be undone may lose what was leased.
 ///
-/// The same limit twice is debited twice. Every limit keeps its own law, whatever is undone.
+/// The same limit given twice is debited twice. Every limit keeps its own law, whatever is undone.
 #[derive(Clone, Copy)]
 pub struct Combined<'a> {
-    /// In the order in which they are debited, none twice; behind `len`, copies of one.
+    /// The limits in the order in which they are debited, none twice; behind `len`, copies of one.
     limits: [Limit<'a>; MAX],
     len: usize,
 }
@@ -92,7 +99,7 @@ impl<'a> Combined<'a> {
         Self::of(limits[0], &limits)
     }
 
-    /// Combines limits whose number is known at run time only.
+    /// Combines limits whose number is known only at run time.
     ///
     /// # Errors
     ///
@@ -108,7 +115,7 @@ impl<'a> Combined<'a> {
         Ok(Self::of(first, &all[..len]))
     }
 
-    /// Of at least one limit, in their order, and each once.
+    /// Combines at least one limit, in the order of debits, each once.
     fn of(first: Limit<'a>, limits: &[Limit<'a>]) -> Self {
         let mut this = Self { limits: [first; MAX], len: 1 };
         for (limit, which) in limits.iter().zip(0..).skip(1) {
@@ -139,13 +146,13 @@ impl<'a> Combined<'a> {
         &self.limits[..self.len]
     }
 
-    /// The last limit, and those before it.
+    /// Returns the last limit, and those before it.
     fn ends(&self) -> (&Limit<'a>, &[Limit<'a>]) {
         let last = self.len - 1;
         (&self.limits[last], &self.limits[..last])
     }
 
-    /// Takes one token of each limit, or says how long until there is one everywhere.
+    /// Takes one token of each limit, or none.
     ///
     /// # Errors
     ///
@@ -154,7 +161,7 @@ impl<'a> Combined<'a> {
         self.check_n(1)
     }
 
-    /// Takes `n` tokens of each limit, of all or of none. `n = 0` is granted and changes nothing.
+    /// Takes `n` tokens of each limit, or none of any. `n = 0` is granted and changes nothing.
     ///
     /// # Errors
     ///
@@ -163,7 +170,7 @@ impl<'a> Combined<'a> {
         self.try_often(|limit| limit.look(n).map(|_| ()), || self.debit(n))
     }
 
-    /// All of them, one after the other, or none.
+    /// Debits all limits, one after the other, or none.
     fn debit(&self, n: u64) -> Result<Grant, Denied> {
         let (last, others) = self.ends();
         let mut debits = [const { None }; MAX - 1];
@@ -177,7 +184,7 @@ impl<'a> Combined<'a> {
                 Err(denied) => return Err(Self::undo(others, &debits[..i], denied)),
             }
         }
-        // Nothing of the last is ever undone, so it can be a check.
+        // The last debit is never undone, so it can be a check.
         match last.take(n) {
             Ok(grant) if others.is_empty() => Ok(last.answer(grant, n)),
             Ok(grant) => Ok(tightest.with(last, grant, n)),
@@ -185,7 +192,8 @@ impl<'a> Combined<'a> {
         }
     }
 
-    /// The last first: of keys that share a bucket, it stands behind the others.
+    /// Undoes the debits, the last first: of keys that share a bucket, its place is behind the
+    /// others'.
     #[cold]
     fn undo(limits: &[Limit<'a>], debits: &[Option<Place>], denied: Denied) -> Denied {
         for (limit, debit) in limits.iter().zip(debits).rev() {
@@ -194,7 +202,8 @@ impl<'a> Combined<'a> {
         denied
     }
 
-    /// Looks at all limits but the first, which is debited at once, and takes; after a race, again.
+    /// Looks at all limits but the first, which is debited at once, and takes; after a race, it
+    /// does so again.
     fn try_often<T>(
         &self,
         look: impl Fn(&Limit<'a>) -> Result<(), Denied>,
@@ -211,14 +220,16 @@ impl<'a> Combined<'a> {
                 return Err(look(first).err().map_or(denied, |other| other.and(denied)));
             }
             match take() {
-                // By the first nothing was debited, and the others have just been looked at.
+                // The first limit denied, so nothing was debited, and the others have just been
+                // looked at.
                 Err(denied) if tries > 0 && !first.denies(&denied) => tries -= 1,
                 answer => return answer,
             }
         }
     }
 
-    /// Takes as many of `n` tokens as all limits have, down to one. `n = 0` is granted and changes nothing.
+    /// Takes as many of `n` tokens as all limits have, down to one. `n = 0` is granted and changes
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -228,7 +239,7 @@ impl<'a> Combined<'a> {
         loop {
             let there = self.available().max(0) as u64;
             let answer = self.check_n(n.min(there.max(1)));
-            // Otherwise others were faster.
+            // Otherwise other calls were faster.
             if answer.is_ok() || there == 0 || tries == 0 {
                 return answer;
             }
@@ -236,7 +247,7 @@ impl<'a> Combined<'a> {
         }
     }
 
-    /// What [`check_n`](Self::check_n) would answer now. Takes nothing.
+    /// Predicts what [`check_n`](Self::check_n) would answer now. Takes nothing.
     ///
     /// # Errors
     ///
@@ -258,8 +269,8 @@ impl<'a> Combined<'a> {
         }
     }
 
-    /// Takes `n` tokens of each limit even if they are not there, and says how long until all debts are
-    /// paid: see [`RateLimiter::charge`](crate::RateLimiter::charge).
+    /// Takes `n` tokens of each limit even if they are not there. Returns the time until all debts
+    /// are paid: see [`RateLimiter::charge`](crate::RateLimiter::charge).
     pub fn charge(&self, n: u64) -> Duration {
         self.limits().iter().map(|limit| limit.charge(n)).max().unwrap_or_default()
     }
@@ -270,7 +281,8 @@ impl<'a> Combined<'a> {
         self.limits().iter().for_each(|limit| limit.refund(n));
     }
 
-    /// Requests of one token that all limits have room for now; negative in debt.
+    /// Returns the number of requests of one token that all limits have room for now; negative in
+    /// debt.
     #[must_use]
     pub fn available(&self) -> i64 {
         self.limits().iter().map(Limit::available).min().unwrap_or_default()
@@ -293,7 +305,7 @@ impl<'l, 'a> Tightest<'l, 'a> {
         self.0.map(|(_, limit, grant)| limit.answer(grant, n))
     }
 
-    /// With that of a last limit.
+    /// Joins the answer of the last limit.
     fn with(self, last: &Limit<'a>, grant: Grant, n: u64) -> Grant {
         match self.0 {
             Some((rank, limit, tightest)) if rank < last.rank(&grant) => limit.answer(tightest, n),

@@ -1,4 +1,4 @@
-//! A place in each of several lines.
+//! A place in the queue of each of several limits.
 
 use super::limit::Limit;
 use super::{Combined, MAX, Tightest};
@@ -26,15 +26,16 @@ impl<'a> Parts<'a> {
 
 impl Drop for Parts<'_> {
     fn drop(&mut self) {
-        // The last first: of keys that share a bucket, it stands behind the others.
+        // The last first: of keys that share a bucket, its place is behind the others'.
         self.places_mut().rev().for_each(Reservation::undo);
     }
 }
 
 /// A place in each of [combined](Combined) limits: see [`Combined::reserve`].
 ///
-/// Wait for [`ready_in`](Self::ready_in), then act. Once all its places are due the tokens are spent, whatever becomes
-/// of it. Dropped before, it gives everything back everywhere, as [`cancel`](Self::cancel) does.
+/// Wait for [`ready_in`](Self::ready_in), then act. Once all its places are due the tokens are
+/// spent, whether or not the caller acts. A reservation that is dropped before gives everything
+/// back in every limit, as [`cancel`](Self::cancel) does.
 #[must_use = "a reservation that is dropped before it is due is given up"]
 pub struct CombinedReservation<'a> {
     parts: Parts<'a>,
@@ -42,13 +43,15 @@ pub struct CombinedReservation<'a> {
 }
 
 impl<'a> Combined<'a> {
-    /// Takes a place in each limit's line for `n` tokens, in all or in none. It is due when all are.
+    /// Takes a place in each limit's queue for `n` tokens, in all or in none. It is due when all
+    /// are.
     ///
-    /// Two looks at each limit, and for each 1 compare-and-swap; a denial writes nothing, unless another call was faster: then what was taken is undone.
+    /// Costs two looks at each limit, and 1 compare-and-swap each. A denial writes nothing, unless
+    /// another call was faster: then what was taken is undone.
     ///
-    /// A limit whose place is due earlier than the others' holds its tokens until then. So whoever acts when all are due may, in
-    /// a limit's window of length W, come on top of those who came in time: admitted <= burst + rate * W + tokens that
-    /// combined waiters held at its start.
+    /// A limit whose place is due earlier than the others' holds its tokens until then. So a caller
+    /// that acts when all are due may, in a limit's window of length W, come on top of those that
+    /// came in time: admitted <= burst + rate * W + tokens that combined waiters held at its start.
     ///
     /// ```
     /// # #[cfg(feature = "std")] {
@@ -68,17 +71,19 @@ impl<'a> Combined<'a> {
     ///
     /// # Errors
     ///
-    /// [`Denied`] by the limits that have no place: see [`RateLimiter::reserve`](crate::RateLimiter::reserve).
+    /// [`Denied`] by the limits that have no place: see
+    /// [`RateLimiter::reserve`](crate::RateLimiter::reserve).
     pub fn reserve(&self, n: u64) -> Result<CombinedReservation<'a>, Denied> {
         self.place(n, None)
     }
 
-    /// [`reserve`](Self::reserve), if all places are due within `max_wait`; otherwise nothing changes.
+    /// Takes places as [`reserve`](Self::reserve) does, if all are due within `max_wait`; otherwise
+    /// changes nothing.
     ///
     /// # Errors
     ///
     /// As [`reserve`](Self::reserve), and by limits where the wait would be longer: then
-    /// [`Denied::retry_after`] says by how much.
+    /// [`Denied::retry_after`] is the time until such a place can be had.
     pub fn reserve_within(
         &self,
         n: u64,
@@ -95,7 +100,7 @@ impl<'a> Combined<'a> {
         self.try_often(|limit| limit.foresee(n, within), || self.place_in_all(n, within))
     }
 
-    /// In all of them, one after the other, or none.
+    /// Takes a place in all limits, one after the other, or in none.
     fn place_in_all(
         &self,
         n: u64,
@@ -113,37 +118,38 @@ impl<'a> Combined<'a> {
 }
 
 impl CombinedReservation<'_> {
-    /// How long from now until all places are due; zero if they are. Reads the clock of each that was not at
-    /// once.
+    /// Returns the time from now until all places are due; zero if they are. Reads the clock of
+    /// each limit whose place was not due at once.
     ///
-    /// It follows the quotas: when one changes, so does the time.
+    /// The time follows the quotas: when one changes, so does the time.
     #[must_use]
     pub fn ready_in(&self) -> Duration {
         self.parts.places().map(Reservation::ready_in).max().unwrap_or_default()
     }
 
-    /// How long it was when the places were taken.
+    /// Returns the wait at the time when the places were taken.
     #[must_use]
     pub fn waits(&self) -> Duration {
         self.parts.places().map(Reservation::waits).max().unwrap_or_default()
     }
 
-    /// The tokens reserved of each limit.
+    /// Returns the tokens reserved of each limit.
     #[must_use]
     pub fn tokens(&self) -> u64 {
         self.grant.granted()
     }
 
-    /// The answer of the limit that has the least left when its place is due, by the quotas as they were when it was
-    /// taken.
+    /// Returns the answer of the limit that has the least left when its place is due, by the quotas
+    /// at the time when the places were taken.
     pub fn grant(&self) -> Grant {
         self.grant
     }
 
-    /// Waits until all places are due; then the tokens are spent. Dropped before, it gives them up.
+    /// Waits until all places are due; then the tokens are spent. A future that is dropped before
+    /// gives them up.
     ///
-    /// The wait follows a lower rate of the quota, and not a higher one. Timers have milliseconds: it
-    /// ends up to one later than its moment, never before.
+    /// The wait follows a lower rate of the quota, and not a higher one. Timers tick in
+    /// milliseconds: the wait ends up to one later than its moment, never before.
     ///
     /// # Panics
     ///
@@ -161,17 +167,18 @@ impl CombinedReservation<'_> {
         self.grant()
     }
 
-    /// Gives all places up, and returns how many tokens were reserved: 0 if all are due already.
+    /// Gives all places up, and returns the number of tokens reserved: 0 if all are due already.
     ///
-    /// Each limit then has what it would have had without the reservation, as far as that can be told: of a place
-    /// with others behind, as [`Reservation::cancel`](crate::Reservation::cancel); of tokens that have flowed again
-    /// since they were taken, nothing; all of the rest.
+    /// Each limit then has what it would have had without the reservation, as far as that can be
+    /// told. A place with others behind it is given up as by
+    /// [`Reservation::cancel`](crate::Reservation::cancel). Tokens that have flowed again since
+    /// they were taken do not come back; all others do.
     pub fn cancel(self) -> u64 {
         if self.ready_in().is_zero() { 0 } else { self.tokens() }
     }
 
-    /// Sets the cost right in each limit, as [`Reservation::settle`](crate::Reservation::settle). Says how long until all debts are
-    /// paid.
+    /// Settles the cost in each limit, as [`Reservation::settle`](crate::Reservation::settle) does.
+    /// Returns the time until all debts are paid.
     pub fn settle(mut self, actual: u64) -> Duration {
         let parts = self.parts.0.iter_mut().filter_map(Option::take);
         parts.map(|(limit, place)| limit.settle(place, actual)).max().unwrap_or_default()

@@ -14,15 +14,16 @@ use crate::wait::{Acquire, Wait};
 use alloc::sync::Arc;
 use core::time::Duration;
 
-/// The limits, and how many tokens.
+/// The limits, and the tokens asked for.
 #[derive(Debug)]
 struct Request<'a> {
     limits: Combined<'a>,
     n: u64,
 }
 
-/// Tokens of each limit, or a number in its line. A limit whose moment comes earlier than the others' keeps its tokens until
-/// then; dropped, all are handed on, the last first: of keys that share a bucket, it stands behind the others.
+/// Tokens of each limit, or a number in its queue. A limit that grants earlier than the others
+/// keeps its tokens until then. Dropped, all are handed on, the last first: of keys that share a
+/// bucket, its place is behind the others'.
 struct Parts<'a>([Option<(Limit<'a>, Held<'a>)>; MAX]);
 
 struct AllHeld<'a> {
@@ -46,7 +47,7 @@ impl<'a> Ask for Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Asks all of them, one after the other; if one denies, none is held.
+    /// Asks all limits, one after the other; if one denies, none is held.
     fn ask_all(&self, within: Option<Duration>, asker: Asker<'_>) -> Result<AllHeld<'a>, Denied> {
         #[cfg(feature = "tokio")]
         let together = match asker {
@@ -58,7 +59,8 @@ impl<'a> Request<'a> {
             #[cfg(feature = "tokio")]
             let held = match &together {
                 Some(together) => {
-                    // Before the place is taken, so that it is not granted before.
+                    // Counted before the place is taken, so that it is not granted before it is
+                    // counted.
                     together.add();
                     let held = limit.hold(self.n, within, || Notify::Part(Arc::clone(together)));
                     if !matches!(&held, Ok(held) if held.is_waiting()) {
@@ -72,7 +74,7 @@ impl<'a> Request<'a> {
             let held = limit.hold(self.n, within, || asker.notify())?;
             *part = Some((*limit, held));
         }
-        // From now on the task is told; what was granted before it looks at by itself.
+        // From now on the task is woken; what was granted before, it finds by itself.
         #[cfg(feature = "tokio")]
         together.iter().for_each(|together| {
             together.remove();
@@ -84,11 +86,11 @@ impl<'a> Request<'a> {
 impl Holds for AllHeld<'_> {
     fn progress(&mut self, asker: Asker<'_>) -> Progress {
         let parts = self.parts.0.iter_mut().flatten();
-        // Each is asked, so that each knows whom to tell.
+        // Each limit is asked, so that each knows which task to wake.
         parts.map(|(_, held)| held.progress(asker)).fold(Progress::Granted, Progress::and)
     }
 
-    /// Its places may have been granted while it took the last of them.
+    /// Returns `false`: its places may have been granted while it took the last of them.
     #[cfg(feature = "tokio")]
     fn will_be_told(&self) -> bool {
         false
@@ -121,8 +123,8 @@ impl Holds for AllHeld<'_> {
 }
 
 impl Combined<'_> {
-    /// Takes `n` tokens of each limit, and sleeps until they are there: a [`reserve`](Self::reserve), slept
-    /// for. The wait is known before it begins.
+    /// Takes `n` tokens of each limit, and sleeps until they are there: a
+    /// [`reserve`](Self::reserve) with a sleep. The wait is known before it begins.
     ///
     /// # Errors
     ///
@@ -131,8 +133,8 @@ impl Combined<'_> {
         sleep_for(Request { limits: *self, n }.ask(None, Asker::Thread)?)
     }
 
-    /// [`acquire_blocking`](Self::acquire_blocking), if the wait is at most `timeout`. Otherwise it fails at once,
-    /// and takes nothing.
+    /// Takes tokens as [`acquire_blocking`](Self::acquire_blocking) does, if the wait is at most
+    /// `timeout`. Otherwise it fails at once, and takes nothing.
     ///
     /// # Errors
     ///
@@ -144,8 +146,9 @@ impl Combined<'_> {
 
 #[cfg(feature = "tokio")]
 impl<'a> Combined<'a> {
-    /// Takes `n` tokens of each limit, and waits until they are there. A limit whose tokens come earlier than the others'
-    /// holds them until then, as with [`reserve`](Self::reserve). See [`RateLimiter::acquire`](crate::RateLimiter::acquire).
+    /// Takes `n` tokens of each limit, and waits until they are there. A limit whose tokens come
+    /// earlier than the others' holds them until then, as with [`reserve`](Self::reserve). See
+    /// [`RateLimiter::acquire`](crate::RateLimiter::acquire).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]

@@ -1,25 +1,27 @@
 //! Locks that a forked child does not find held for ever.
 //!
-//! A fork copies the memory, and one thread. What another thread held at that moment is held in the child by nobody,
-//! and what it guarded may be half changed. So a lock knows the process whose threads take it:
+//! A fork copies the memory, and one thread. A lock that another thread held at that moment is held
+//! by no thread of the child, and what it guarded may be half changed. So a lock knows the process
+//! whose threads take it:
 //!
-//! - a [`Turn`] guards what atomics say by themselves. Its word holds the number of the process, and a child takes it
-//!   from a thread of its parent.
-//! - a [`ProcessLock`] guards memory. A child begins with empty memory of its own, and never looks at its copy of the
-//!   parent's: those who wait there wait in the parent.
+//! - a [`Turn`] guards a state that consists of atomics. Its word holds the number of the process,
+//!   and a child takes it from a thread of its parent.
+//! - a [`ProcessLock`] guards memory. A child begins with empty memory of its own, and never looks
+//!   at its copy of the parent's: the parent's callers wait in the parent.
 //!
-//! The number costs a system call (237 ns on a virtual machine, where a free lock costs 6), on paths that no check
-//! takes, and not where a task goes on waiting: that made a wait a third dearer. Handlers of `pthread_atfork` would
-//! cost nothing there, but cannot be registered without a call that the compiler does not check. A process with the
-//! number of an ancestor that has ended is taken for that: then both are as before a fork, which takes as many
-//! processes as there are numbers.
+//! The number costs a system call (237 ns on a virtual machine, where a free lock costs 6). Only
+//! paths that no check takes ask for it. A task that goes on waiting does not, since that made a
+//! wait a third dearer. Handlers of `pthread_atfork` would cost nothing there, but cannot be
+//! registered without a call that the compiler does not check. A process with the number of an
+//! ancestor that has ended is taken for that ancestor: then both kinds behave as without these
+//! measures. That takes as many processes as there are numbers.
 
 pub(crate) use lock::{Locked, ProcessLock};
 
 use super::AtomicU64;
 use super::Ordering::{Acquire, Relaxed, Release};
 
-/// The number of this process; 1 where none forks.
+/// Returns the number of this process; 1 on a system where none forks.
 pub(crate) fn process() -> u64 {
     #[cfg(all(unix, feature = "std", not(any(sluicegate_loom, sluicegate_shuttle))))]
     return std::process::id().into();
@@ -27,20 +29,21 @@ pub(crate) fn process() -> u64 {
     1
 }
 
-/// The only one of its process, for as long as it lives, that has taken the word.
+/// The turn of one thread of a process, which holds the word for as long as the turn lives.
 ///
 /// ```text
-///   0          nobody
-///   process    a thread of that process; to any other process the same as nobody
+///   0          no thread has the turn
+///   process    a thread of that process has it; to any other process the same as 0
 /// ```
 ///
-/// ORDERING: taken with Acquire and left with Release. To a child, the fork has ordered what its parent did.
+/// ORDERING: taken with Acquire and released with Release. For a child, the fork has ordered what
+/// its parent did.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Turn<'a>(&'a AtomicU64);
 
 impl<'a> Turn<'a> {
-    /// `None` if another thread of this process has it.
+    /// Takes the turn; `None` if another thread of this process has it.
     pub(crate) fn take(word: &'a AtomicU64) -> Option<Self> {
         let process = process();
         let taken = match word.compare_exchange(0, process, Acquire, Relaxed) {
@@ -49,7 +52,7 @@ impl<'a> Turn<'a> {
             }
             taken => taken,
         };
-        // Made only then, since dropping one leaves the word.
+        // Made only then, since dropping one releases the word.
         taken.is_ok().then(|| Self(word))
     }
 }
@@ -60,7 +63,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Where processes fork.
+/// The locks on a system where processes fork.
 #[cfg(all(unix, feature = "std", not(any(sluicegate_loom, sluicegate_shuttle))))]
 mod lock {
     use super::super::{Guard, Mutex};
@@ -73,7 +76,7 @@ mod lock {
     /// What a lock guards, while it is held.
     pub(crate) type Locked<'a, T> = Guard<'a, ManuallyDrop<T>>;
 
-    /// A mutex of each process's own.
+    /// A mutex of which each process has its own.
     pub(crate) struct ProcessLock<T: Default + 'static> {
         process: u64,
         /// Not dropped by any other process, for which it may be half changed.
@@ -101,7 +104,7 @@ mod lock {
     impl<T: Default> Eq for Heir<T> {}
 
     impl<T: Default> ProcessLock<T> {
-        /// One of this process.
+        /// Makes a lock of this process.
         pub(crate) fn new() -> Self {
             Self::of(process())
         }
@@ -117,8 +120,9 @@ mod lock {
             self.of_process(process()).own.lock()
         }
 
-        /// The same for a caller that has locked it in this process before, at no system call unless it has to wait. Of
-        /// anybody else it locks the last process's that has used it, or this one's.
+        /// Locks for a caller that has locked it in this process before, without a system call
+        /// unless it has to wait. For any other caller it locks what the last process that used it
+        /// has, or this one.
         pub(crate) fn lock_again(&self) -> Locked<'_, T> {
             let mut last = self;
             while let Some(Heir(heir)) = last.heir.load() {
@@ -127,7 +131,7 @@ mod lock {
             last.own.try_lock().unwrap_or_else(|| self.lock())
         }
 
-        /// The same for a caller that knows by what is in it whether it is of this process.
+        /// Locks for a caller that knows by the content whether it is of this process.
         pub(crate) fn lock_known(&self, is_of_ours: impl FnOnce(&T) -> bool) -> Locked<'_, T> {
             let known = self.lock_again();
             if is_of_ours(&known) {
@@ -145,7 +149,8 @@ mod lock {
             lock
         }
 
-        /// The memory is never freed: of a process, once for each lock that it has inherited and uses.
+        /// Makes the lock of a child. Its memory is never freed: each process leaks it once for
+        /// each lock that it has inherited and uses.
         #[cold]
         fn make_heir(&self, process: u64) -> Heir<T> {
             let heir = Heir(Box::leak(Box::new(Self::of(process))));
@@ -174,7 +179,7 @@ mod lock {
     }
 }
 
-/// Where there is one process.
+/// The locks on a system with one process.
 #[cfg(not(all(unix, feature = "std", not(any(sluicegate_loom, sluicegate_shuttle)))))]
 mod lock {
     pub(crate) use super::super::Guard as Locked;

@@ -1,4 +1,4 @@
-//! Choices for a limiter that warms up.
+//! The builder of a limiter that warms up.
 
 use super::WarmUpLimiter;
 use crate::bucket::Waiting;
@@ -7,7 +7,7 @@ use crate::error::QuotaError;
 use crate::quota::Quota;
 use core::time::Duration;
 
-/// Choices for a [`WarmUpLimiter`], from [`WarmUpLimiter::builder`].
+/// A builder of a [`WarmUpLimiter`], from [`WarmUpLimiter::builder`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct WarmUpBuilder {
@@ -36,8 +36,8 @@ impl WarmUpBuilder {
         self
     }
 
-    /// Bounds the debt that [`charge`](WarmUpLimiter::charge) makes: no more than `tokens` are owed
-    /// for it, and what is over is forgotten. Reservations are bounded by
+    /// Bounds the debt that [`charge`](WarmUpLimiter::charge) makes: it adds no debt beyond
+    /// `tokens`, and what exceeds them is forgotten. Reservations are bounded by
     /// [`max_waiting`](Self::max_waiting).
     pub fn max_debt(mut self, tokens: u64) -> Self {
         self.max_debt = tokens;
@@ -50,9 +50,9 @@ impl WarmUpBuilder {
     ///
     /// - the period is over 3,660 days, or the word has no room for it: there is room for 2 hours
     ///   at 1,000/s, 100 s at 10,000/s, 8 ms at a million a second, and for none over 910 million;
-    ///   the error says how long it may be;
+    ///   the error names the longest period;
     /// - the quota has a burst of its own;
-    /// - no clock, where the build has no default one.
+    /// - there is no clock, in a build that has no default one.
     pub fn build(self) -> Result<WarmUpLimiter, QuotaError> {
         let Self { quota, period, max_waiting, max_debt, source } = self;
         let limiter = WarmUpLimiter::assemble((quota, period), || Timer::with(source))?;

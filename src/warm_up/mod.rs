@@ -1,4 +1,4 @@
-//! A limiter that warms up: for those who wait.
+//! A limiter that warms up, for callers that wait.
 
 mod builder;
 mod reserve;
@@ -19,15 +19,15 @@ use core::fmt;
 use core::time::Duration;
 use crossbeam_utils::CachePadded;
 
-/// A limiter that goes slowly at first and after it was idle, and reaches its rate within a period
-/// of steady demand: for callers that wait for a service whose caches must fill and whose
-/// connections must open before it can take the full load.
+/// A limiter that grants slowly at first and after it was idle, and reaches its rate within a
+/// period of steady demand. It is for callers that wait for a service whose caches must fill and
+/// whose connections must open before it can take the full load.
 ///
 /// It is Guava's `SmoothWarmingUp` (see `SmoothRateLimiter` there) with its cold factor of 3. In
-/// the period M tokens flow; as many *permits* are stored while nothing is asked, one in the time
-/// of a token, and the limiter starts with all of them: cold. A request of `n` spends permits, and
-/// what it takes of the upper half is dearer, up to three times at the very top. With `above`
-/// permits over M/2, of which it takes `a = min(n, max(0, above))`, it costs
+/// the period M tokens flow. As many *permits* are stored while no caller asks, one in the time of
+/// a token, and the limiter starts with all of them: cold. A request of `n` spends permits, and
+/// those that it takes of the upper half are dearer, up to three times at the very top. With
+/// `above` permits over M/2, of which it takes `a = min(n, max(0, above))`, it costs
 ///
 /// ```text
 /// n + 2a(2 above - a) / M    tokens.
@@ -70,10 +70,10 @@ use crossbeam_utils::CachePadded;
 /// ```
 ///
 /// [`reserve`](Self::reserve) and `acquire` read the clock once, and do 3 loads and 1
-/// compare-and-swap. A reservation is bounded by [`max_waiting`](WarmUpBuilder::max_waiting).
-/// Whoever leaves the line hands its turn to the next, and has not warmed the limiter. A grant
-/// leaves nothing: `remaining` is the limit where nothing is owed, and else 0;
-/// `reset_after` is the time until it is paid.
+/// compare-and-swap. A reservation is bounded by [`max_waiting`](WarmUpBuilder::max_waiting). A
+/// caller that leaves the queue hands its turn to the next one, and has not warmed the limiter. A
+/// grant leaves nothing: `remaining` is the limit if nothing is owed, and otherwise 0;
+/// `reset_after` is the time until what is owed is paid.
 ///
 /// **Precision.** Time and permits share the word, so time is coarser than in other limiters: its
 /// unit flows in 25 to 51 us for a period of a second, and longer as the period's square root, at
@@ -81,7 +81,7 @@ use crossbeam_utils::CachePadded;
 /// down to a unit, and what a request costs over its `n` up to one; the rate of a warm limiter is
 /// not rounded.
 pub struct WarmUpLimiter {
-    /// On a cache line of its own, as that of a [`RateLimiter`](crate::RateLimiter).
+    /// The word, on a cache line of its own, as that of a [`RateLimiter`](crate::RateLimiter).
     cell: CachePadded<Cell>,
     /// Token time, finer than the word's, and the quota in force, with a burst of 1.
     timeline: Timeline,
@@ -89,18 +89,19 @@ pub struct WarmUpLimiter {
     layout: Layout,
     first: Ramp,
     period: Duration,
-    /// The live line's units in one of the word's, as a power of two, and in a token.
+    /// The timeline's units in one of the word's, as a power of two.
     shift: u32,
+    /// The timeline's units in a token.
     token: u64,
     waiting: Waiting,
     max_debt: u64,
     returns: Returns,
     queues: Arc<Queues>,
-    /// How far ahead the last place in line is due, or one that was given up.
+    /// The moment at which the last place in the queue, or one that was given up, is due.
     last_due: Furthest,
 }
 
-/// What a quota makes of the warm-up.
+/// The warm-up under a quota.
 #[derive(Clone, Copy, Debug)]
 struct Ramp {
     quota: Quota,
@@ -118,16 +119,16 @@ impl Ramp {
     }
 }
 
-/// A moment, in both of its times.
+/// A moment, in the timeline's and in the word's time.
 #[derive(Clone, Copy, Debug)]
 struct Now {
     moment: Moment,
     ramp: Ramp,
     /// Token time in the moment's units, until it stops.
     units: u64,
-    /// The same in the word's.
+    /// Token time in the word's units.
     time: u64,
-    /// Units in one of the word's.
+    /// The moment's units in one of the word's.
     unit: u64,
 }
 
@@ -140,7 +141,7 @@ impl Now {
         self.moment.figures(0).wait(units)
     }
 
-    /// The units that are owed.
+    /// Returns the units that are owed.
     fn owed(&self, state: u64) -> u64 {
         self.rule()
             .full_time(state)
@@ -148,18 +149,18 @@ impl Now {
             .map_or(u64::MAX >> 1, |full| full.saturating_sub(self.units))
     }
 
-    /// How long until nothing is owed.
+    /// Returns the time until nothing is owed.
     fn owes(&self, state: u64) -> Duration {
         self.wait(self.owed(state))
     }
 
-    /// The answer's figures; `retry_after` is `None` if it is of no use.
+    /// Returns the answer's figures; `retry_after` is `None` if it is of no use.
     fn figures(&self, state: u64, retry_after: Option<Duration>) -> Figures {
         let remaining = self.rule().balance(state, self.time).max(0) as u64;
         Figures::computed(self.ramp.terms, remaining, self.owes(state), retry_after)
     }
 
-    /// The longest wait of a caller, in units, and what bounds it.
+    /// Returns the longest wait of a caller, in units, and what bounds it.
     fn longest(&self, tokens: u64, within: Option<Duration>) -> (u64, Patience) {
         let (longest, patience) = self.moment.figures(0).longest(tokens, within);
         let most = self.rule().longest_wait().saturating_mul(self.unit);
@@ -168,7 +169,7 @@ impl Now {
 }
 
 impl WarmUpLimiter {
-    /// A limiter that is cold, on the default clock, and warms up in `period`.
+    /// Makes a cold limiter, on the default clock, that warms up in `period`.
     ///
     /// # Errors
     ///
@@ -178,7 +179,7 @@ impl WarmUpLimiter {
         Self::builder(quota, period).build()
     }
 
-    /// Chooses the clock and the rest.
+    /// Returns a builder, which chooses the clock and the rest.
     pub fn builder(quota: Quota, period: Duration) -> WarmUpBuilder {
         WarmUpBuilder::new(quota, period)
     }
@@ -188,7 +189,7 @@ impl WarmUpLimiter {
         timer: impl FnOnce() -> Result<Timer, QuotaError>,
     ) -> Result<Self, QuotaError> {
         let terms = Terms::bucket(quota.with_burst(1), Algorithm::TokenBucket, u64::BITS);
-        // Not below a token: the line has 64 bits.
+        // Not finer than a token: token time has 64 bits.
         let finest = u32::from(terms.scale().fraction.unsigned_abs());
         let layout = Layout::new(&quota, period, finest)?;
         let first = Ramp::new(&layout, quota)?;
@@ -210,12 +211,13 @@ impl WarmUpLimiter {
         })
     }
 
-    /// A time of the word's in the live line's units. Neither ends before the word's time does.
+    /// Converts a time of the word's to the timeline's units. Neither ends before the word's time
+    /// does.
     fn units(&self, time: u64) -> u64 {
         time.saturating_mul(1 << self.shift)
     }
 
-    /// What a quota in force makes of the warm-up.
+    /// Returns the warm-up under a quota in force.
     fn ramp(&self, quota: Quota) -> Ramp {
         match self.first.quota == quota {
             true => self.first,
@@ -237,18 +239,19 @@ impl WarmUpLimiter {
         Now { moment, ramp, units: moment.units.min(self.units(end)), time, unit: 1 << self.shift }
     }
 
-    /// The limit where nothing is owed, and below zero what is: whole tokens, rounded down.
+    /// Returns the limit if nothing is owed, and otherwise what is owed as a negative number: whole
+    /// tokens, rounded down.
     #[must_use]
     pub fn available(&self) -> i64 {
         let now = self.now();
         now.rule().balance(self.cell.load(), now.time)
     }
 
-    /// Spends `n` tokens whatever is owed, for a cost that is known only afterwards, and says how
-    /// long until it is paid.
+    /// Spends `n` tokens whatever is owed, for a cost that is known only afterwards. Returns the
+    /// time until it is paid.
     ///
-    /// Debt ends at [`max_debt`](WarmUpBuilder::max_debt), if that is chosen, and else at 10 years
-    /// of flow or more; what is over is forgotten.
+    /// Debt ends at [`max_debt`](WarmUpBuilder::max_debt), if that is chosen, and otherwise at 10
+    /// years of flow or more; what exceeds it is forgotten.
     pub fn charge(&self, n: u64) -> Duration {
         let now = self.now();
         self.cell.update(|seen| {
@@ -260,7 +263,7 @@ impl WarmUpLimiter {
     /// Gives back `n` tokens of what is owed, at the price of a warm limiter. It stays as warm as
     /// it is.
     ///
-    /// While somebody waits they go to the first in line, and with it everybody else comes earlier.
+    /// While callers wait the tokens go to the first of them, and with it all others come earlier.
     pub fn refund(&self, n: u64) {
         if queue::refund(self, Whose::default(), n) {
             return;
@@ -268,8 +271,8 @@ impl WarmUpLimiter {
         self.give_back(self.token.saturating_mul(n), &self.now());
     }
 
-    /// Makes the limiter cold, and forgets what is owed, as if nothing had ever been asked. Those
-    /// who wait are served from there in their order; reservations keep their times.
+    /// Makes the limiter cold, and forgets what is owed, as if no caller had ever asked. Waiting
+    /// callers are served from then on in their order; reservations keep their times.
     pub fn reset(&self) {
         self.queues.reset(self, Whose::default(), || {
             let now = self.now();
@@ -278,21 +281,21 @@ impl WarmUpLimiter {
         });
     }
 
-    /// The quota in force.
+    /// Returns the quota in force.
     #[must_use]
     pub fn quota(&self) -> Quota {
         let quota = self.timeline.terms(&self.announced).quota;
         quota.with_burst(quota.count())
     }
 
-    /// How long it takes to warm up.
+    /// Returns the time that a warm-up takes.
     #[must_use]
     pub fn period(&self) -> Duration {
         self.period
     }
 
     /// Puts another quota in force, which warms up in the same period. What is owed, and how warm
-    /// the limiter is, stay as they are in tokens, and places in line move with the rate.
+    /// the limiter is, stay as they are in tokens, and places in the queue move with the rate.
     ///
     /// # Errors
     ///
@@ -302,14 +305,14 @@ impl WarmUpLimiter {
     /// - its rate is too high for the word that was laid out for the first: there is room for 8
     ///   times that, unless the period is nearly the longest there can be;
     /// - token time would end within a year;
-    /// - another change has been under way for some milliseconds.
+    /// - another change has been in progress for some milliseconds.
     pub fn set_quota(&self, quota: Quota) -> Result<(), QuotaError> {
         self.layout.rule(&quota)?;
         self.timeline.change(&self.announced, quota.with_burst(1), |moment, _| {
             let lasts = self.layout.lasts_a_year_from(&quota, moment.units >> self.shift);
             lasts.then(|| Begin::at(moment.units)).ok_or(QuotaError::HORIZON)
         })?;
-        // Those who wait are due at other moments now.
+        // Waiting callers are due at other moments now.
         if self.queues.is_busy(Whose::default()) {
             self.queues.requote(&self.timeline.now(&self.announced), 0);
         }

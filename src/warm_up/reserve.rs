@@ -1,14 +1,15 @@
-//! Places in the line of a limiter that warms up.
+//! Places in the queue of a limiter that warms up.
 //!
 //! ```text
 //!     ... | a's cost | b's cost | c's cost |      the word's full time is the end
 //!         ^ a is due ^ b is due ^ c is due
 //! ```
 //!
-//! A place is due when all in front of it has been paid for, and its span of the line is what it
-//! costs itself. So the line is *paid afterwards* ([`queue`](crate::bucket::queue)): when b leaves, c
-//! is due when b was. It is remembered by where it would end in a bucket with a burst of a token,
-//! which the line's time is of. Tokens that are not spent have not warmed the limiter either.
+//! A place is due when all in front of it has been paid for, and its span of token time is its own
+//! cost. So the queue is *paid afterwards* ([`queue`](crate::bucket::queue)): when b leaves, c is
+//! due when b was. A place is remembered as the end that it would have in a bucket with a burst of
+//! a token, which is the burst of the timeline. Tokens that are not spent have not warmed the
+//! limiter either.
 
 use super::{Now, WarmUpLimiter};
 use crate::algorithm::Turn;
@@ -21,7 +22,7 @@ use core::time::Duration;
 
 impl Bucket for WarmUpLimiter {
     fn place(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<Place, Denied> {
-        self.stand(whose, n, within, true)
+        self.take_place(whose, n, within, true)
     }
 
     fn place_at(&self, whose: Whose, n: u64, end: u64, now: &Moment) -> Place {
@@ -29,19 +30,19 @@ impl Bucket for WarmUpLimiter {
     }
 
     fn debit(&self, whose: Whose, n: u64) -> Result<Place, Denied> {
-        self.stand(whose, n, Some(Duration::ZERO), true)
+        self.take_place(whose, n, Some(Duration::ZERO), true)
     }
 
     fn foresee(&self, whose: Whose, n: u64, within: Option<Duration>) -> Result<(), Denied> {
-        self.stand(whose, n, within, false).map(|_| ())
+        self.take_place(whose, n, within, false).map(|_| ())
     }
 
     fn take(&self, whose: Whose, n: u64) -> Result<Grant, Denied> {
-        Ok(self.stand(whose, n, Some(Duration::ZERO), true)?.grant())
+        Ok(self.take_place(whose, n, Some(Duration::ZERO), true)?.grant())
     }
 
     fn look(&self, whose: Whose, n: u64) -> Result<Grant, Denied> {
-        Ok(self.stand(whose, n, Some(Duration::ZERO), false)?.grant())
+        Ok(self.take_place(whose, n, Some(Duration::ZERO), false)?.grant())
     }
 
     fn available(&self, _: Whose) -> i64 {
@@ -71,7 +72,7 @@ impl Bucket for WarmUpLimiter {
 
     fn span_of(&self, place: &Place, n: u64) -> Option<Span> {
         let kept = place.n.saturating_sub(n);
-        // What costs nothing has no span.
+        // A place that costs nothing has no span.
         if place.n == 0 {
             return None;
         }
@@ -99,14 +100,14 @@ impl Bucket for WarmUpLimiter {
             if since.is_some_and(|since| self.returns.since_then(since).is_none()) {
                 return Step::Keep(true);
             }
-            // Where a part of a unit has flowed the word ends behind it by less than one.
+            // If a part of a unit has flowed, the word ends behind it by less than one.
             let end = self.units(now.rule().full_time(seen));
             if end > span.end.saturating_add(self.units(1) - 1) {
                 return Step::Keep(false);
             }
             match now.rule().give_back(seen, now.time, span.units() >> self.shift) {
                 Some(back) => {
-                    // Something was refunded behind it: what was taken before moves down with it.
+                    // Tokens were refunded behind it: what was taken before moves down with them.
                     if end < span.end {
                         self.returns.count(self.freed(seen, back));
                     }
@@ -117,7 +118,7 @@ impl Bucket for WarmUpLimiter {
         })
     }
 
-    /// Its places are spans of the line, and nothing is counted anew.
+    /// Never reworks: its places are spans of token time, and nothing is counted anew.
     #[cfg(feature = "std")]
     fn rework(&self, _: Whose, _: Since, _: &Moment, _: &dyn Fn(u64) -> Option<u64>) -> bool {
         false
@@ -136,7 +137,7 @@ impl Bucket for WarmUpLimiter {
         self.returns.since_then(place.since)
     }
 
-    /// A place without a span has nothing to give up.
+    /// Gives up nothing: a place without a span has nothing to give up.
     fn give_up(&self, _: &Place, _: u64) -> u64 {
         0
     }
@@ -169,13 +170,13 @@ impl Bucket for WarmUpLimiter {
 }
 
 impl WarmUpLimiter {
-    /// When a place is due.
+    /// Returns the moment at which a place is due.
     fn due(&self, place: &Place) -> u64 {
         place.place.wrapping_sub(self.token)
     }
 
-    /// A place; unless it is to be kept, only what it would be.
-    fn stand(
+    /// Takes a place. Unless `keep` is set, it only computes the place, and changes nothing.
+    fn take_place(
         &self,
         whose: Whose,
         n: u64,
@@ -188,14 +189,14 @@ impl WarmUpLimiter {
             return Err(Denied::new(n, now.figures(self.cell.load(), None)));
         }
         let (longest, patience) = now.longest(self.waiting.most, within);
-        let stood = self.cell.update(|seen| {
+        let taken = self.cell.update(|seen| {
             let turn = rule.turn(seen, now.time);
             let due = self.units(turn.from);
             let wait = if n == 0 { 0 } else { due.saturating_sub(now.units) };
             if n == 0 {
                 return Step::Keep(Ok((due, seen, wait)));
             }
-            // Beyond the longest wait the word has no room for what it costs.
+            // Beyond the longest wait the word has no room for the cost.
             if wait > longest {
                 return Step::Keep(Err((seen, wait)));
             }
@@ -206,7 +207,7 @@ impl WarmUpLimiter {
             self.last_due.raise(due);
             Step::Put(state, Ok((due, state, wait)))
         });
-        match stood {
+        match taken {
             Ok((due, made, wait)) => {
                 let (at, place) = (now.figures(made, None), due.wrapping_add(self.token));
                 let told = u64::try_from(now.wait(wait).as_nanos()).unwrap_or(u64::MAX);
@@ -219,13 +220,13 @@ impl WarmUpLimiter {
         }
     }
 
-    /// The units by which a state is less than it was.
+    /// Returns the units by which a state is less than it was.
     fn freed(&self, before: u64, after: u64) -> u64 {
         let full_time = |state| self.first.rule.full_time(state);
         self.units(full_time(before) - full_time(after))
     }
 
-    /// Gives units of the line's time back, as far as they are owed, and counts them.
+    /// Gives units of the timeline back, as far as they are owed, and counts them.
     pub(super) fn give_back(&self, units: u64, now: &Now) {
         self.cell.update(|seen| match now.rule().give_back(seen, now.time, units >> self.shift) {
             Some(back) => {

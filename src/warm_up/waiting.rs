@@ -13,28 +13,28 @@ use crate::wait::acquire_in_thread;
 use core::time::Duration;
 
 impl WarmUpLimiter {
-    /// Takes a place in line for `n` tokens, behind everybody who has reserved before: see
+    /// Takes a place in the queue for `n` tokens, behind all earlier reservations: see
     /// [`RateLimiter::reserve`](crate::RateLimiter::reserve). It is due when what is owed has been
     /// paid.
     ///
     /// # Errors
     ///
-    /// - `n` exceeds the limit, what flows in the period;
-    /// - it would wait longer than [`max_waiting`](super::WarmUpBuilder::max_waiting) permits.
+    /// - `n` exceeds the limit, which is what flows in the period;
+    /// - the wait would be longer than [`max_waiting`](super::WarmUpBuilder::max_waiting) permits.
     pub fn reserve(&self, n: u64) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, Whose::default(), n, None)
     }
 
-    /// [`reserve`](Self::reserve), if the place is due within `max_wait`; otherwise nothing
-    /// changes.
+    /// Takes a place as [`reserve`](Self::reserve) does, if it is due within `max_wait`; otherwise
+    /// changes nothing.
     ///
-    /// With a `max_wait` shorter than the longest that a place takes to come, callers that are
-    /// denied and come again keep the limiter cold.
+    /// With a `max_wait` shorter than the longest wait for a place, callers that are denied and
+    /// come again keep the limiter cold.
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve), and if the wait would be longer: then
-    /// [`Denied::retry_after`] says by how much.
+    /// As [`reserve`](Self::reserve), and if the wait would be longer: then [`Denied::retry_after`]
+    /// is the time until such a place can be had.
     pub fn reserve_within(&self, n: u64, max_wait: Duration) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, Whose::default(), n, Some(max_wait))
     }
@@ -64,8 +64,8 @@ impl WarmUpLimiter {
         acquire_in_thread(self, Whose::default(), n, None)
     }
 
-    /// [`acquire_blocking`](Self::acquire_blocking), if the wait is at most `timeout`. Otherwise it
-    /// fails at once, and takes nothing.
+    /// Takes tokens as [`acquire_blocking`](Self::acquire_blocking) does, if the wait is at most
+    /// `timeout`. Otherwise it fails at once, and takes nothing.
     ///
     /// # Errors
     ///
