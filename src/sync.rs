@@ -18,8 +18,9 @@ pub(crate) use plain::AtomicU64;
 // process, and two processes that map a table would both swap the same word.
 #[cfg(all(unix, feature = "shared", feature = "portable-atomic", not(target_has_atomic = "64")))]
 compile_error!(
-    "the features `shared` and `portable-atomic` exclude each other on a target without 64-bit atomics: processes would \
-     not see each other's swaps; build without default features, and with those of them that are needed"
+    "the features `shared` and `portable-atomic` exclude each other on a target without 64-bit \
+     atomics: processes would not see each other's swaps; build without default features, and add \
+     those that are needed"
 );
 
 /// Atomics that no model checker watches.

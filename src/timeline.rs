@@ -10,8 +10,8 @@
 //! zero, unless its time wraps.
 //!
 //! ```text
-//!   announced, in the table's memory:   generation g   changes g and g - 1 (or g + 1, half written)
-//!   cached, in this process:                           segments g and g - 1, with their multipliers
+//!   announced, in the table's memory:  generation g   changes g and g - 1 (or g + 1, half written)
+//!   cached, in this process:                          segments g and g - 1, with their multipliers
 //! ```
 //!
 //! The lowest bit of the generation selects one of two changes. The writer fills the other one,

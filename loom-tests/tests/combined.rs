@@ -1,11 +1,12 @@
-//! Loom models of combined limits: what one call debits, another meets, and one of them gives back.
+//! Loom models of combined limits: one call debits, another meets the debits, and one of them gives
+//! back.
 #![cfg(sluicegate_loom)]
 
 use loom::sync::Arc;
 use loom::thread;
 use sluicegate::{Combined, ManualClock, Quota, RateLimiter};
 
-/// Limiters of these bursts, debited in this order, at a time that stands still.
+/// Makes limiters of these bursts, debited in this order, at a time that stands still.
 fn limiters<const N: usize>(bursts: [u64; N]) -> Arc<[RateLimiter; N]> {
     Arc::new(bursts.map(|burst| {
         let builder = RateLimiter::builder(Quota::per_second(1).burst(burst));
@@ -17,8 +18,8 @@ fn left<const N: usize>(limiters: &[RateLimiter; N]) -> [i64; N] {
     limiters.each_ref().map(RateLimiter::available)
 }
 
-/// Guards that a denial costs nothing though it was found out after a debit, and that a debit is undone by the word that there
-/// is then: who takes meanwhile keeps what he took.
+/// Guards that a denial costs nothing though it was found out after a debit, and that a debit is
+/// undone by the word that there is then: a call that takes meanwhile keeps what it took.
 #[test]
 fn denial_after_a_debit_against_admits() {
     loom::model(|| {
@@ -39,7 +40,8 @@ fn denial_after_a_debit_against_admits() {
     });
 }
 
-/// Guards the common order of debits: otherwise each may hold what the other lacks, and both are denied.
+/// Guards the common order of debits: otherwise each call may hold what the other lacks, and both
+/// are denied.
 #[test]
 fn two_calls_in_opposite_orders() {
     loom::model(|| {
@@ -72,9 +74,10 @@ fn grant_against_a_check() {
     });
 }
 
-/// The same for places: in both lines or in none, and what was taken of the first is there again.
+/// Guards the same for places: in both queues or in none, and what was taken of the first is there
+/// again.
 #[test]
-fn place_in_two_lines_against_a_check() {
+fn place_in_two_queues_against_a_check() {
     loom::model(|| {
         let limiters = limiters([1, 1]);
         let other = {

@@ -1,7 +1,7 @@
 //! Loom models of the direct limiter: every interleaving, every value that the orderings allow.
 //!
-//! Each test names the race and, in its comment, the line that it guards and how that line was broken
-//! to see the model fail (`ci/mutants.py` breaks them all again).
+//! Each test names the race. Its comment names the line that it guards, and how that line was
+//! broken to see the model fail (`ci/mutants.py` breaks them all again).
 #![cfg(sluicegate_loom)]
 
 use loom::sync::Arc;
@@ -50,7 +50,7 @@ fn two_threads_admit_at_most_the_burst() {
     }
 }
 
-/// The same, and that a request of 2 never takes one token only.
+/// Guards the same, and that a request of 2 never takes one token only.
 #[test]
 fn three_threads_admit_at_most_the_burst() {
     loom::model(|| {
@@ -87,7 +87,7 @@ fn admit_against_refund() {
     }
 }
 
-/// A reset grants one burst more, and never a taken token along with it.
+/// Guards that a reset grants one burst more, and never a taken token along with it.
 #[test]
 fn admit_against_reset() {
     for algorithm in ALL {
@@ -108,7 +108,7 @@ fn admit_against_reset() {
     }
 }
 
-/// Time moves on while two threads ask: one token flows, and one more is granted at most.
+/// Guards that one token that flows while two threads ask grants at most one more.
 #[test]
 fn admit_against_refill() {
     loom::model(|| {

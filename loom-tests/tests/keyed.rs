@@ -1,8 +1,8 @@
-//! Loom models of the keyed table: one key, one bucket, whatever happens to its slot.
+//! Loom models of the keyed table: one key has one bucket, whatever happens to its slot.
 //!
-//! A line has one slot here, so a key has two candidates. Times are tokens, given by hand. Each test
-//! names the race and the line that it guards; `ci/mutants.py` breaks that line and expects the test
-//! to fail.
+//! A cache line has one slot here, so a key has two candidates. Times are tokens, given by hand.
+//! Each test names the race and the line that it guards; `ci/mutants.py` breaks that line and
+//! expects the test to fail.
 #![cfg(sluicegate_loom)]
 
 use loom::sync::Arc;
@@ -28,17 +28,17 @@ fn table(slots: usize, burst: u64) -> Arc<Keyed> {
 
 type Turn = Box<dyn FnOnce(&Keyed) -> Answer + Send>;
 
-/// A turn of one key at one time.
+/// Makes a turn of one key at these times.
 fn take(key: u64, times: &'static [u64], n: u64, evict: bool) -> Turn {
     Box::new(move |keyed| keyed.at(key, times).take(n, evict))
 }
 
-/// The same of a key that has no slot yet, in models of three threads.
+/// Makes a turn of a key that has no slot yet, in models of three threads.
 fn first(key: u64, times: &'static [u64], n: u64) -> Turn {
     Box::new(move |keyed| keyed.at(key, times).take_by_search(n, false))
 }
 
-/// Runs the first turns in threads and the last one here; all answers in order.
+/// Runs the first turns in threads and the last one here. Returns all answers in order.
 fn race(keyed: &Arc<Keyed>, mut turns: Vec<Turn>) -> Vec<Answer> {
     let last = turns.pop().unwrap();
     let spawn = |turn: Turn| {
@@ -69,8 +69,8 @@ fn first_touch_by_two_threads() {
     }
 }
 
-/// A third thread may find an announcement and settle it for its owner: guards that a helper looks at
-/// the other candidates too before it promotes, and the look again after a kill.
+/// Guards that a helper looks at the other candidates too before it promotes, and the second look
+/// after a kill: a third thread may find an announcement and settle it for its owner.
 #[test]
 fn first_touch_by_three_threads() {
     model(2, || {
@@ -81,7 +81,7 @@ fn first_touch_by_three_threads() {
     });
 }
 
-/// Two first touches while a third thread's key gives up the slot that both look at first.
+/// Runs two first touches while a third thread's key gives up the slot that both look at first.
 #[test]
 fn two_inserters_while_a_slot_becomes_free() {
     model(2, || {
@@ -98,8 +98,8 @@ fn two_inserters_while_a_slot_becomes_free() {
     });
 }
 
-/// X's bucket is full again, so Y may have its slot, while X comes back: guards the tag after the
-/// word, the ordering of RESERVED before the tag, and the growing value.
+/// Guards the tag after the word, the ordering of RESERVED before the tag, and the growing value:
+/// X's bucket is full again, so Y may have its slot, while X comes back.
 #[test]
 fn hit_against_the_reuse_of_its_slot() {
     model(3, || {
@@ -118,7 +118,7 @@ fn hit_against_the_reuse_of_its_slot() {
     });
 }
 
-/// X is denied in its own slot or not at all: guards the second load of the word before a denial.
+/// Guards the second load of the word before a denial: X is denied in its own slot or not at all.
 #[test]
 fn denial_against_the_reuse_of_its_slot() {
     model(3, || {
@@ -138,8 +138,8 @@ fn denial_against_the_reuse_of_its_slot() {
     });
 }
 
-/// X is about to be denied when its bucket is reset and its slot goes to Y, whose tokens X must not
-/// take: guards the tag after a word that has changed under a denial.
+/// Guards the tag after a word that has changed under a denial: X is about to be denied when its
+/// bucket is reset and its slot goes to Y, whose tokens X must not take.
 #[test]
 fn denial_against_a_reset_and_the_reuse_of_its_slot() {
     model(3, || {
@@ -157,8 +157,8 @@ fn denial_against_a_reset_and_the_reuse_of_its_slot() {
     });
 }
 
-/// The bucket nearest to full gives way while its key takes: the take counts in the old bucket, which the newcomer
-/// begins with, or not at all.
+/// Evicts the bucket nearest to full while its key takes. The take counts in the old bucket, which
+/// the newcomer begins with, or not at all.
 #[test]
 fn eviction_against_a_hit() {
     model(3, || {
@@ -173,8 +173,9 @@ fn eviction_against_a_hit() {
     });
 }
 
-/// The newcomer's value comes to the very figure that the evicted key's word had, if another thread of its key
-/// settles it, which knows nothing of what it displaced: guards the epoch that an eviction raises.
+/// Guards the epoch that an eviction raises. The newcomer's value comes to the very figure that the
+/// evicted key's word had, if another thread of its key settles it, which knows nothing of what it
+/// displaced.
 #[test]
 fn eviction_against_a_hit_on_the_same_figure() {
     model(2, || {
@@ -191,12 +192,12 @@ fn eviction_against_a_hit_on_the_same_figure() {
     });
 }
 
-/// Look at slots 2 and 1 of three, of which X looks at 0 and 1.
+/// Keys that look at slots 2 and 1 of three, while X looks at 0 and 1.
 const LAST: u64 = 0xb000_0000_0000_0004;
 const OTHER: u64 = 0xc000_0000_0000_0005;
 
-/// X's bucket is evicted while X comes back, for which there is another slot: guards that the floor is raised, and that
-/// this comes before the swap.
+/// Guards that the floor is raised, and that this comes before the swap: X's bucket is evicted
+/// while X comes back, for which there is another slot.
 #[test]
 fn eviction_against_a_first_touch_of_the_victim() {
     model(3, || {
@@ -213,9 +214,9 @@ fn eviction_against_a_first_touch_of_the_victim() {
     });
 }
 
-/// X is touched first, evicted, and touched first again, by a thread that had looked for it before
-/// all that: guards that the floor is looked at after the other candidates, and that a first touch
-/// which is denied for it takes its announcement back.
+/// Guards that the floor is looked at after the other candidates, and that a first touch which is
+/// denied for it takes its announcement back. X is touched first, evicted, and touched first again,
+/// by a thread that had looked for it before all that.
 #[test]
 fn a_life_between_the_search_and_the_first_touch() {
     model(3, || {
@@ -240,8 +241,8 @@ fn a_life_between_the_search_and_the_first_touch() {
     });
 }
 
-/// Two newcomers evict for the same key: guards that a victim's tag is looked at after its word, or
-/// the key would evict itself.
+/// Guards that a victim's tag is looked at after its word, or the key would evict itself: two
+/// newcomers evict for the same key.
 #[test]
 fn two_evictions_for_one_key() {
     model(3, || {
@@ -249,7 +250,8 @@ fn two_evictions_for_one_key() {
         assert_eq!(keyed.at(Y, &[1]).take(1, false), Granted);
         assert_eq!(keyed.at(Z, &[1]).take(3, false), Granted);
         let answers = race(&keyed, vec![take(X, &[1], 1, true), take(X, &[1], 1, true)]);
-        // A thread that loses patience while the other one evicts Y would displace Z, and is denied.
+        // A thread that loses patience while the other one evicts Y would displace Z, and is
+        // denied.
         let granted = granted(&answers) as i64;
         assert!(granted >= 1, "{answers:?}");
         assert_eq!(keyed.evictions(), 1, "{answers:?}");
@@ -258,15 +260,15 @@ fn two_evictions_for_one_key() {
     });
 }
 
-/// X's value shrinks and grows again to the same figure under another key: guards the epoch that a
-/// refund, and an eviction, raise.
+/// Guards the epoch that a refund, and an eviction, raise: X's value shrinks and grows again to the
+/// same figure under another key.
 #[test]
 fn refund_against_reuse() {
     model(3, || {
         let keyed = table(2, 4);
         assert_eq!(keyed.at(Z, &[1]).take(4, false), Granted);
         assert_eq!(keyed.at(X, &[1]).take(3, false), Granted);
-        // X stands at 4; given back it is full at 1, and Y takes 2 at 2: the value is 4 again.
+        // X is at 4; after the refund it is full at 1, and Y takes 2 at 2: the value is 4 again.
         let reuse: Turn = Box::new(|keyed| {
             keyed.at(X, &[1]).refund(3);
             keyed.at(Y, &[2]).take(2, false)
@@ -278,7 +280,7 @@ fn refund_against_reuse() {
     });
 }
 
-/// The same by a reset: guards the epoch that it raises.
+/// Guards the epoch that a reset raises.
 #[test]
 fn reset_against_a_hit() {
     model(3, || {
@@ -296,8 +298,8 @@ fn reset_against_a_hit() {
     });
 }
 
-/// X's value shrinks, and the slot's next one shrinks as well, before both come to the same figure:
-/// guards that two epochs are not one again.
+/// Guards that two epochs are not one again: X's value shrinks, and the slot's next one shrinks as
+/// well, before both come to the same figure.
 #[test]
 fn two_epochs_against_a_hit() {
     model(3, || {
@@ -319,8 +321,8 @@ fn two_epochs_against_a_hit() {
     });
 }
 
-/// The same of windows, whose values are counts: a refund and a claim are two epochs, and the count
-/// is the same again.
+/// Guards the same for windows, whose values are counts: a refund and a claim are two epochs, and
+/// the count is the same again.
 #[test]
 fn two_epochs_of_a_window_against_a_hit() {
     for algorithm in [Algorithm::FixedWindow, Algorithm::SlidingWindow] {
@@ -341,8 +343,8 @@ fn two_epochs_of_a_window_against_a_hit() {
     }
 }
 
-/// Y promotes by a clock that lags behind the one that it claimed by: guards that a bucket is never
-/// older than its slot's past, or it would begin in debt.
+/// Guards that a bucket is never older than its slot's past, or it would begin in debt: Y promotes
+/// by a clock that lags behind the one that it claimed by.
 #[test]
 fn lagging_clock_at_the_reuse_of_a_slot() {
     model(3, || {
@@ -361,8 +363,9 @@ fn lagging_clock_at_the_reuse_of_a_slot() {
     });
 }
 
-/// A killed announcement leaves a free slot, and another key's may follow it at the same moment, while a helper of the first
-/// still holds its word: guards that a claim changes the epoch where it cannot raise the value.
+/// Guards that a claim changes the epoch if it cannot raise the value. A killed announcement leaves
+/// a free slot, and another key's may follow it at the same moment, while a helper of the first
+/// still holds its word.
 #[test]
 fn helper_against_owner_and_the_next_owner() {
     model(3, || {
@@ -381,8 +384,9 @@ fn helper_against_owner_and_the_next_owner() {
     });
 }
 
-/// A key takes of the bucket that keys without a slot share, while it gets a slot in another thread: guards the floor that
-/// is raised before the shared bucket is taken of, the look for a slot after it, and the fence between them.
+/// Guards the floor that is raised before a key takes of the bucket that keys without a slot share,
+/// the look for a slot after it, and the fence between them. The key gets a slot in another thread
+/// meanwhile.
 #[test]
 fn shared_bucket_against_a_first_touch() {
     model(3, || {
@@ -396,7 +400,8 @@ fn shared_bucket_against_a_first_touch() {
         };
         let here = sharing.check();
         let granted = [here, other.join().unwrap()].iter().filter(|&&granted| granted).count();
-        // If the slot came between floor and look, the token is the shared bucket's still: none may be granted.
+        // If the slot came between floor and look, the token is the shared bucket's still: none may
+        // be granted.
         assert!(granted <= 1, "a key has one burst");
     });
 }

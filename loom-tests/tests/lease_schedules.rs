@@ -1,26 +1,27 @@
-//! Random schedules of leases: eight threads, three keys, and whole cache lines, which are too many for loom.
+//! Random schedules of leases: eight threads, three keys, and whole cache lines, which are too many
+//! for loom.
 #![cfg(sluicegate_shuttle)]
 
 use shuttle::sync::Arc;
 use shuttle::thread;
 use sluicegate::model::Leased;
 
-/// When leases end.
+/// The tick at which leases end.
 const END: u64 = 50;
 
-/// A fingerprint whose key stands in the first two lines of any table.
+/// Returns a fingerprint whose key is in the first two cache lines of any table.
 fn key(i: usize) -> u64 {
     (i as u64 + 1) << 40 | i as u64 | 1
 }
 
-/// Random schedules, then ones that preempt at a few chosen depths.
+/// Runs random schedules, then ones that preempt at a few chosen depths.
 fn explore(schedules: usize, f: impl Fn() + Send + Sync + Clone + 'static) {
     shuttle::check_random(f.clone(), schedules);
     shuttle::check_pct(f, schedules, 3);
 }
 
-/// Takers, those who deposit what they are told to ask for, and one who withdraws: what is spent, withdrawn and left is
-/// what was deposited, of each key.
+/// Runs callers that take, callers that deposit when they are told to ask, and one that withdraws.
+/// For each key, what is spent, withdrawn and left is what was deposited.
 #[test]
 fn eight_threads_take_deposit_and_withdraw() {
     explore(1_500, || {

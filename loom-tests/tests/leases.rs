@@ -1,7 +1,8 @@
 //! Loom models of leases: takers against deposits, withdrawals and first touches.
 //!
-//! What is taken and what can be withdrawn afterwards must come to what was deposited, and of all who find too little
-//! exactly one is told to ask for more. A line has one slot here. `ci/mutants.py` breaks the lines that each model guards.
+//! What is taken and what can be withdrawn afterwards must come to what was deposited, and of all
+//! callers that find too little exactly one is told to ask for more. A cache line has one slot
+//! here. `ci/mutants.py` breaks the lines that each model guards.
 #![cfg(sluicegate_loom)]
 
 use loom::sync::Arc;
@@ -12,7 +13,7 @@ use sluicegate::model::{Leased, Spent};
 const X: u64 = 0x1000_0000_0000_0001;
 const Y: u64 = 0x9000_0000_0000_0002;
 
-/// When leases end.
+/// The tick at which leases end.
 const END: u64 = 50;
 
 fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
@@ -21,7 +22,7 @@ fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
     builder.check(f);
 }
 
-/// X has a lease of so many.
+/// Makes a store in which X has a lease of `tokens`.
 fn leased(tokens: u64) -> Arc<Leased> {
     let leases = Arc::new(Leased::new(2, 1));
     assert!(leases.deposit(X, tokens, END));
@@ -44,11 +45,12 @@ fn asked(spent: &[Spent]) -> usize {
     spent.iter().filter(|spent| spent.ask).count()
 }
 
-/// Guards that a take is a swap, and that the one is told to ask whose take goes under the low water.
+/// Guards that a take is a swap, and that the caller whose take goes under the low water is told to
+/// ask.
 #[test]
 fn two_takers_of_one_lease() {
     model(3, || {
-        // Of five, under two.
+        // Under two of five.
         let leases = leased(5);
         let other = spawn(&leases, |leases| [leases.take(X, 2), leases.take(X, 2)]);
         let mine = [leases.take(X, 1), leases.take(X, 1)];
@@ -58,7 +60,8 @@ fn two_takers_of_one_lease() {
     });
 }
 
-/// Guards that a deposit adds to what is left by then, and takes the question back with the same swap.
+/// Guards that a deposit adds to what is left by then, and takes the question back with the same
+/// swap.
 #[test]
 fn takers_against_a_deposit() {
     model(2, || {
@@ -71,7 +74,7 @@ fn takers_against_a_deposit() {
         let left = leases.withdraw(X);
         assert_eq!(total(&all) + left, 3, "{all:?}");
         assert!(asked(&all) <= 1, "{all:?}");
-        // Who empties what the deposit brought finds nobody asked for more.
+        // A caller that empties what the deposit brought finds that none has been asked for more.
         if total(&all) == 3 {
             assert_eq!(asked(&all), 1, "{all:?}");
         }
@@ -91,7 +94,7 @@ fn withdrawal_against_takes() {
     });
 }
 
-/// A denial must not wipe out tokens that another deposit has brought.
+/// Guards that a denial does not wipe out tokens that another deposit has brought.
 #[test]
 fn denial_against_a_deposit_and_a_take() {
     model(2, || {
@@ -105,7 +108,7 @@ fn denial_against_a_deposit_and_a_take() {
     });
 }
 
-/// Nobody has asked for the key yet: guards that it gets one slot, and one is told to ask.
+/// Guards that a key that no caller has asked for gets one slot, and one caller is told to ask.
 #[test]
 fn first_touch_by_two_threads() {
     model(3, || {
@@ -117,7 +120,8 @@ fn first_touch_by_two_threads() {
     });
 }
 
-/// The key's slot was given away while the lease was fetched: its tokens and a caller's first touch meet in one slot.
+/// Guards that a key's tokens and a caller's first touch meet in one slot: the key's slot was given
+/// away while the lease was fetched.
 #[test]
 fn first_touch_against_a_deposit() {
     model(3, || {
@@ -129,8 +133,8 @@ fn first_touch_against_a_deposit() {
     });
 }
 
-/// X's lease has ended long ago, and its end is larger than any after the wrap: guards that Y's first touch of its slot
-/// sees nothing of it, while X comes back.
+/// Guards that Y's first touch of X's slot sees nothing of X's lease, while X comes back. X's lease
+/// has ended long ago, and its end is larger than any after the wrap.
 #[test]
 fn reuse_of_a_slot_where_the_ends_wrap() {
     model(3, || {
@@ -139,7 +143,7 @@ fn reuse_of_a_slot_where_the_ends_wrap() {
         assert_eq!(leases.withdraw(Y), 5);
         leases.pass(1_000);
         let other = spawn(&leases, |leases| leases.withdraw(X));
-        // It takes either slot.
+        // Z may take either slot.
         const Z: u64 = 0x2000_0000_0000_0003;
         assert!(leases.deposit(Z, 2, (1 << 30) + 950));
         let withdrawn = other.join().unwrap();
@@ -149,8 +153,9 @@ fn reuse_of_a_slot_where_the_ends_wrap() {
     });
 }
 
-/// X's slot, of which nothing is left, goes to Z, and comes to the same figures: guards that a value that is smaller than its
-/// slot's raises the epoch at a first touch too. Otherwise X's question is a swap on Z's word, and nobody asks for Z.
+/// Guards that a value that is smaller than its slot's raises the epoch at a first touch too. X's
+/// slot, of which nothing is left, goes to Z, and comes to the same figures. Otherwise X's question
+/// is a swap on Z's word, and no caller asks for Z.
 #[test]
 fn first_touch_with_a_smaller_value_against_a_question() {
     model(3, || {

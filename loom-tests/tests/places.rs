@@ -1,4 +1,4 @@
-//! Loom models of places in line: reserving against giving up against checks.
+//! Loom models of places in the queue: reserving against giving up against checks.
 #![cfg(sluicegate_loom)]
 
 use loom::sync::Arc;
@@ -6,7 +6,7 @@ use loom::thread;
 use sluicegate::model::{KeyedPlaces, Places};
 use sluicegate::{ManualClock, Quota, RateLimiter};
 
-/// So many tokens at the start, which are gone, and no time passes.
+/// Makes a limiter whose tokens are gone, at a time that stands still.
 fn drained(burst: u64) -> Arc<RateLimiter> {
     let builder = RateLimiter::builder(Quota::per_second(1).burst(burst));
     let limiter = Arc::new(builder.clock(ManualClock::new()).build().unwrap());
@@ -14,8 +14,8 @@ fn drained(burst: u64) -> Arc<RateLimiter> {
     limiter
 }
 
-/// Guards that a place is given up by the word that it replaces: from an older one it would give back what somebody
-/// behind has reserved.
+/// Guards that a place is given up by the word that it replaces: by an older one it would give back
+/// what a caller behind has reserved.
 #[test]
 fn reserve_against_cancel_against_check() {
     loom::model(|| {
@@ -35,7 +35,8 @@ fn reserve_against_cancel_against_check() {
         };
         assert!(limiter.check().is_err());
         assert_eq!(canceller.join().unwrap(), 1);
-        // Somebody behind keeps its moment, and what is in front of it is for whoever comes next.
+        // The caller behind keeps its moment, and what is in front of it is for the next one that
+        // comes.
         let second = waiter.join().unwrap();
         assert_eq!(limiter.available(), -(second as i64));
         let next = limiter.reserve(1).unwrap();
@@ -44,8 +45,8 @@ fn reserve_against_cancel_against_check() {
     });
 }
 
-/// Runs two threads, once begun in this order and once in the other: loom explores from where a thread wrote last, so
-/// one that only reads at first must be begun second as well.
+/// Runs two threads, once begun in this order and once in the other. Loom explores from where a
+/// thread wrote last, so one that only reads at first must be begun second as well.
 fn both_orders<A: Send + 'static, B: Send + 'static>(
     model: impl Fn() -> (Box<dyn FnOnce() -> A>, Box<dyn FnOnce() -> B>, Box<dyn FnOnce(A, B)>)
     + Copy
@@ -69,8 +70,8 @@ fn both_orders<A: Send + 'static, B: Send + 'static>(
     }
 }
 
-/// Guards that what is given up in front of a place is nobody else's moment: two cancels in front of it make one gap, and
-/// the word stays until the last one goes.
+/// Guards that what is given up in front of a place is no other place's moment: two cancels in
+/// front of it make one gap, and the word stays until the last one goes.
 #[test]
 fn two_cancels_in_front_of_a_place() {
     both_orders(|| {
@@ -89,8 +90,8 @@ fn two_cancels_in_front_of_a_place() {
     });
 }
 
-/// Guards that a place goes back to the word only if nobody stands behind it: the last one leaves while another one goes in
-/// front of it.
+/// Guards that a place goes back to the word only if no place is behind it: the last one leaves
+/// while another one goes in front of it.
 #[test]
 fn the_last_two_leave_at_once() {
     both_orders(|| {
@@ -106,7 +107,8 @@ fn the_last_two_leave_at_once() {
     });
 }
 
-/// Guards that a reset is counted with the word that it swaps: a place of before gives back nothing of what is there since.
+/// Guards that a reset is counted with the word that it swaps: an earlier place gives back nothing
+/// of what is there since.
 #[test]
 fn reset_against_cancel() {
     both_orders(|| {
@@ -125,7 +127,7 @@ fn reset_against_cancel() {
     });
 }
 
-/// The same where another process resets a shared bucket, under no lock of this one.
+/// Guards the same where another process resets a shared bucket, under no lock of this one.
 #[test]
 fn reset_elsewhere_against_cancel() {
     both_orders(|| {
@@ -144,8 +146,8 @@ fn reset_elsewhere_against_cancel() {
     });
 }
 
-/// The same, and somebody else takes what the reset brings, in whose swap there is no fence: guards
-/// the fence between the count of a reset and its swap.
+/// Guards the fence between the count of a reset and its swap: a check takes what the reset brings,
+/// and there is no fence in its swap.
 #[test]
 fn reset_elsewhere_against_a_check_and_cancel() {
     for cancel_last in [false, true] {
@@ -175,7 +177,7 @@ fn reset_elsewhere_against_a_check_and_cancel() {
     }
 }
 
-/// A place that is taken while somebody resets is of one word or of the other.
+/// Guards that a place that is taken during a reset belongs to one word or to the other.
 #[test]
 fn reset_against_a_place() {
     both_orders(|| {
@@ -193,8 +195,8 @@ fn reset_against_a_place() {
     });
 }
 
-/// A place is taken while another process resets the bucket, and given up when that is over: guards
-/// that it is void, since the word that it was taken of may be gone.
+/// Guards that a place is void that is taken while another process resets the bucket, and given up
+/// when that is over, since the word that it was taken of may be gone.
 #[test]
 fn place_against_a_reset_elsewhere() {
     both_orders(|| {
@@ -213,8 +215,8 @@ fn place_against_a_reset_elsewhere() {
     });
 }
 
-/// A debit is undone while somebody gives back and takes all: guards that what is given back is
-/// counted before the word says it.
+/// Guards that what is given back is counted before the word shows it: a debit is undone while
+/// another thread gives back and takes all.
 #[test]
 fn undo_against_a_refund_and_a_check() {
     both_orders(|| {
@@ -234,8 +236,8 @@ fn undo_against_a_refund_and_a_check() {
     });
 }
 
-/// A place of a key against a give-back to it: guards that an account is open before the place is debited, and that a
-/// give-back looks for it after the word.
+/// Guards that an account is open before the place is debited, and that a give-back looks for it
+/// after the word: a place of a key against a give-back to it.
 #[test]
 fn keyed_place_against_a_refund() {
     model(3, || {
@@ -244,7 +246,8 @@ fn keyed_place_against_a_refund() {
         let refund = thread::spawn(move || other.refund(2));
         let place = users.reserve(1);
         refund.join().unwrap();
-        // One token is missing, and has flowed: the bucket is full again, whoever was first.
+        // One token is missing, and has flowed: the bucket is full again, whichever thread was
+        // first.
         users.pass(1);
         assert!(users.check(2));
         users.undo(place);
@@ -252,8 +255,8 @@ fn keyed_place_against_a_refund() {
     });
 }
 
-/// A key's first touch is a place, to which somebody gives back and takes all: guards that whoever
-/// sees the bucket sees its account, or the promotion would have to be no more than a swap.
+/// Guards that a thread that sees the bucket sees its account, which the promotion's swap releases.
+/// A key's first touch is a place, to which another thread gives back and takes all.
 #[test]
 fn first_touch_by_a_place_against_a_refund() {
     model(3, || {
@@ -271,8 +274,8 @@ fn first_touch_by_a_place_against_a_refund() {
     });
 }
 
-/// A place of a key against a reset, and somebody who takes what that brings: guards that a reset makes the place void,
-/// whichever of both swaps the word first.
+/// Guards that a reset makes the place of a key void, whichever of both swaps the word first;
+/// another thread takes what the reset brings.
 #[test]
 fn keyed_place_against_a_reset() {
     model(3, || {

@@ -9,7 +9,7 @@ use sluicegate::model::{Answer, Keyed};
 use sluicegate::{Algorithm, ManualClock, Quota, RateLimiter};
 use std::time::Duration;
 
-/// Random schedules, then ones that preempt at a few chosen depths.
+/// Runs random schedules, then ones that preempt at a few chosen depths.
 fn explore(schedules: usize, f: impl Fn() + Send + Sync + Clone + 'static) {
     shuttle::check_random(f.clone(), schedules);
     shuttle::check_pct(f, schedules, 3);
@@ -28,7 +28,7 @@ fn threads<R: Send + 'static>(
     handles.into_iter().map(|handle| handle.join().unwrap()).collect()
 }
 
-/// A fingerprint whose key stands in the first two lines of any table.
+/// Returns a fingerprint whose key is in the first two cache lines of any table.
 fn key(i: usize) -> u64 {
     (i as u64 + 1) << 40 | i as u64 | 1
 }
@@ -88,8 +88,8 @@ fn eight_threads_first_touch_three_keys() {
     }
 }
 
-/// More keys than slots, and time in which buckets become full again: a key is granted at most one
-/// at the start and one for each of the two seconds, however often its slot changes hands.
+/// Runs more keys than slots, and time in which buckets become full again. A key is granted at most
+/// one at the start and one for each of the two seconds, however often its slot changes hands.
 #[test]
 fn slots_change_hands_while_all_their_keys_come_back() {
     explore(1_500, || {
@@ -115,7 +115,7 @@ fn slots_change_hands_while_all_their_keys_come_back() {
     });
 }
 
-/// A flood that evicts: what a key is granted is its burst, and one more burst for each eviction.
+/// Runs a flood that evicts: a key is granted its burst, and one more burst for each eviction.
 #[test]
 fn a_flood_of_keys_evicts_and_never_charges_another_key() {
     explore(1_500, || {

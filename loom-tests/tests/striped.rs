@@ -50,7 +50,7 @@ fn two_threads_lease_and_spend() {
     });
 }
 
-/// Two threads on one stripe: guards the flag, without which both lease for the same room.
+/// Guards the flag, without which two threads on one stripe both lease for the same room.
 #[test]
 fn two_threads_lease_for_one_stripe() {
     loom::model(|| {
@@ -63,8 +63,8 @@ fn two_threads_lease_for_one_stripe() {
     });
 }
 
-/// Two threads on one stripe, one of which spends what is there while the other leases: guards that what
-/// arrives is added to what is left by then.
+/// Guards that what arrives is added to what is left by then: of two threads on one stripe, one
+/// spends what is there while the other leases.
 #[test]
 fn spend_against_a_lease_for_the_same_stripe() {
     loom::model(|| {
@@ -78,8 +78,8 @@ fn spend_against_a_lease_for_the_same_stripe() {
     });
 }
 
-/// A neighbour takes an idle stripe's tokens for its own, just when the owner comes back: guards that it is
-/// not leased twice.
+/// Guards that an idle stripe's tokens are not leased twice: a neighbour takes them for its own,
+/// just when the owner comes back.
 #[test]
 fn idle_stripe_hands_back_against_its_owner() {
     loom::model(|| {
@@ -100,8 +100,8 @@ fn idle_stripe_hands_back_against_its_owner() {
     });
 }
 
-/// One thread empties the other's stripe while that one spends from it: guards that a gather takes by
-/// a swap.
+/// Guards that a gather takes by a swap: one thread empties the other's stripe while that one
+/// spends from it.
 #[test]
 fn gather_against_the_stripes_owner() {
     loom::model(|| {
@@ -122,8 +122,9 @@ fn gather_against_the_stripes_owner() {
     });
 }
 
-/// Of three tokens, two in a stripe and one in the centre, one thread gathers all, and another takes the
-/// centre's under its hands: guards that the gatherer takes that by a swap, and gives back what it has.
+/// Guards that a gatherer takes the centre's tokens by a swap, and gives back what it has. Of three
+/// tokens, two in a stripe and one in the centre, one thread gathers all, and another takes the
+/// centre's meanwhile.
 #[test]
 fn gather_against_a_take_of_the_rest() {
     loom::model(|| {
@@ -137,7 +138,7 @@ fn gather_against_a_take_of_the_rest() {
     });
 }
 
-/// A charge takes what a lease is bringing, or the centre's, and never both.
+/// Guards that a charge takes what a lease is bringing, or the centre's, and never both.
 #[test]
 fn collect_against_a_lease() {
     loom::model(|| {

@@ -17,17 +17,17 @@ pub struct Changing {
     clock: Hand,
 }
 
-/// A line that has been computed.
+/// A slope that a thread has computed, and caches late.
 #[derive(Clone, Copy, Debug)]
 pub struct Late(Option<(u64, Slope)>);
 
-/// How a clock is read.
+/// The way in which a clock is read.
 #[derive(Clone, Copy, Debug)]
 pub enum Clocks {
-    /// As a counter: of two readings the later one is not the lower, whichever threads they are of. That they
-    /// are swaps means no more than that, since no swap of them acquires or releases anything.
+    /// A counter: the later of two readings is never the lower, whichever threads take them. That
+    /// they are swaps means no more than that, since no swap of them acquires or releases anything.
     Counter,
-    /// As a word of memory, which may be seen late, and orders nothing.
+    /// A word of memory, which may be seen late, and orders nothing.
     Word,
 }
 
@@ -47,7 +47,7 @@ impl Clock for Hand {
 }
 
 impl Changing {
-    /// So many tokens a second, and at once.
+    /// Makes a limiter of this quota.
     ///
     /// # Panics
     ///
@@ -60,7 +60,7 @@ impl Changing {
         Self { timeline: timeline(), elsewhere: timeline(), announced: Announced::new(), clock }
     }
 
-    /// Lets so many nanoseconds pass.
+    /// Lets `nanos` nanoseconds pass.
     pub fn pass(&self, nanos: u64) {
         self.clock.nanos.fetch_add(nanos, Relaxed);
     }
@@ -70,38 +70,38 @@ impl Changing {
         self.clock.nanos.fetch_sub(nanos, Relaxed);
     }
 
-    /// The clock's nanoseconds.
+    /// Returns the clock's nanoseconds.
     #[must_use]
     pub fn nanos(&self) -> u64 {
         self.clock.nanos()
     }
 
-    /// Another quota; whether it is in force.
+    /// Puts another quota in force. Returns whether it is in force.
     #[must_use]
     pub fn change(&self, quota: Quota) -> bool {
         self.timeline.change(&self.announced, quota, Begin::as_is).is_ok()
     }
 
-    /// How many changes are in force.
+    /// Returns the number of changes in force.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.announced.generation.load(Relaxed)
     }
 
-    /// The quota that a call sees, and the token time that it reads, in units.
+    /// Returns the quota that a call sees, and the token time that it reads, in units.
     #[must_use]
     pub fn now(&self) -> (Quota, u64) {
         self.now_of(&self.timeline)
     }
 
-    /// The same in the other process.
+    /// Returns the same in the other process.
     #[must_use]
     pub fn now_elsewhere(&self) -> (Quota, u64) {
         self.now_of(&self.elsewhere)
     }
 
     fn now_of(&self, timeline: &Timeline) -> (Quota, u64) {
-        // As a check does: the way of a quota that has never changed first.
+        // As a check does: first the way of a quota that has never changed.
         if let Some(reading) = timeline.read_unchanged(&self.announced) {
             return (timeline.unchanged_moment(reading).quota(), reading.units);
         }
@@ -109,20 +109,20 @@ impl Changing {
         (now.quota(), now.units)
     }
 
-    /// The line in force, as a thread has it that has not cached it yet.
+    /// Computes the slope in force, as a thread does that has not cached it yet.
     #[must_use]
-    pub fn line(&self) -> Late {
+    pub fn slope(&self) -> Late {
         Late(self.timeline.slope_in_force(&self.announced))
     }
 
-    /// Caches it late.
+    /// Caches the slope late.
     pub fn cache(&self, late: Late) {
         if let Some(slope) = late.0 {
             self.timeline.cache(slope);
         }
     }
 
-    /// Makes another word of one of those of the change in force; `false` if it has no such word.
+    /// Alters one word of the change in force; `false` if it has no such word.
     #[must_use]
     pub fn harm(&self, word: usize) -> bool {
         self.announced.harm(word)

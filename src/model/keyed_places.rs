@@ -1,6 +1,6 @@
-//! Places of one key, whose tokens are given back by whoever has them.
+//! Places of one key, whose tokens other threads give back.
 
-use super::{Standing, Ticks};
+use super::{Reserved, Ticks};
 use crate::bucket::{Bucket, queue};
 use crate::keyed::KeyedLimiter;
 use crate::quota::Quota;
@@ -15,7 +15,7 @@ pub struct KeyedPlaces {
 const KEY: u64 = 7;
 
 impl KeyedPlaces {
-    /// A bucket of this quota, empty.
+    /// Makes a bucket of this quota, empty.
     #[must_use]
     pub fn new(quota: Quota) -> Self {
         let places = Self::untouched(quota);
@@ -23,7 +23,7 @@ impl KeyedPlaces {
         places
     }
 
-    /// No bucket yet.
+    /// Makes a table without a bucket.
     ///
     /// # Panics
     ///
@@ -38,7 +38,7 @@ impl KeyedPlaces {
         Self { limiter, clock }
     }
 
-    /// Lets so many seconds pass.
+    /// Lets `seconds` seconds pass.
     pub fn pass(&self, seconds: u64) {
         // ORDERING: Release, see `Ticks`.
         self.clock.0.fetch_add(seconds * 1_000_000_000, crate::sync::Ordering::AcqRel);
@@ -51,12 +51,12 @@ impl KeyedPlaces {
     /// If there is none.
     #[must_use]
     #[expect(clippy::expect_used, reason = "a model asks for what there is")]
-    pub fn reserve(&self, n: u64) -> Standing {
-        Standing(self.limiter.place(self.limiter.whose(&KEY), n, None).expect("a place"))
+    pub fn reserve(&self, n: u64) -> Reserved {
+        Reserved(self.limiter.place(self.limiter.whose(&KEY), n, None).expect("a place"))
     }
 
-    /// Makes it never to have been taken, as far as that can be told.
-    pub fn undo(&self, place: Standing) {
+    /// Undoes the debit of the place, as far as the word can tell.
+    pub fn undo(&self, place: Reserved) {
         queue::undo(&self.limiter, &place.0, place.0.n);
     }
 

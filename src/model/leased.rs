@@ -1,11 +1,11 @@
-//! What the models see of leases: the real store, on a clock by hand.
+//! The store of leases, on a clock by hand.
 
 use super::Ticks;
 use crate::algorithm::lease::{TICK_BITS, Taken};
 use crate::clock::{Source, Timer};
 use crate::keyed::leases::Leases;
 
-/// How long an answer may take, in ticks.
+/// The ticks that an answer may take.
 const PATIENCE: u64 = 100;
 
 /// A store of leases whose time is in ticks.
@@ -15,19 +15,19 @@ pub struct Leased {
     clock: Ticks,
 }
 
-/// What a caller was told.
+/// The answer that a caller gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spent {
-    /// Tokens that it has.
+    /// The tokens that the caller has.
     pub granted: u64,
-    /// Whether it is for the caller to ask for more.
+    /// Set if the caller has to ask for more.
     pub ask: bool,
-    /// Whether it was told that there are none to be had.
+    /// Set if the caller was told that there are no tokens to be had.
     pub denied: bool,
 }
 
 impl Leased {
-    /// With so many slots, at this tick.
+    /// Makes a store with `slots` slots, at this tick.
     #[must_use]
     pub fn new(slots: usize, now: u64) -> Self {
         let clock = Ticks(alloc::sync::Arc::new(crate::sync::AtomicU64::new(0)));
@@ -37,7 +37,7 @@ impl Leased {
         leased
     }
 
-    /// Lets so many ticks pass.
+    /// Lets `ticks` ticks pass.
     pub fn pass(&self, ticks: u64) {
         // ORDERING: AcqRel, see `Ticks`.
         self.clock.0.fetch_add(ticks << TICK_BITS, crate::sync::Ordering::AcqRel);
@@ -54,24 +54,24 @@ impl Leased {
         Spent { granted, ask, denied }
     }
 
-    /// Deposits so many, for a lease that ends at this tick. Whether there was a place.
+    /// Deposits `tokens`, for a lease that ends at this tick. Returns whether there was a slot.
     #[must_use]
     pub fn deposit(&self, hash: u64, tokens: u64, end: u64) -> bool {
         self.leases.deposit(hash, tokens, tokens, end << TICK_BITS).is_some()
     }
 
-    /// Denies until this tick, unless something is left.
+    /// Denies until this tick, unless tokens are left.
     pub fn deny(&self, hash: u64, end: u64) -> bool {
         self.leases.deny(hash, end << TICK_BITS, Some(0))
     }
 
-    /// Takes out what is left.
+    /// Takes out the tokens that are left.
     #[must_use]
     pub fn withdraw(&self, hash: u64) -> u64 {
         self.leases.withdraw(hash)
     }
 
-    /// Leases forgotten before they had ended.
+    /// Returns the number of leases forgotten before they had ended.
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.leases.evictions()

@@ -8,9 +8,9 @@ use crate::quota::Quota;
 #[derive(Debug)]
 pub struct Sharing(KeyedLimiter<u64>);
 
-/// Two keys that have the slots.
+/// The two keys that have the slots.
 const RESIDENTS: [u64; 2] = [0, 1];
-/// A key that has none.
+/// A key without a slot.
 const KEY: u64 = 100;
 
 impl Default for Sharing {
@@ -20,7 +20,7 @@ impl Default for Sharing {
 }
 
 impl Sharing {
-    /// A full table, and a key that shares.
+    /// Makes a full table, and a key that shares.
     ///
     /// # Panics
     ///
@@ -45,7 +45,7 @@ impl Sharing {
         self.0.check(&KEY).is_ok()
     }
 
-    /// Empties a slot.
+    /// Frees a slot.
     pub fn make_room(&self) {
         self.0.reset(&RESIDENTS[0]);
     }

@@ -1,4 +1,5 @@
-//! Loom models of a quota that changes: a call sees the old quota on the old line, or the new one on the new.
+//! Loom models of a quota that changes: a call sees the old quota on the old segment, or the new
+//! one on the new.
 #![cfg(sluicegate_loom)]
 
 use loom::sync::Arc;
@@ -18,7 +19,7 @@ fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
     builder.check(f);
 }
 
-/// Three seconds after its construction: the units of one second by each quota, and of that moment.
+/// Returns a limiter three seconds after its construction, and the units of that moment.
 fn changing(clock: Clocks) -> (Arc<Changing>, u64) {
     let changing = Changing::new(OLD, clock);
     let (_, start) = changing.now();
@@ -36,8 +37,9 @@ fn spawn<R: 'static>(
     thread::spawn(move || f(&changing))
 }
 
-/// The law: between two readings flows what the clock shows, by the rates that were in force, and no more. Guards that
-/// nobody reads a time of the old line that the new one counts too, and so that a line begins after it is seen.
+/// Guards the law: between two readings flows what the clock shows, by the rates that were in
+/// force, and no more. No thread reads a time of the old segment that the new one counts too, and
+/// so a segment begins after it is seen.
 fn time_is_counted_once(old: Quota, new: Quota) {
     model(3, move || {
         let changing = Arc::new(Changing::new(old, Clocks::Counter));
@@ -76,10 +78,10 @@ fn time_is_counted_once_when_the_rate_goes_down() {
     time_is_counted_once(OLD, FOURTH);
 }
 
-/// The same of two processes, one of which changes the quota again: guards that all compute with the beginning that
-/// was put there, and read it with the line that it belongs to.
+/// Guards the same for two processes, one of which changes the quota again: all compute with the
+/// beginning that was stored, and read it with the segment that it belongs to.
 #[test]
-fn two_processes_begin_one_line() {
+fn two_processes_begin_one_segment() {
     model(2, || {
         let (changing, second) = changing(Clocks::Counter);
         let (_, then) = changing.now();
@@ -96,8 +98,9 @@ fn two_processes_begin_one_line() {
     });
 }
 
-/// Guards that the generation is looked at again after the clock, and that a line is written before it is meant:
-/// else time would be read by one line and decided by another, or by half of one.
+/// Guards that the generation is loaded again after the clock, and that a change is written before
+/// the generation is raised. Otherwise time would be read by one segment and decided by another, or
+/// by half of one.
 #[test]
 fn reading_against_two_changes() {
     model(3, || {
@@ -113,13 +116,14 @@ fn reading_against_two_changes() {
         changer.join().unwrap();
         for (quota, units) in reader.join().unwrap() {
             let since = units - then;
-            // A second of the old line, half of one and a quarter: each only as long as it was in force.
+            // A second of the old segment, half of one and a quarter: each only as long as it was
+            // in force.
             match quota {
-                OLD => assert_eq!(since, 0, "the old line goes on after its end"),
-                // The first line ends where the second one is first seen.
-                NEW => assert!(since == 0 || since == second, "{since} by the second line"),
+                OLD => assert_eq!(since, 0, "the old segment goes on after its end"),
+                // The first segment ends where the second one is first seen.
+                NEW => assert!(since == 0 || since == second, "{since} by the second segment"),
                 THIRD => {
-                    assert!(since == second || since == 2 * second, "{since} by the third line");
+                    assert!(since == second || since == 2 * second, "{since} by the third segment");
                 }
                 _ => panic!("a quota that nobody set: {quota}"),
             }
@@ -128,8 +132,8 @@ fn reading_against_two_changes() {
     });
 }
 
-/// Two threads cache a line that a third one's change has made, while it changes again: guards that only one of them
-/// writes a cached line.
+/// Guards that only one thread writes a cached segment: two threads cache the segment that a third
+/// one's change has made, while it changes again.
 #[test]
 fn two_readings_against_a_change() {
     model(2, || {
@@ -148,14 +152,15 @@ fn two_readings_against_a_change() {
     });
 }
 
-/// A moment after several changes in which no time has passed, by any of them: whatever is seen of the words that take the
-/// place of others, all of them are read anew.
+/// Asserts that a moment after several changes, in which no time has passed, is right by any of
+/// them. Whichever of the overwritten words a reader sees, all of them are read anew.
 fn one_of((quota, units): (Quota, u64), then: u64) {
     assert!([NEW, THIRD, FOURTH].contains(&quota), "by {quota}");
     assert_eq!(units, then, "no time has passed");
 }
 
-/// Each of the words that a reader may see late doubles the schedules; a missing fence fails in one of the first thousand.
+/// Runs a model with few preemptions. Each word that a reader may see late doubles the schedules; a
+/// missing fence fails in one of the first thousand.
 fn many_words(f: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(1);
@@ -163,10 +168,10 @@ fn many_words(f: impl Fn() + Sync + Send + 'static) {
     builder.check(f);
 }
 
-/// Guards the fence before a line is written: one thread reads it for the first time, and another one, which has not raised
-/// the generation before, writes the next but one in its place.
+/// Guards the fence before a change is written: one thread reads it for the first time, and another
+/// one, which has not raised the generation before, writes the next but one in its place.
 #[test]
-fn first_reading_against_the_next_line_but_one() {
+fn first_reading_against_the_next_change_but_one() {
     many_words(|| {
         let (changing, _) = changing(Clocks::Word);
         assert!(changing.change(NEW));
@@ -180,10 +185,10 @@ fn first_reading_against_the_next_line_but_one() {
     });
 }
 
-/// Guards the fence before a line is cached: one thread reads it, and another one, which has not changed anything, caches the
-/// next but one in its place.
+/// Guards the fence before a segment is cached: one thread reads it, and another one, which has not
+/// changed anything, caches the next but one in its place.
 #[test]
-fn reading_against_the_next_cached_line_but_one() {
+fn reading_against_the_next_cached_segment_but_one() {
     many_words(|| {
         let (changing, _) = changing(Clocks::Word);
         assert!(changing.change(NEW));
@@ -197,14 +202,15 @@ fn reading_against_the_next_cached_line_but_one() {
     });
 }
 
-/// Guards that a line is not cached in the place of a later one: a thread that was stopped before it had cached it would
-/// overwrite what others read, and they see no later generation than theirs.
+/// Guards that a segment is not cached in the place of a later one: a thread that was stopped
+/// before it had cached it would overwrite what others read, and they see no later generation than
+/// theirs.
 #[test]
-fn late_reading_against_a_cached_line() {
+fn late_reading_against_a_cached_segment() {
     model(2, || {
         let (changing, _) = changing(Clocks::Word);
         assert!(changing.change(NEW));
-        let late = changing.line();
+        let late = changing.slope();
         changing.pass(2 * SECOND);
         assert!(changing.change(THIRD) && changing.change(FOURTH));
         let (_, then) = changing.now();
@@ -230,10 +236,10 @@ fn two_threads_change_the_quota() {
     });
 }
 
-/// Guards the checksum: whichever word of a change is not the one that was announced, there is no line, and the first quota
-/// is in force.
+/// Guards the checksum: if any word of a change is not the one that was announced, there is no
+/// segment, and the first quota is in force.
 #[test]
-fn harmed_line_is_no_line() {
+fn harmed_change_makes_no_segment() {
     for word in 0..11 {
         model(0, move || {
             let (changing, _) = changing(Clocks::Counter);
@@ -245,7 +251,8 @@ fn harmed_line_is_no_line() {
     }
 }
 
-/// No clock shows a beginning far ahead; one before the last line's is taken for that one's.
+/// Guards that a beginning far ahead, which no clock shows, is refused, and that one before the
+/// last segment's counts as that one's.
 #[test]
 fn absurd_beginning() {
     model(0, || {
@@ -263,7 +270,8 @@ fn absurd_beginning() {
     });
 }
 
-/// Guards that the clock of another core, which is a little behind the one that a line began by, does not read a huge time.
+/// Guards that the clock of another core, a little behind the one that a segment began by, does not
+/// read a huge time.
 #[test]
 fn clock_behind_a_beginning() {
     model(0, || {
@@ -288,8 +296,8 @@ fn check(limiter: &Arc<Direct>, n: u64) -> thread::JoinHandle<bool> {
     thread::spawn(move || limiter.limiter.check_n(n).is_ok())
 }
 
-/// Guards that a check is decided by the quota whose time it read: half a second of the new rate is not half a second of
-/// the old one.
+/// Guards that a check is decided by the quota whose time it read: half a second of the new rate is
+/// not half a second of the old one.
 #[test]
 fn set_quota_against_check() {
     model(3, || {
@@ -303,7 +311,8 @@ fn set_quota_against_check() {
     });
 }
 
-/// Guards that an idle bucket is brought up to date before its burst grows, and that what is granted meanwhile counts once.
+/// Guards that an idle bucket is brought up to date before its burst grows, and that what is
+/// granted meanwhile counts once.
 #[test]
 fn larger_burst_against_check() {
     for batch in [0, 2] {
@@ -319,7 +328,7 @@ fn larger_burst_against_check() {
     }
 }
 
-/// What is granted while the bucket is made full counts before or after.
+/// Guards that what is granted while the bucket is made full counts before or after.
 #[test]
 fn full_again_against_check() {
     model(3, || {
@@ -332,8 +341,8 @@ fn full_again_against_check() {
     });
 }
 
-/// Guards that no lease outlives its quota: one that is on its way is made void by the change, and one that begins after it
-/// sees that.
+/// Guards that no lease outlives its quota: one that is on its way is made void by the change, and
+/// one that begins after it sees that.
 #[test]
 fn lease_against_set_quota() {
     model(2, || {
@@ -351,13 +360,13 @@ fn lease_against_set_quota() {
     });
 }
 
-/// Guards that a lease whose quota no longer stands closes its stripe, and that what a void one
+/// Guards that a lease whose quota is no longer current closes its stripe, and that what a void one
 /// brings goes back: the burst is the same, so nothing is lost, and the stripe leases again.
 #[test]
 fn void_lease_against_set_quota() {
     model(2, || {
         let limiter = Arc::new(Direct::striped(Quota::per_second(16), 2));
-        // Of the twelve that are not withheld six are left: no lease is worth more than is missing.
+        // Six of the twelve that are not withheld are left: no lease is worth more than is missing.
         limiter.limiter.charge(6);
         let checks = check(&limiter, 1);
         limiter.limiter.set_quota(Quota::per_second(8).burst(16)).unwrap();
@@ -369,7 +378,7 @@ fn void_lease_against_set_quota() {
         assert_eq!(taken, 6, "what there was");
         limiter.pass(60 * SECOND);
         assert!(limiter.limiter.check().is_ok());
-        // One is left of the stripe's two, and ten would be of the centre's.
+        // One of the stripe's two is left; the centre would have ten.
         assert_eq!(limiter.limiter.check().unwrap().remaining(), 1, "from a lease");
     });
 }
