@@ -17,11 +17,11 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CELL, TABLE, SLOT = "src/cell.rs", "src/keyed/table.rs", "src/keyed/slot.rs"
 BATCH = "src/algorithm/batch.rs"
-STRIPED, LIVE_QUOTA = "src/limiter/striped.rs", "src/timeline.rs"
+STRIPED, TIMELINE = "src/limiter/striped.rs", "src/timeline.rs"
 STORE, VERBS = "src/limiter/store.rs", "src/bucket/verbs.rs"
-CHANGE, LIVE_CHANGE = "src/limiter/set_quota.rs", "src/timeline/change.rs"
+CHANGE, TIMELINE_CHANGE = "src/limiter/set_quota.rs", "src/timeline/change.rs"
 QUEUE, ORDER = "src/bucket/queue/places.rs", "src/bucket/queue/order.rs"
-LINE, BUCKET = "src/bucket.rs", "src/algorithm/token_bucket.rs"
+BUCKET, TOKEN_BUCKET = "src/bucket.rs", "src/algorithm/token_bucket.rs"
 COMBINED, LIMIT, PARTS = "src/combined/mod.rs", "src/combined/limit.rs", "src/combined/reservation.rs"
 LEASE, LEASES = "src/algorithm/lease.rs", "src/keyed/leases.rs"
 LEDGER, PROCESS = "src/keyed/ledger.rs", "src/sync/process.rs"
@@ -69,7 +69,7 @@ MUTANTS = [
         }
         forgotten.raise(self.fields.value(word), emptier);""",
      "eviction_against_a_first_touch_of_the_victim"),
-    ("a place goes back to the word whoever is behind it", BUCKET,
+    ("a place goes back to the word whichever caller is behind it", TOKEN_BUCKET,
      "full.wrapping_sub(end) as i64 <= 0;", "full.wrapping_sub(end) as i64 <= 1 << 62;",
      "two_cancels_in_front_of_a_place"),
     ("of two that leave at once, one does not see what the other left", QUEUE,
@@ -90,25 +90,25 @@ MUTANTS = [
      "let back = rule.take_back(state, now.units, span.end, span.units())?;",
      "let back = rule.take_back(state, now.units, state, span.units())?;",
      "leaving_against_a_reservation"),
-    ("a reset leaves places as they are", LINE,
+    ("a reset leaves places as they are", BUCKET,
      "(!void).then(", "(!void | true).then(",
      "reset_elsewhere_against_cancel"),
-    ("a reset is counted only when it is over", LINE,
+    ("a reset is counted only when it is over", BUCKET,
      "self.resets.update(|resets| Step::Put(resets.wrapping_add(HALF), ()));", "",
      "reset_elsewhere_against_cancel"),
-    ("a place taken during a reset counts", LINE,
+    ("a place taken during a reset counts", BUCKET,
      "if begun == ended { begun } else { VOID }", "begun.wrapping_add(0 * ended)",
      "place_against_a_reset_elsewhere"),
-    ("a give-back is counted without a fence", LINE,
+    ("a give-back is counted without a fence", BUCKET,
      """        self.returned.update(|returned| Step::Put(returned.wrapping_add(units), ()));
         fence(Release);""",
      "        self.returned.update(|returned| Step::Put(returned.wrapping_add(units), ()));",
      "undo_against_a_refund_and_a_check"),
-    ("whoever undoes looks at what was given back without a fence", LINE,
+    ("an undo loads what was given back without a fence", BUCKET,
      """        fence(Acquire);
         let void = since""", "        let void = since",
      "undo_against_a_refund_and_a_check"),
-    ("a reset begins its count without a fence", LINE,
+    ("a reset begins its count without a fence", BUCKET,
      """        fence(Release);
         let swapped = swap();""", "        let swapped = swap();",
      "reset_elsewhere_against_a_check_and_cancel"),
@@ -240,17 +240,17 @@ MUTANTS = [
      "match at.spare(full, rest).and_then(|_| bucket.take(full, at.units, rest)) {",
      "match Some(bucket.charge(full, at.units, rest)) {",
      "gather_against_a_take_of_the_rest"),
-    ("a reading by the first quota does not look at the generation again", LIVE_QUOTA,
+    ("a reading by the first quota does not look at the generation again", TIMELINE,
      "if announced.generation.load(Relaxed) != 0 {", "if false {",
      "reading_against_two_changes"),
-    ("a reading does not look at the generation again", LIVE_QUOTA,
+    ("a reading does not look at the generation again", TIMELINE,
      "let still = announced.generation.load(Relaxed) == seen.generation;", "let still = true;",
      "reading_against_two_changes"),
-    ("a reading after a change does not look at the generation again", LIVE_QUOTA,
+    ("a reading after a change does not look at the generation again", TIMELINE,
      """            fence(Acquire);
             if announced.generation.load(Relaxed) == generation {""", "            if true {",
      "reading_against_two_changes"),
-    ("a line begins where its change was computed", LIVE_CHANGE,
+    ("a line begins where its change was computed", TIMELINE_CHANGE,
      "            announced.publish(generation, change);\n",
      """            announced.publish(generation, change);
             announced.read(generation.wrapping_add(1)).map(|(_, beginning)| beginning.put(ticks));
@@ -265,13 +265,13 @@ MUTANTS = [
     ("a beginning far ahead is one", BEGIN,
      "            Some(began) if self.is_absurd(began) => return None,\n", "",
      "absurd_beginning"),
-    ("a reading by the first quota without its fence", LIVE_QUOTA,
+    ("a reading by the first quota without its fence", TIMELINE,
      "        fence(Acquire);\n        if announced.generation", "        if announced.generation",
      "time_is_counted_once"),
-    ("a reading by a later quota without its fence", LIVE_QUOTA,
+    ("a reading by a later quota without its fence", TIMELINE,
      "        fence(Acquire);\n        let still", "        let still",
      "reading_against_two_changes"),
-    ("a reading after a change without its fence", LIVE_QUOTA,
+    ("a reading after a change without its fence", TIMELINE,
      """            fence(Acquire);
             if announced.generation.load(Relaxed) == generation {""",
      "            if announced.generation.load(Relaxed) == generation {",
@@ -291,7 +291,7 @@ MUTANTS = [
     ("a change's checksum is not compared", ANNOUNCED,
      "if record.check.load(Relaxed) != not_yet {", "if false {",
      "harmed_change_makes_no_segment"),
-    ("a clock just behind a beginning reads a huge time", LIVE_QUOTA,
+    ("a clock just behind a beginning reads a huge time", TIMELINE,
      "if since >> 60 == 15 { 0 } else { since }", "since",
      "clock_behind_a_beginning"),
     ("what a void lease brings is as old as the look before it", STRIPED,

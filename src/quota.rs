@@ -52,7 +52,7 @@ impl Quota {
     ///
     /// # Panics
     ///
-    /// With the text of the [`QuotaError`] that [`Quota::new`] would return.
+    /// Panics with the text of the [`QuotaError`] that [`Quota::new`] would return.
     #[must_use]
     pub const fn per_second(count: u64) -> Self {
         Self::shorthand(count, 1)
@@ -234,9 +234,9 @@ impl fmt::Debug for Quota {
     }
 }
 
-/// Parses `COUNT ("/" | "per") [NUMBER] UNIT ["burst" NUMBER]`, such as `100/minute burst 20`, `5
-/// per 2 hours`, `1/30 days`. Units are `ns` to `week`, short or long, in any case; `_` may group
-/// digits.
+/// Parses `COUNT ("/" | "per") [NUMBER] UNIT ["burst" NUMBER]`, such as `100/minute burst 20`,
+/// `5 per 2 hours`, `1/30 days`. Units are `ns` to `week`, short or long, in any case; `_` may
+/// group digits.
 impl FromStr for Quota {
     type Err = QuotaError;
 

@@ -142,7 +142,7 @@ impl Ratio {
         }
     }
 
-    /// Not inlined, lest the compiler should compute both and choose.
+    /// Converts by both halves of the product. Not inlined: the compiler would compute both ways.
     #[inline(never)]
     fn of_both_halves(self, ticks: u64) -> u64 {
         ((u128::from(ticks) * u128::from(self.multiplier)) >> self.shift) as u64

@@ -9,8 +9,8 @@
 //! Why the burst law holds: tokens in the field were debited from the bucket when they were drawn,
 //! and spending them takes nothing more from it. At the start of any window at most `batch - 1` of
 //! them are there, or what one rounded draw leaves. So the bucket that they are drawn from is
-//! lowered by as many, and both together never exceed the burst. That is the price: up to `batch -
-//! 1` tokens of a burst are withheld.
+//! lowered by as many, and both together never exceed the burst. That is the price: up to
+//! `batch - 1` tokens of a burst are withheld.
 
 use super::Rule;
 use super::token_bucket::TokenBucket;

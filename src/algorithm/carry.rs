@@ -1,4 +1,4 @@
-//! What becomes of balances when the quota changes: the token time at which the new segment begins.
+//! Balances across a change of the quota: the token time at which the new segment begins.
 //!
 //! ```text
 //!   missing = full time - now, so a segment that goes on at another `now` changes every bucket:

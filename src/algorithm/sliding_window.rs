@@ -22,9 +22,9 @@
 //!                                                       previous window, or it was paced itself
 //! ```
 //!
-//! A paced window with a full previous one is a leaky bucket: its level is `current + count * (1 -
-//! x)`, and continues so where the next window begins. So the state holds the moment at which the
-//! bucket is empty, and nothing is lost between windows:
+//! A paced window with a full previous one is a leaky bucket: its level is
+//! `current + count * (1 - x)`, and continues so where the next window begins. So the state holds
+//! the moment at which the bucket is empty, and nothing is lost between windows:
 //!
 //! ```text
 //!     empty at index + 1 + c / count

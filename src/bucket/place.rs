@@ -19,7 +19,7 @@ pub(crate) struct Place {
     pub(crate) since: Since,
     /// The wait until it was due, when it was taken, in units.
     pub(crate) wait: u64,
-    /// The same wait in nanoseconds, for told figures, from which it cannot be computed.
+    /// The wait in nanoseconds, for told figures, from which it cannot be computed.
     pub(crate) told: u64,
     /// The state that the place made, at the moment at which it was made.
     pub(crate) at: Figures,

@@ -35,7 +35,7 @@ pub struct Caller<'a> {
 enum Time<'a> {
     /// The result of each reading in turn; the last one stays.
     Own(&'a [u64], core::cell::Cell<usize>),
-    /// The same reading for all callers.
+    /// A clock that all callers share.
     Common(&'a core::sync::atomic::AtomicU64),
 }
 

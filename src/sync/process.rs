@@ -73,13 +73,13 @@ mod lock {
     use core::mem::{ManuallyDrop, take};
     use crossbeam_utils::atomic::AtomicCell;
 
-    /// What a lock guards, while it is held.
+    /// The value that a lock guards, while it is held.
     pub(crate) type Locked<'a, T> = Guard<'a, ManuallyDrop<T>>;
 
     /// A mutex of which each process has its own.
     pub(crate) struct ProcessLock<T: Default + 'static> {
         process: u64,
-        /// Not dropped by any other process, for which it may be half changed.
+        /// This process's value. No other process drops it, since for them it may be half changed.
         own: Mutex<ManuallyDrop<T>>,
         /// The lock of a child of that process.
         heir: AtomicCell<Option<Heir<T>>>,
@@ -201,7 +201,7 @@ mod lock {
             self.0.lock()
         }
 
-        #[cfg_attr(not(feature = "std"), expect(dead_code, reason = "nobody waits there"))]
+        #[cfg_attr(not(feature = "std"), expect(dead_code, reason = "no caller waits there"))]
         pub(crate) fn lock_known(&self, _: impl FnOnce(&T) -> bool) -> Locked<'_, T> {
             self.0.lock()
         }

@@ -18,8 +18,8 @@ pub(super) struct Change {
     pub(super) quota: Quota,
     /// The segment that ends.
     pub(super) before: Segment,
-    /// How much further on the new segment begins than the last one ends, in units; may be
-    /// negative, in two's complement.
+    /// The distance from the end of the last segment to the beginning of the new one, in units; may
+    /// be negative, in two's complement.
     pub(super) shift: u64,
     /// The part of a unit that the shift includes already, in 2^-64 of a unit.
     pub(super) counted: u64,

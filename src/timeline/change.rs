@@ -12,7 +12,7 @@ use crate::quota::Quota;
 use crate::sync::Ordering::Acquire;
 use crate::sync::Turn;
 
-/// How often a thread tries to change the quota while another change is in progress. In a model the
+/// The attempts of a thread to change the quota while another change is in progress. In a model the
 /// other thread does not go on meanwhile.
 const TRIES: u32 = if cfg!(sluicegate_loom) { 1 } else { 10_000 };
 

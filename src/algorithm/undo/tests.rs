@@ -119,7 +119,7 @@ proptest! {
         }
     }
 
-    /// A fixed window counts, so it is the same whoever comes between, while it counts. A sliding
+    /// A fixed window counts, so it is the same, while it counts, whichever caller comes between. A sliding
     /// one is the same if no caller comes, and never has more than one that was never debited.
     #[test]
     fn undone_a_window_is_as_if_never_counted(
