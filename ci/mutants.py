@@ -79,7 +79,7 @@ MUTANTS = [
     }
     bucket.queues().with_queue_or(key(whose), || None, |queue, told| {""",
      "the_last_two_leave_at_once"),
-    ("those behind stay where they are", ORDER,
+    ("the callers behind stay where they are", ORDER,
      "            run.start = span.start;\n", "",
      "leaving_against_being_served"),
     ("what was granted and not acted on is lost", ORDER,
@@ -250,13 +250,13 @@ MUTANTS = [
      """            fence(Acquire);
             if announced.generation.load(Relaxed) == generation {""", "            if true {",
      "reading_against_two_changes"),
-    ("a line begins where its change was computed", TIMELINE_CHANGE,
+    ("a segment begins where its change was computed", TIMELINE_CHANGE,
      "            announced.publish(generation, change);\n",
      """            announced.publish(generation, change);
             announced.read(generation.wrapping_add(1)).map(|(_, beginning)| beginning.put(ticks));
 """,
      "time_is_counted_once"),
-    ("a line begins before others see its generation", BEGIN,
+    ("a segment begins before others see its generation", BEGIN,
      "        fence(SeqCst);\n        beginning", "        beginning",
      "time_is_counted_once"),
     ("a segment begins for each user when that user sees it", ANNOUNCED,
@@ -282,7 +282,7 @@ MUTANTS = [
     ("a cached segment is written without its fence", CACHED,
      "        fence(Release);\n        let Slope", "        let Slope",
      "reading_against_the_next_cached_segment_but_one"),
-    ("a line is cached in the place of a later one", CACHED,
+    ("a segment is cached in the place of a later one", CACHED,
      "if seen >= generation && seen != NONE {", "if seen == generation || seen >> 63 == 1 && seen != NONE {",
      "late_reading_against_a_cached_segment"),
     ("two threads change the quota at once", PROCESS,
@@ -403,7 +403,7 @@ def main() -> int:
         for name, file, line, broken, model in chosen:
             text = (ROOT / file).read_text()
             if text.count(line) != 1:
-                survivors.append(f"{name}: its line stands {text.count(line)} times in {file}")
+                survivors.append(f"{name}: its line occurs {text.count(line)} times in {file}")
                 continue
             (tree / file).write_text(text.replace(line, broken))
             command = ["cargo", "test", "--quiet", "--tests", "--no-fail-fast", "--", model]
