@@ -7,7 +7,7 @@ use crate::error::QuotaError;
 use crate::quota::Quota;
 use crate::timeline::Schedule;
 
-/// What a builder of either kind has been told.
+/// The choices made on a builder of either kind.
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) quota: Quota,
@@ -34,47 +34,48 @@ impl Options {
         }
     }
 
-    /// The quota and the waiting line as a queue would have them.
+    /// Returns the quota and the bounds of waiting, shaped by a queue if one was chosen.
     pub(crate) fn shaped(&self) -> Result<(Quota, Waiting), QuotaError> {
         self.queue.shape(self.algorithm, self.quota, self.waiting)
     }
 }
 
-/// The methods of a builder that set its [`Options`], which are its field `options`.
+/// Defines the methods of a builder that set its [`Options`], which are its field `options`.
 macro_rules! option_setters {
     () => {
-        /// The algorithm, chosen at run time.
+        /// Counts by an algorithm that is chosen at run time.
         pub fn algorithm(mut self, algorithm: $crate::algorithm::Algorithm) -> Self {
             self.options.algorithm = algorithm;
             self
         }
 
-        /// [`Algorithm::TokenBucket`], the default.
+        /// Counts by [`Algorithm::TokenBucket`], the default.
         pub fn token_bucket(self) -> Self {
             self.algorithm($crate::algorithm::Algorithm::TokenBucket)
         }
 
-        /// [`Algorithm::LeakyBucket`], as a meter: the burst is its capacity, the rate its leak.
+        /// Counts by [`Algorithm::LeakyBucket`], as a meter: the burst is its capacity, the rate
+        /// its leak.
         pub fn leaky_bucket(self) -> Self {
             self.algorithm($crate::algorithm::Algorithm::LeakyBucket)
         }
 
-        /// [`Algorithm::FixedWindow`]: the count in each window of one period.
+        /// Counts by [`Algorithm::FixedWindow`]: the count in each window of one period.
         pub fn fixed_window(self) -> Self {
             self.algorithm($crate::algorithm::Algorithm::FixedWindow)
         }
 
-        /// [`Algorithm::SlidingWindow`].
+        /// Counts by [`Algorithm::SlidingWindow`].
         pub fn sliding_window(self) -> Self {
             self.algorithm($crate::algorithm::Algorithm::SlidingWindow)
         }
 
-        /// Refills at intervals: of the token bucket's quota, the whole count comes at once, at the end of each period,
-        /// instead of smoothly.
+        /// Refills a token bucket at intervals: the whole count of the quota comes at once, at the
+        /// end of each period, instead of smoothly.
         ///
-        /// In any window of length W at most burst + rate * W + count are admitted. Periods begin with the limiter, or
-        /// [by the calendar](Self::aligned). A changed quota's first period began when the last one did, unless it
-        /// would be over.
+        /// In any window of length W at most burst + rate * W + count are admitted. Periods begin
+        /// with the limiter, or [by the calendar](Self::aligned). After a change of the quota, the
+        /// first period began when the last one did, unless it would be over.
         ///
         /// ```
         /// use sluicegate::{ManualClock, Quota, RateLimiter};
@@ -95,12 +96,13 @@ macro_rules! option_setters {
             self
         }
 
-        /// Aligns windows, or the intervals of a refill, to the calendar of UTC: a period of a day ends at midnight, one of
-        /// an hour at the full hour, one of a week in the night to Monday.
+        /// Aligns windows, or the intervals of a refill, to the calendar of UTC: a period of a day
+        /// ends at midnight, one of an hour at the full hour, one of a week in the night to Monday.
         ///
-        /// The calendar is asked once, when the limiter is built; from then on it goes by its clock, and so
-        /// follows no later correction of the time of day. A changed quota's periods are aligned, too. On a
-        /// [`ManualClock`](crate::ManualClock), whose zero is then 1970-01-01 00:00 UTC, tests need no other.
+        /// The limiter asks the calendar once, when it is built. From then on it follows its clock,
+        /// and so no later correction of the time of day. The periods of a changed quota are
+        /// aligned, too. On a [`ManualClock`](crate::ManualClock), whose zero is then 1970-01-01
+        /// 00:00 UTC, tests need no other clock.
         ///
         /// ```
         /// use sluicegate::{ManualClock, Quota, RateLimiter};
@@ -119,8 +121,8 @@ macro_rules! option_setters {
             self.aligned_at(0)
         }
 
-        /// [`aligned`](Self::aligned) to the calendar of a place so many seconds east of UTC; at most a day, negative to the
-        /// west. It knows of no summer time.
+        /// Aligns as [`aligned`](Self::aligned) does, to the calendar of a place `seconds_east`
+        /// seconds east of UTC: at most a day, negative to the west. It knows no summer time.
         pub fn aligned_at(mut self, seconds_east: i32) -> Self {
             self.options.schedule.aligned = Some(seconds_east);
             self
@@ -132,15 +134,16 @@ macro_rules! option_setters {
             self
         }
 
-        /// Bounds the debt that [`charge`](RateLimiter::charge) makes: it takes the balance no lower
-        /// than `-tokens`, and what is over is forgotten. Unless set, debt ends at 10 years of flow (at
-        /// most rates).
+        /// Bounds the debt that [`charge`](RateLimiter::charge) makes: it takes the balance no
+        /// lower than `-tokens`, and forgets what exceeds that. Unless set, debt ends at 10 years
+        /// of flow (at most rates).
         ///
-        /// Without it a caller that charges every denial, as a penalty, locks itself out for as long as
-        /// it asks and then for what it has asked. With 0 a charge takes what is there. What a
-        /// reservation takes beyond its tokens when it is [settled](crate::Reservation::settle) is a
-        /// charge. Reservations themselves are bounded by [`max_waiting`](Self::max_waiting): where
-        /// they have taken the balance lower, a charge adds nothing.
+        /// Without it a caller that charges every denial, as a penalty, locks itself out for as
+        /// long as it asks and then for what it has asked. With 0 a charge takes what is there.
+        /// What a reservation takes beyond its tokens when it is
+        /// [settled](crate::Reservation::settle) is a charge. Reservations themselves are bounded
+        /// by [`max_waiting`](Self::max_waiting): where they have taken the balance lower, a charge
+        /// adds nothing.
         ///
         /// ```
         /// use sluicegate::{ManualClock, Quota, RateLimiter};
@@ -162,21 +165,23 @@ macro_rules! option_setters {
             self
         }
 
-        /// Bounds how many tokens all who wait may be in debt for: a reservation that would take the limiter further
-        /// is denied. Unless set, debt ends at 10 years of flow (at most rates).
+        /// Bounds the tokens that all waiting callers together may be in debt for: a reservation
+        /// that would take the limiter further is denied. Unless set, debt ends at 10 years of flow
+        /// (at most rates).
         ///
-        /// Of a window it is the time in which as many tokens would flow.
+        /// For a window, it bounds the wait: to the time in which as many tokens would flow.
         pub fn max_waiting(mut self, tokens: u64) -> Self {
             self.options.waiting.most = tokens;
             self
         }
 
-        /// Makes the leaky bucket a queue (a shaper): requests depart evenly spaced at the quota's rate, at most `capacity`
-        /// wait, and the next is denied.
+        /// Makes the leaky bucket a queue (a shaper): requests depart evenly spaced at the quota's
+        /// rate, at most `capacity` wait, and the next is denied.
         ///
-        /// [`reserve`](RateLimiter::reserve) and `acquire` say, or wait for, the departure; `check` admits only who need not
-        /// wait. A cost of `n` takes `n` places and leaves with its last. The burst of the quota is not used: one
-        /// request passes at once, and as many more as are [free of delay](Self::delay_free).
+        /// [`reserve`](RateLimiter::reserve) returns the moment of departure, and `acquire` waits
+        /// for it; `check` admits only requests that need not wait. A cost of `n` takes `n` places
+        /// and leaves with its last. The burst of the quota is not used: one request passes at
+        /// once, and as many more as are [free of delay](Self::delay_free).
         ///
         /// ```
         /// # #[cfg(feature = "std")] {
@@ -196,18 +201,19 @@ macro_rules! option_setters {
             self
         }
 
-        /// Of a [queue](Self::queue): so many of its capacity pass without delay, as with the `delay` of nginx.
+        /// Lets `requests` of a [queue](Self::queue)'s capacity pass without delay, as the `delay`
+        /// of nginx does.
         pub fn delay_free(mut self, requests: u64) -> Self {
             self.options.queue.delay_free = requests;
             self
         }
 
-        /// Lets a cost over the burst be paid in instalments: a reservation of it is due when, after those
-        /// before it, the last of its tokens has flowed. Unless this is chosen such a cost can never be reserved. `check`
-        /// denies it either way, and so does a window.
+        /// Lets a cost over the burst be paid in instalments: a reservation of it is due when,
+        /// after those before it, the last of its tokens has flowed. Unless this is chosen such a
+        /// cost can never be reserved. `check` denies it either way, and so does a window.
         ///
-        /// At the moment that it is due such a request takes more than the burst at once; what it takes has been
-        /// saved up for it while nobody else was admitted.
+        /// When it is due, such a request takes more than the burst at once; the tokens have been
+        /// saved up for it while no other caller was admitted.
         pub fn instalments(mut self) -> Self {
             self.options.waiting.instalments = true;
             self

@@ -17,7 +17,8 @@ use core::time::Duration;
 
 /// One limit to be [combined](crate::Combined) with others: a limiter, or a key of one.
 ///
-/// Made by [`RateLimiter::limit`] and [`KeyedLimiter::limit`]; it borrows the limiter, not the key.
+/// Made by [`RateLimiter::as_limit`] and [`KeyedLimiter::as_limit`]; it borrows the limiter, not
+/// the key.
 #[derive(Clone, Copy)]
 pub struct Limit<'a> {
     bucket: &'a dyn Bucket,
