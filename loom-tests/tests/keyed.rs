@@ -1,8 +1,7 @@
 //! Loom models of the keyed table: one key has one bucket, whatever happens to its slot.
 //!
 //! A cache line has one slot here, so a key has two candidates. Times are tokens, given by hand.
-//! Each test names the race and the line that it guards; `ci/mutants.py` breaks that line and
-//! expects the test to fail.
+//! Each test names the race and the line that it guards, which `ci/mutants.py` breaks.
 #![cfg(sluicegate_loom)]
 
 use loom::sync::Arc;
@@ -69,8 +68,8 @@ fn first_touch_by_two_threads() {
     }
 }
 
-/// Guards that a helper looks at the other candidates too before it promotes, and the second look
-/// after a kill: a third thread may find an announcement and settle it for its owner.
+/// Guards that a helper, which settles another thread's announcement, looks at the other candidates
+/// before it promotes, and the second look after a kill.
 #[test]
 fn first_touch_by_three_threads() {
     model(2, || {
@@ -138,8 +137,8 @@ fn denial_against_the_reuse_of_its_slot() {
     });
 }
 
-/// Guards the tag after a word that has changed under a denial: X is about to be denied when its
-/// bucket is reset and its slot goes to Y, whose tokens X must not take.
+/// Guards the tag after a word that has changed under a denial: X is denied while its bucket is
+/// reset and its slot goes to Y, whose tokens X must not take.
 #[test]
 fn denial_against_a_reset_and_the_reuse_of_its_slot() {
     model(3, || {
@@ -157,8 +156,8 @@ fn denial_against_a_reset_and_the_reuse_of_its_slot() {
     });
 }
 
-/// Evicts the bucket nearest to full while its key takes. The take counts in the old bucket, which
-/// the newcomer begins with, or not at all.
+/// Evicts a bucket while its key takes. The take counts in the old bucket, which the newcomer
+/// begins with, or not at all.
 #[test]
 fn eviction_against_a_hit() {
     model(3, || {
@@ -173,9 +172,8 @@ fn eviction_against_a_hit() {
     });
 }
 
-/// Guards the epoch that an eviction raises. The newcomer's value comes to the very figure that the
-/// evicted key's word had, if another thread of its key settles it, which knows nothing of what it
-/// displaced.
+/// Guards the epoch that an eviction raises: the newcomer's value may come to the very figure that
+/// the evicted key's word had.
 #[test]
 fn eviction_against_a_hit_on_the_same_figure() {
     model(2, || {
@@ -196,8 +194,7 @@ fn eviction_against_a_hit_on_the_same_figure() {
 const LAST: u64 = 0xb000_0000_0000_0004;
 const OTHER: u64 = 0xc000_0000_0000_0005;
 
-/// Guards that the floor is raised, and that this comes before the swap: X's bucket is evicted
-/// while X comes back, for which there is another slot.
+/// Guards that the floor is raised, and before the swap: X's bucket is evicted while X comes back.
 #[test]
 fn eviction_against_a_first_touch_of_the_victim() {
     model(3, || {
@@ -214,9 +211,8 @@ fn eviction_against_a_first_touch_of_the_victim() {
     });
 }
 
-/// Guards that the floor is looked at after the other candidates, and that a first touch which is
-/// denied for it takes its announcement back. X is touched first, evicted, and touched first again,
-/// by a thread that had looked for it before all that.
+/// Guards that the floor is looked at after the other candidates, and that a first touch denied for
+/// it takes its announcement back: X was evicted and touched again meanwhile.
 #[test]
 fn a_life_between_the_search_and_the_first_touch() {
     model(3, || {
@@ -298,8 +294,7 @@ fn reset_against_a_hit() {
     });
 }
 
-/// Guards that two epochs are not one again: X's value shrinks, and the slot's next one shrinks as
-/// well, before both come to the same figure.
+/// Guards that two epochs are not one again: X's value shrinks, and so does the slot's next one.
 #[test]
 fn two_epochs_against_a_hit() {
     model(3, || {
@@ -344,7 +339,7 @@ fn two_epochs_of_a_window_against_a_hit() {
 }
 
 /// Guards that a bucket is never older than its slot's past, or it would begin in debt: Y promotes
-/// by a clock that lags behind the one that it claimed by.
+/// by a clock that lags.
 #[test]
 fn lagging_clock_at_the_reuse_of_a_slot() {
     model(3, || {
@@ -363,9 +358,8 @@ fn lagging_clock_at_the_reuse_of_a_slot() {
     });
 }
 
-/// Guards that a claim changes the epoch if it cannot raise the value. A killed announcement leaves
-/// a free slot, and another key's may follow it at the same moment, while a helper of the first
-/// still holds its word.
+/// Guards that a claim changes the epoch if it cannot raise the value: another key may follow a
+/// killed announcement, while a helper of the first still holds its word.
 #[test]
 fn helper_against_owner_and_the_next_owner() {
     model(3, || {
@@ -385,8 +379,7 @@ fn helper_against_owner_and_the_next_owner() {
 }
 
 /// Guards the floor that is raised before a key takes of the bucket that keys without a slot share,
-/// the look for a slot after it, and the fence between them. The key gets a slot in another thread
-/// meanwhile.
+/// the look for a slot after it, and the fence between them.
 #[test]
 fn shared_bucket_against_a_first_touch() {
     model(3, || {

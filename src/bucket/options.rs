@@ -49,23 +49,24 @@ macro_rules! option_setters {
             self
         }
 
-        /// Counts by [`Algorithm::TokenBucket`], the default.
+        /// Counts by [`Algorithm::TokenBucket`](crate::Algorithm::TokenBucket), the default.
         pub fn token_bucket(self) -> Self {
             self.algorithm($crate::algorithm::Algorithm::TokenBucket)
         }
 
-        /// Counts by [`Algorithm::LeakyBucket`], as a meter: the burst is its capacity, the rate
-        /// its leak.
+        /// Counts by [`Algorithm::LeakyBucket`](crate::Algorithm::LeakyBucket), as a meter: the
+        /// burst is its capacity, the rate its leak.
         pub fn leaky_bucket(self) -> Self {
             self.algorithm($crate::algorithm::Algorithm::LeakyBucket)
         }
 
-        /// Counts by [`Algorithm::FixedWindow`]: the count in each window of one period.
+        /// Counts by [`Algorithm::FixedWindow`](crate::Algorithm::FixedWindow): the count in each
+        /// window of one period.
         pub fn fixed_window(self) -> Self {
             self.algorithm($crate::algorithm::Algorithm::FixedWindow)
         }
 
-        /// Counts by [`Algorithm::SlidingWindow`].
+        /// Counts by [`Algorithm::SlidingWindow`](crate::Algorithm::SlidingWindow).
         pub fn sliding_window(self) -> Self {
             self.algorithm($crate::algorithm::Algorithm::SlidingWindow)
         }
@@ -134,9 +135,9 @@ macro_rules! option_setters {
             self
         }
 
-        /// Bounds the debt that [`charge`](RateLimiter::charge) makes: it takes the balance no
-        /// lower than `-tokens`, and forgets what exceeds that. Unless set, debt ends at 10 years
-        /// of flow (at most rates).
+        /// Bounds the debt that [`charge`](crate::RateLimiter::charge) makes: it takes the balance
+        /// no lower than `-tokens`, and forgets what exceeds that. Unless set, debt ends at 10
+        /// years of flow (at most rates).
         ///
         /// Without it a caller that charges every denial, as a penalty, locks itself out for as
         /// long as it asks and then for what it has asked. With 0 a charge takes what is there.
@@ -178,10 +179,10 @@ macro_rules! option_setters {
         /// Makes the leaky bucket a queue (a shaper): requests depart evenly spaced at the quota's
         /// rate, at most `capacity` wait, and the next is denied.
         ///
-        /// [`reserve`](RateLimiter::reserve) returns the moment of departure, and `acquire` waits
-        /// for it; `check` admits only requests that need not wait. A cost of `n` takes `n` places
-        /// and leaves with its last. The burst of the quota is not used: one request passes at
-        /// once, and as many more as are [free of delay](Self::delay_free).
+        /// [`reserve`](crate::RateLimiter::reserve) returns the moment of departure, and `acquire`
+        /// waits for it; `check` admits only requests that need not wait. A cost of `n` takes `n`
+        /// places and leaves with its last. The burst of the quota is not used: one request passes
+        /// at once, and as many more as are [free of delay](Self::delay_free).
         ///
         /// ```
         /// # #[cfg(feature = "std")] {
