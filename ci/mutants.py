@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CELL, TABLE, SLOT = "src/cell.rs", "src/keyed/table.rs", "src/keyed/slot.rs"
 BATCH = "src/algorithm/batch.rs"
 STRIPED, TIMELINE = "src/limiter/striped.rs", "src/timeline.rs"
+STRIPE = "src/limiter/striped/stripe.rs"
 STORE, VERBS = "src/limiter/store.rs", "src/bucket/verbs.rs"
 CHANGE, TIMELINE_CHANGE = "src/limiter/set_quota.rs", "src/timeline/change.rs"
 QUEUE, ORDER = "src/bucket/queue/places.rs", "src/bucket/queue/order.rs"
@@ -219,12 +220,12 @@ MUTANTS = [
      "match at.split.bucket.take(full, at.units, n + lease) {",
      "match at.split.bucket.take(full, at.units, n) {",
      "two_threads_lease_and_spend"),
-    ("a stripe is opened twice", STRIPED,
+    ("a stripe is opened twice", STRIPE,
      "match lease_max.checked_sub(word) {", "match lease_max.checked_sub(word & !OPEN) {",
      "two_threads_lease_for_one_stripe"),
     ("a lease forgets what was spent meanwhile", STRIPED,
-     "0 => Step::Put((word & TOKENS) + leased, false),",
-     "0 => { let _ = word; Step::Put(at.split.lease_max - room.unwrap_or(0) + leased, false) }",
+     "if !stripe.fill(leased) {",
+     "let spent = at.split.lease_max - room.unwrap_or(0) - stripe.held();\n if !stripe.fill(spent + leased) {",
      "spend_against_a_lease_for_the_same_stripe"),
     ("what an idle stripe gives is leased once more", STRIPED,
      "let room_left = room.map_or(0, |room| room - found);", "let room_left = room.unwrap_or(0);",
@@ -297,8 +298,9 @@ MUTANTS = [
     ("what a void lease brings is as old as the look before it", STRIPED,
      "self.give_back(centre, made, time, lease);", "self.give_back(centre, full.min(made), time, lease);",
      "lease_against_set_quota"),
-    ("a stripe is emptied by a look from before it was filled", STRIPED,
+    ("a stripe is emptied by a look from before it was filled", STRIPE,
      """            let seen = self.cell.load();
+            // ORDERING: pairs with the Release fence of `fill`.
             fence(Acquire);
             let before = centre.load();
 """, """            let before = centre.load();
@@ -325,7 +327,7 @@ MUTANTS = [
         let _ = announced;
         Some(Reading { units: self.initial""",
      "set_quota_against_check"),
-    ("a lease that is on its way is not made void", STRIPED,
+    ("a lease that is on its way is not made void", STRIPE,
      "word => Step::Put(OPEN | VOID, Some(word & TOKENS)),",
      "word => Step::Put(OPEN, Some(word & TOKENS)),",
      "lease_against_set_quota"),
@@ -333,10 +335,10 @@ MUTANTS = [
      "if room.is_some() && !time.is_current(now) {", "if room.is_some() && time.is_current(now) && false {",
      "lease_against_set_quota"),
     ("a lease whose quota is not current leaves its stripe open", STRIPED,
-     "stripe.cell.update(|word| Step::Put(word & TOKENS, ()));", "",
+     "            stripe.close();\n", "",
      "void_lease_against_set_quota"),
     ("what is void is lost", STRIPED,
-     "            if void {\n", "            if void && leased == u64::MAX {\n",
+     "if !stripe.fill(leased) {", "if !stripe.fill(leased) && leased == u64::MAX {",
      "void_lease_against_set_quota"),
     ("the time of a change is not settled at the old rate", BEGIN,
      "let ticks = now.segment.ticks.wrapping_add(now.since);", "let ticks = now.segment.ticks;",

@@ -1,4 +1,4 @@
-//! `RateLimiter`: the public verbs over one cell.
+//! `RateLimiter`: one limit over one cell.
 
 mod account;
 mod builder;
@@ -26,8 +26,9 @@ use mode::{Mode, Stripes};
 
 /// One limit, shared by any number of threads.
 ///
-/// The whole state is one 64-bit word. A check reads the clock, does a multiply and a few additions,
-/// and commits with one compare-and-swap; a denial writes nothing. Nothing blocks, waits or allocates.
+/// The whole state is one 64-bit word. A check reads the clock, does a multiplication and a few
+/// additions, and commits with one compare-and-swap. A denial writes nothing. A check never blocks,
+/// waits or allocates.
 ///
 /// ```
 /// # #[cfg(feature = "std")] {
@@ -41,7 +42,7 @@ use mode::{Mode, Stripes};
 /// # }
 /// ```
 ///
-/// Share it by reference, in an `Arc`, or in a `static` with `LazyLock`.
+/// Share the limiter by reference, in an `Arc`, or in a `static` with `LazyLock`.
 ///
 /// | verb | reads the clock | atomic operations |
 /// | --- | --- | --- |
@@ -54,31 +55,33 @@ use mode::{Mode, Stripes};
 /// | `refund` | once | the same, 1 load, and 1 compare-and-swap that counts it |
 /// | `reset` | once | 1 load, 3 compare-and-swaps, and a short lock |
 /// | `reserve`, `acquire`, if the tokens are there | once | 4 loads, 1 compare-and-swap |
-/// | the same, if somebody waits | twice | the same, and a short lock |
+/// | the same, if a caller waits | twice | the same, and a short lock |
 ///
-/// Besides, each reading of the clock takes 1 load
-/// of the [quota](Self::set_quota)'s generation, which nobody writes meanwhile, and a few more once the quota has changed. A
-/// compare-and-swap that meets another thread's is tried again on the newer word.
+/// Each reading of the clock takes 1 more load, of the [quota](Self::set_quota)'s generation, which
+/// no thread writes between changes of the quota. After the first change it takes a few more. A
+/// compare-and-swap that loses to another thread's is tried again on the newer word.
 pub struct RateLimiter {
-    /// On a cache line of its own: writing it must not take the read-only rest from other cores.
+    /// The cell has a cache line of its own: a write to it must not evict the read-only fields from
+    /// the caches of other cores.
     cell: CachePadded<Cell>,
     timeline: Timeline,
     announced: Announced,
     mode: Mode,
-    /// Those of the first quota's grants that read no clock.
+    /// The terms in the answers of grants that read no clock, under the first quota.
     free: Terms,
     waiting: Waiting,
-    /// What a charge may take the balance to, below zero.
+    /// The debt in tokens at which a charge stops.
     max_debt: u64,
     returns: Returns,
-    /// Those who wait, which no check looks at.
+    /// The callers that wait. No check looks at them.
     queues: Arc<Queues>,
 }
 
 impl RateLimiter {
-    /// A token bucket that starts full, on the default clock.
+    /// Makes a token bucket that starts full, on the default clock.
     ///
-    /// The first limiter of a process calibrates the time stamp counter, for some milliseconds.
+    /// The first limiter of a process calibrates the time stamp counter, which takes some
+    /// milliseconds.
     #[cfg(feature = "std")]
     #[must_use]
     pub fn new(quota: Quota) -> Self {
@@ -99,13 +102,14 @@ impl RateLimiter {
         Self { cell, timeline, announced, mode, free, waiting, max_debt: u64::MAX, returns, queues }
     }
 
-    /// Reads the clock once. The terms are those of the bucket that tokens are drawn from.
+    /// Reads the clock once. The terms of the moment are those of the bucket that tokens are drawn
+    /// from: its burst without the tokens that a batch or the stripes withhold.
     #[inline]
     fn now(&self) -> Moment {
         self.timeline.now(&self.announced).under(|terms| self.mode.lowered(terms))
     }
 
-    /// The terms of a grant that reads no clock, after a change of the quota.
+    /// Computes the terms of a grant that reads no clock, after a change of the quota.
     #[cold]
     #[inline(never)]
     fn changed_free(&self) -> Terms {
@@ -116,7 +120,7 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// As [`check_n`](Self::check_n).
+    /// Those of [`check_n`](Self::check_n).
     #[inline]
     pub fn check(&self) -> Result<Grant, Denied> {
         self.check_n(1)
@@ -126,7 +130,8 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// [`Denied`] with the time until `n` tokens are there, or without one if `n` exceeds the limit.
+    /// [`Denied`] with the time until `n` tokens are there, or without one if `n` exceeds the
+    /// limit.
     #[inline]
     pub fn check_n(&self, n: u64) -> Result<Grant, Denied> {
         let Mode::Exact(rule) = &self.mode else { return self.check_otherwise(n) };
@@ -134,7 +139,7 @@ impl RateLimiter {
         if n.wrapping_sub(1) >= rule.limit() {
             return self.check_slowly(n);
         }
-        // By the first quota, which most limiters keep.
+        // Most limiters keep their first quota, which this reads by.
         let Some(now) = self.timeline.read_wrapping(&self.announced) else {
             return self.check_changed(n);
         };
@@ -144,9 +149,10 @@ impl RateLimiter {
         }
     }
 
-    /// The state after taking `n`, from 1 to the limit, or the state that has not got them.
+    /// Takes `n` tokens, from 1 to the limit. Returns the state after the grant, or the state that
+    /// has too few tokens.
     ///
-    /// The answer is put together outside of it, where the compiler sees what is not used.
+    /// The caller builds the answer, so that the compiler sees which of its fields go unused.
     #[inline(always)]
     fn take_exactly(&self, rule: &TokenBucket, now: Reading, n: u64) -> Result<u64, u64> {
         self.cell.update(|state| match rule.take(state, now.units, n) {
@@ -155,7 +161,7 @@ impl RateLimiter {
         })
     }
 
-    /// By a quota that has been set since.
+    /// Checks under a quota that has replaced the first one.
     #[inline(never)]
     fn check_changed(&self, n: u64) -> Result<Grant, Denied> {
         if let Some(quota) = self.timeline.in_force(&self.announced)
@@ -173,7 +179,8 @@ impl RateLimiter {
         self.check_slowly(n)
     }
 
-    /// Grants without a clock here, windows and draws further on.
+    /// Tries a grant that reads no clock. Every other request goes to
+    /// [`check_slowly`](Self::check_slowly).
     #[inline]
     fn check_otherwise(&self, n: u64) -> Result<Grant, Denied> {
         if n > 0 {
@@ -192,7 +199,8 @@ impl RateLimiter {
         self.check_slowly(n)
     }
 
-    /// A draw of a batched or striped limiter, a window, or a request that cannot be granted.
+    /// Decides by the clock: for a batched or striped limiter that must draw, for a window, and for
+    /// a request of nothing or of more than the limit.
     #[inline(never)]
     fn check_slowly(&self, n: u64) -> Result<Grant, Denied> {
         let now = self.now();
@@ -224,7 +232,8 @@ impl RateLimiter {
         Grant::new(granted, Figures::new(terms, drawn, 0, 0))
     }
 
-    /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes nothing.
+    /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -234,29 +243,31 @@ impl RateLimiter {
         verbs::check_up_to(self, Whose::default(), n)
     }
 
-    /// What [`check_n`](Self::check_n) would answer now. Takes nothing.
+    /// Predicts the answer of [`check_n`](Self::check_n). Takes nothing.
     ///
     /// # Errors
     ///
-    /// As [`check_n`](Self::check_n).
+    /// Those of [`check_n`](Self::check_n).
     #[inline(never)]
     pub fn peek(&self, n: u64) -> Result<Grant, Denied> {
         verbs::peek(self, Whose::default(), n)
     }
 
-    /// The quota in force. Of a [queue](Builder::queue), its burst is what passes at once.
+    /// The quota in force. The burst of a [queue](Builder::queue)'s quota is the number of requests
+    /// that pass at once.
     #[must_use]
     pub fn quota(&self) -> Quota {
         self.timeline.terms(&self.announced).quota
     }
 
-    /// The algorithm.
+    /// The algorithm that decides.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.timeline.first().algorithm
     }
 
-    /// The tokens drawn ahead, which only a batched limiter has, and the state.
+    /// Splits the word into the tokens drawn ahead, which only a batched limiter has, and the
+    /// state.
     #[inline(always)]
     fn split(&self, seen: u64) -> (u64, u64) {
         match self.mode {
@@ -265,7 +276,7 @@ impl RateLimiter {
         }
     }
 
-    /// Tokens leased and unspent, which only a striped limiter has.
+    /// Counts the tokens that are leased to stripes and not yet spent.
     fn held(&self) -> u64 {
         match &self.mode {
             Mode::Striped(striped) => striped.held(),
@@ -281,7 +292,8 @@ impl RateLimiter {
         }
     }
 
-    /// The word after a draw of a batched limiter, or the state after taking `n`.
+    /// Takes `n` tokens: returns the word after a draw of a batched limiter, or the state after the
+    /// grant of any other.
     #[inline]
     fn take(&self, seen: u64, now: Moment, n: u64) -> Option<u64> {
         match (&self.mode, now.rule()) {
@@ -292,7 +304,8 @@ impl RateLimiter {
         }
     }
 
-    /// The state as if the tokens drawn ahead had never left the bucket, for figures.
+    /// Computes the state as if the tokens drawn ahead and leased had never left the bucket, for
+    /// figures.
     #[inline]
     fn undrawn(&self, seen: u64, now: Moment) -> u64 {
         let (drawn, state) = self.split(seen);

@@ -1,4 +1,4 @@
-//! What a limiter has, and what is put on its account and given back.
+//! The verbs of a direct limiter that look at its balance or correct it.
 
 #[cfg(doc)]
 use super::Builder;
@@ -8,49 +8,52 @@ use crate::cell::Step;
 use core::time::Duration;
 
 impl RateLimiter {
-    /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards, and
-    /// says how long until the debt is paid: zero if there is none.
+    /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards.
+    /// Returns the time until the debt is paid: zero if there is none.
     ///
-    /// While in debt the limiter denies. Debt ends at [`max_debt`](Builder::max_debt), if that is
-    /// chosen; else at 10 years of flow (at most rates), or at what a window's field holds. What is
-    /// over is forgotten. A fixed window forgets its debt at the boundary.
+    /// While in debt the limiter denies. A charge stops at the bound of the debt, and forgets the
+    /// excess. The bound is [`max_debt`](Builder::max_debt), if that is set; otherwise 10 years of
+    /// flow (at most rates), or the largest count that a window's field holds. A fixed window
+    /// forgets its debt at the boundary.
     pub fn charge(&self, n: u64) -> Duration {
         verbs::charge(self, Whose::default(), n)
     }
 
     /// Gives `n` tokens back, never above the burst.
     ///
-    /// What is given back may be taken again, so the limiter then admits that much more in a window.
-    /// A fixed window takes back what it admitted since its boundary; a sliding window, that and what
-    /// the previous one did.
+    /// The tokens may be taken again, so the limiter then admits that much more in a window of
+    /// time. A fixed window takes back only what it has admitted since its boundary. A sliding
+    /// window takes back only what it has admitted in the current and the previous window.
     ///
-    /// While somebody waits they go to the first in line, and with it everybody else comes earlier.
+    /// While callers wait, the tokens go to the first in line, and all behind it come earlier.
     pub fn refund(&self, n: u64) {
         verbs::refund(self, Whose::default(), n);
     }
 
-    /// Whole tokens there now, rounded down; negative in debt.
+    /// The number of whole tokens that are there now, rounded down; negative in debt.
     #[must_use]
     pub fn available(&self) -> i64 {
         verbs::available(self, Whose::default())
     }
 
-    /// How full the leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Over the
-    /// capacity after a [`charge`](Self::charge) into debt.
+    /// The level of the leaky bucket: whole tokens poured in and not yet leaked, rounded up. A
+    /// [`charge`](Self::charge) into debt raises the level over the capacity.
     ///
-    /// Of the other algorithms: what is missing from the limit.
+    /// For any other algorithm: the tokens missing from the limit.
     #[must_use]
     pub fn level(&self) -> u64 {
         verbs::level(self, Whose::default())
     }
 
-    /// Makes the bucket full again, as if nothing had ever been taken. Those who wait are served of it in their order.
+    /// Makes the bucket full again, as if no token had ever been taken. Callers that wait are
+    /// served from it in their order.
     pub fn reset(&self) {
         self.forget_ahead();
         verbs::reset(self, Whose::default());
     }
 
-    /// Empties the stripes and the field of drawn tokens, before all tokens are there again.
+    /// Empties the stripes and the field of drawn tokens. A reset calls it before it fills the
+    /// bucket.
     pub(crate) fn forget_ahead(&self) {
         match &self.mode {
             Mode::Striped(striped) => {

@@ -1,4 +1,4 @@
-//! Choices for a direct limiter.
+//! The builder of a direct limiter.
 
 use super::{Mode, RateLimiter};
 use crate::algorithm::{Batch, Rule, Terms};
@@ -31,33 +31,34 @@ impl Builder {
         self
     }
 
-    /// Draws tokens in batches of `size`, so that most grants do not read the clock: about a third
-    /// of the cost.
+    /// Draws tokens in batches of `size`, so that most grants do not read the clock, at about a
+    /// third of the cost.
     ///
-    /// The law of the burst stands. The price: up to `size - 1` tokens of a burst are withheld
-    /// (`limit()` says what is left), and figures of most grants are bounds.
+    /// The law of the burst holds. In return, up to `size - 1` tokens of a burst are withheld
+    /// (`limit()` is what is left), and the figures of most grants are bounds.
     pub fn batch(mut self, size: u64) -> Self {
         self.batch = Some(size);
         self
     }
 
-    /// Gives every core a stripe of its own, a cache line with tokens leased from the limit, so that
-    /// threads do not take turns at one word and most grants do not read the clock.
+    /// Gives every core a stripe of its own: a cache line with tokens leased from the limit.
+    /// Threads then do not take turns at one word, and most grants do not read the clock.
     ///
-    /// The law of the burst stands exactly: a lease is taken out of the bucket before it is spent. It is
-    /// large while tokens abound and nothing where they are scarce; a thread that finds neither in
-    /// its stripe nor in the bucket enough takes from the other stripes before it denies; stripes
-    /// of threads that have gone are emptied by the others. The price: up to a quarter of the burst
-    /// is withheld from a single burst (`limit()` says what is left), and figures of grants are lower
-    /// bounds. A quota with a burst under 8 is too small to share, and gets no stripes.
+    /// The law of the burst holds exactly, since a lease is taken out of the bucket before it is
+    /// spent. A lease is large while tokens abound; when they are scarce there are no leases. A
+    /// thread that finds too few tokens in its stripe and in the bucket takes from the other
+    /// stripes before it denies. Threads empty the stripes that have fallen out of use. In return,
+    /// up to a quarter of the burst is withheld from a single burst (`limit()` is what is left),
+    /// and the figures of grants are lower bounds. A quota whose burst is under 8 is too small to
+    /// share, and gets no stripes.
     #[cfg(feature = "std")]
     pub fn striped(self) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, core::num::NonZero::get);
         self.stripes(cores)
     }
 
-    /// As [`striped`](Self::striped), with as many stripes as given, rounded up to a power of two; at
-    /// most 256. For programs that know better how many threads will ask.
+    /// Makes as many stripes as given, rounded up to a power of two; at most 256. Use it instead of
+    /// [`striped`](Self::striped) in a program that knows better how many threads will check.
     #[cfg(feature = "std")]
     pub fn stripes(mut self, stripes: usize) -> Self {
         self.stripes = Some(stripes);
@@ -68,15 +69,17 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// - the quota of a window has a burst of its own, or a count that its packing cannot hold
-    ///   (at 1 s: 17 * 10^9 in a fixed window, 131,071 in a sliding one; more in longer windows);
-    /// - `initial` over the burst, or given to a window;
-    /// - `batch` of 0 or over what the word holds (255) or over about half of the burst, or given to a
+    /// - the quota of a window has a burst of its own, or a count that its packing cannot hold (at
+    ///   1 s: 17 * 10^9 in a fixed window, 131,071 in a sliding one; more in longer windows);
+    /// - `initial` is over the burst, or given to a window;
+    /// - `batch` is 0, over what the word holds (255), over about half of the burst, or given to a
     ///   window;
-    /// - stripes for a window, or together with batches;
-    /// - intervals of anything but a token bucket; aligned what has no boundaries, or by more than a day;
-    /// - a queue of anything but a leaky bucket, or of a capacity less than what is free of delay;
-    /// - no clock, where the build has no default one.
+    /// - stripes are given to a window, or together with batches;
+    /// - intervals are given to anything but a token bucket; alignment to a bucket that flows
+    ///   smoothly, or by more than a day;
+    /// - a queue is made of anything but a leaky bucket, or `delay_free` is over its capacity or
+    ///   given without a queue;
+    /// - there is no clock, in a build without a default one.
     pub fn build(self) -> Result<RateLimiter, QuotaError> {
         let (quota, waiting) = self.options.shaped()?;
         let Self { options, initial, batch, stripes } = self;
@@ -104,7 +107,7 @@ impl Builder {
 }
 
 impl RateLimiter {
-    /// Sets what is there at the start.
+    /// Sets how many tokens are there at the start.
     fn start_with(&self, tokens: u64) -> Result<(), QuotaError> {
         if self.free.is_window() {
             return Err(QuotaError::WINDOW_INITIAL);

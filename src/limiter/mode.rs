@@ -1,20 +1,21 @@
-//! Ways of a check.
+//! The ways in which a direct limiter decides a check.
 
 use super::RateLimiter;
 use crate::algorithm::{Batch, Rule, Terms, TokenBucket};
 use crate::limiter::striped::{Centre, Striped, Timed};
 use crate::timeline::Moment;
 
-/// The ways of a check, the commonest first.
+/// The way of a check, the most common first.
 #[derive(Debug)]
 pub(super) enum Mode {
-    /// A token or leaky bucket that flows smoothly and reads the clock each time, of the first quota.
+    /// A token or leaky bucket that flows smoothly and reads the clock in each check. It holds the
+    /// decisions under the first quota.
     Exact(TokenBucket),
-    /// A bucket with tokens drawn ahead.
+    /// A bucket that draws tokens ahead.
     Batched(Batch),
-    /// A bucket with tokens leased to stripes.
+    /// A bucket that leases tokens to stripes.
     Striped(Striped),
-    /// Whatever the rule says: a window, or a bucket that is refilled at intervals.
+    /// Any other limiter: a window, or a bucket that is refilled at intervals. Its rule decides.
     ByRule,
 }
 
@@ -26,7 +27,7 @@ impl Mode {
         }
     }
 
-    /// The terms under the burst without what is withheld from it.
+    /// Lowers the burst of the terms by what the limiter withholds from it.
     #[inline]
     pub(super) fn lowered(&self, terms: Terms) -> Terms {
         let limit = match (self, terms.rule()) {
@@ -38,13 +39,13 @@ impl Mode {
     }
 }
 
-/// The stripes' clock, and what the quota in force gives them.
+/// The clock of the stripes, and their shares under the quota in force.
 pub(super) struct Stripes<'a>(pub(super) &'a RateLimiter, pub(super) &'a Striped);
 
 impl Timed for Stripes<'_> {
     type Now = Moment;
 
-    /// Under the whole burst.
+    /// Reads the clock. The terms of the moment have the whole burst.
     fn read(&self) -> Moment {
         self.0.timeline.now(&self.0.announced)
     }

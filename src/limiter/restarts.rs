@@ -1,5 +1,5 @@
-//! A time stamp counter that restarts, as in the suspend of some machines, under limiters that are
-//! in use.
+//! Tests of limiters whose time stamp counter restarts while they are in use, as some machines'
+//! counters do in a suspend.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -14,7 +14,7 @@ use std::vec::Vec;
 const DAY: u64 = 86_400_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// A machine's counter and its system's clock, which a test moves.
+/// A machine's counter and its system clock. A test moves both.
 struct Machine {
     clock: QuantaClock,
     counter: Arc<Mock>,
@@ -22,7 +22,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// Both have run for so long.
+    /// A machine whose clocks have both run for `nanos`.
     fn up_for(nanos: u64) -> Self {
         let system = ManualClock::new();
         let (clock, counter) = QuantaClock::patched(system.clone());
@@ -36,7 +36,7 @@ impl Machine {
         self.system.advance(Duration::from_nanos(nanos));
     }
 
-    /// The counter begins at `reading` again.
+    /// Restarts the counter at `reading`.
     fn restart(&self, reading: u64) {
         self.counter.decrement(self.counter.value());
         self.counter.increment(reading);
@@ -51,14 +51,14 @@ fn granted(limiter: &RateLimiter) -> u64 {
     limiter.check_up_to(u64::MAX).map_or(0, |grant| grant.granted())
 }
 
-/// It denied for as long as the machine had been up, whichever side of its epoch the counter was
-/// on.
+/// Guards against a limiter that denied for as long as the machine had been up, on whichever side
+/// of its epoch the counter was.
 #[test]
 fn limiter_goes_on_where_the_counter_stood() {
     for (up, restarted) in [(DAY, 0), (DAY, DAY / 2), (SECOND, 2 * SECOND), (0, 0)] {
         let machine = Machine::up_for(up);
         let limiter = machine.limiter(Quota::per_second(10).burst(10));
-        // As long again, and in use.
+        // Run as long again, in use.
         for _ in 0..100 {
             machine.run(DAY / 100);
             assert_eq!(granted(&limiter), 10);
@@ -70,7 +70,7 @@ fn limiter_goes_on_where_the_counter_stood() {
             machine.run(SECOND / 10);
             assert_eq!(granted(&limiter), 1, "{up}, {restarted}");
         }
-        // And again.
+        // Restart a second time.
         machine.restart(0);
         assert_eq!(granted(&limiter), 0);
         machine.run(SECOND);
@@ -78,7 +78,7 @@ fn limiter_goes_on_where_the_counter_stood() {
     }
 }
 
-/// A core's counter may be a little behind another's, which is no restart.
+/// Guards that a core's counter that is a little behind another's is not taken for a restart.
 #[test]
 fn counter_that_lags_a_little_stays_in_use() {
     for used in [0, DAY] {
@@ -88,7 +88,7 @@ fn counter_that_lags_a_little_stays_in_use() {
         assert_eq!(granted(&limiter), 10);
         machine.counter.decrement(SECOND / 100);
         assert_eq!(granted(&limiter), 0);
-        // By the counter alone.
+        // Only the counter goes on.
         machine.counter.increment(SECOND + SECOND / 100);
         assert_eq!(granted(&limiter), 10);
     }
@@ -130,8 +130,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// No restart grants what has not flowed by the system's clock, and none keeps back what flows
-    /// a second later, however the counter was calibrated.
+    /// A restart grants no more than has flowed by the system's clock, and withholds nothing that
+    /// flows a second later, however the counter was calibrated.
     #[test]
     fn restarts_grant_nothing_extra_and_keep_nothing_back(
         up in prop_oneof![0..SECOND, 0..DAY],
@@ -145,11 +145,11 @@ proptest! {
             match step {
                 Step::Run(nanos) => {
                     machine.run(nanos);
-                    // Millionths by which the counter is too fast.
+                    // The counter is too fast by `drift` millionths.
                     machine.counter.increment(nanos / 1_000_000 * drift);
                     ran += nanos + nanos / 1_000_000 * drift;
                 }
-                // Forward is no restart.
+                // A step forward is no restart.
                 Step::Restart(reading) if reading < machine.counter.value() => {
                     machine.restart(reading);
                     admitted += granted(&limiter);

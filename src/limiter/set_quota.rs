@@ -1,4 +1,4 @@
-//! Another quota while the limiter runs.
+//! A change of the quota while the limiter runs.
 
 use super::{Mode, RateLimiter, Stripes};
 use crate::algorithm::{Carry, Rule};
@@ -12,12 +12,14 @@ use crate::timeline::{Begin, Moment};
 impl RateLimiter {
     /// Puts another quota in force, and leaves the tokens [as they are](Carry::AsIs).
     ///
-    /// Token time goes on at another rate. What had flowed until then was by the old one, and the
-    /// limiter keeps the tokens that it has, up to the new burst: nobody gets a fresh one. Every call that is under
-    /// way is decided wholly by the old quota or wholly by the new one, and places in line move with the
-    /// rate. A window keeps what it has admitted, and what is left of it takes the same share of the new period.
+    /// Token time goes on at another rate. Tokens that flowed before the change flowed at the old
+    /// rate. The limiter keeps the tokens that it has, up to the new burst, so a change never
+    /// grants a fresh burst. Every call that is under way is decided wholly by the old quota or
+    /// wholly by the new one, and places in line move with the rate. A window keeps what it has
+    /// admitted, and the rest of it takes the same share of the new period.
     ///
-    /// A check pays one load for it, of a cache line that nobody writes meanwhile; after the first change, a few more.
+    /// In return a check pays one load, of a cache line that no thread writes between changes, and
+    /// after the first change a few more.
     ///
     /// ```
     /// # #[cfg(feature = "std")] {
@@ -35,8 +37,8 @@ impl RateLimiter {
     ///
     /// The old quota stays in force if
     ///
-    /// - at the new rate token time would end within a year: it may be some 5,000 times the rate that the limiter was
-    ///   built with, in batches about 30 times;
+    /// - at the new rate token time would end within a year: the rate may be some 5,000 times the
+    ///   one that the limiter was built with, or about 30 times in batches;
     /// - the burst, or a window's count, does not fit the word that was laid out for the first one;
     /// - the quota of a window has a burst of its own;
     /// - the burst is too small for the limiter's batches;
@@ -45,7 +47,8 @@ impl RateLimiter {
         self.set_quota_with(quota, Carry::AsIs)
     }
 
-    /// [`set_quota`](Self::set_quota), with a choice of what becomes of the tokens that are there.
+    /// Puts another quota in force as [`set_quota`](Self::set_quota) does. `carry` decides what
+    /// becomes of the tokens that are there.
     ///
     /// ```
     /// # #[cfg(feature = "std")] {
@@ -63,7 +66,8 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// As [`set_quota`](Self::set_quota), and if the balance of a window is to be proportional.
+    /// Those of [`set_quota`](Self::set_quota), and a window whose balance is to be carried
+    /// proportionally.
     pub fn set_quota_with(&self, quota: Quota, carry: Carry) -> Result<(), QuotaError> {
         let quota = self.waiting.shape(quota);
         let mut shifted_back = 0;
@@ -83,18 +87,19 @@ impl RateLimiter {
             shifted_back = begin.before(units);
             Ok(begin)
         });
-        // What was leased by the old quota since it was gathered.
+        // Gives back the tokens that were leased under the old quota after they were gathered.
         if let Mode::Striped(striped) = &self.mode {
             striped.empty(&self.cell, &Stripes(self, striped));
         }
-        // Those who wait are due at other moments now.
+        // The callers that wait are due at other moments now.
         if self.queues.is_busy(Whose::default()) {
             self.queues.requote(&self.now(), shifted_back);
         }
         done
     }
 
-    /// The state with all tokens in one place, and as new as the moment: an idle bucket has no more than its burst.
+    /// Moves all tokens into the state and returns it. A full bucket's state is brought up to the
+    /// moment, since an idle bucket holds no more than its burst.
     fn gathered(&self, now: &Moment) -> u64 {
         if let Mode::Striped(striped) = &self.mode {
             let before = self.cell.load();

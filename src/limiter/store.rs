@@ -1,8 +1,9 @@
-//! A direct limiter's only bucket, and the tokens that it keeps beside the word.
+//! The only bucket of a direct limiter, and the tokens that the limiter keeps beside its state.
 //!
-//! A batched limiter has drawn tokens in another field of its word, a striped one has leased some to
-//! its stripes. An operation that wants `n` tokens first moves as many of them into the state as the
-//! state lacks. So a place in line is of the state alone, and can be undone exactly.
+//! A batched limiter keeps drawn tokens in another field of the word; a striped limiter has leased
+//! some to its stripes. An operation that wants `n` tokens first moves as many of them into the
+//! state as the state lacks. So a place in line consists of tokens of the state alone, and can be
+//! undone exactly.
 
 use super::{Mode, RateLimiter, Stripes, striped};
 use crate::answer::{Denied, Figures, Grant};
@@ -68,7 +69,7 @@ impl Store for RateLimiter {
         ask: Ask<'_>,
         change: impl Fn(Whose, u64, Moment) -> Change<R>,
     ) -> Result<R, Denied> {
-        // There always is a bucket.
+        // A direct limiter always has its bucket.
         self.update(ask, change).ok_or_else(|| self.now().denied(ask.n, self.cell.load()))
     }
 
@@ -106,8 +107,8 @@ impl Store for RateLimiter {
 }
 
 impl RateLimiter {
-    /// Commits `change`, which is shown the state with as many of the drawn and `leased` tokens as it
-    /// lacks of `n`. Returns its answer, and whether anything was written.
+    /// Commits `change`. It is shown the state, with as many of the drawn and `leased` tokens in it
+    /// as the state lacks of `n`. Returns its answer, and whether anything was written.
     #[inline]
     fn swap<R>(
         &self,
@@ -131,14 +132,15 @@ impl RateLimiter {
         })
     }
 
-    /// The tokens that a word lacks of `n`.
+    /// Counts the tokens that the state of a word lacks of `n`.
     fn lacks(&self, seen: u64, now: &Moment, n: u64) -> u64 {
         let there = now.rule().balance(self.split(seen).1, now.units);
         n.saturating_sub(there.max(0) as u64)
     }
 
-    /// The tokens that stay drawn ahead, the state with those that it lacks of `n`, and what the
-    /// state has no room for until it has been taken from.
+    /// Splits a word for a request of `n` into three: the tokens that remain drawn ahead; the
+    /// state, with the tokens that it lacks of `n`; and the tokens that the state has no room for
+    /// until some have been taken.
     #[inline]
     fn gathered_for(&self, seen: u64, now: &Moment, n: u64, leased: u64) -> (u64, u64, u64) {
         let (drawn, state) = self.split(seen);

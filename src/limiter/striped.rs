@@ -2,147 +2,104 @@
 //!
 //! ```text
 //!   spend n:   stripe - n                                         if it has them; no clock
-//!   lease:     centre - n - l, then stripe + l                    if the centre has n;  l <= spare / 2S
+//!   lease:     centre - n - l, then stripe + l                    if the centre has n;
+//!                                                                  l <= spare / 2S
 //!   gather:    some of each stripe, the rest of the centre        if all together have n
 //! ```
 //!
-//! **Why the burst law stands exactly.** A token is in the centre, in a stripe or in a thread's hand, and every
-//! step takes it from one place before it appears in another. A stripe never holds more than `lease_max`, what is
-//! on its way to it included: who leases *opens* the stripe first, by a flag that nobody else can set
-//! meanwhile, and asks for no more than there is room for. The centre's capacity is lowered by what
-//! all stripes may hold. So at the start of any window at most `burst` tokens are anywhere, and the rest
+//! **Why the burst law holds exactly.** A token is in the centre, in a stripe or in a thread's
+//! hand. Every step takes it from one of them before it appears in another. A stripe never holds
+//! more than `lease_max`, with the tokens on their way to it included: a thread that leases first
+//! *opens* the stripe, by a flag that no other thread can set meanwhile, and asks for no more
+//! tokens than the stripe has room for. The centre's capacity is lowered by what all stripes may
+//! hold. So at the start of any window of time at most `burst` tokens are anywhere, and the rest
 //! flows in.
 //!
-//! **Giving back.** A gather that comes too late returns what it has in hand to the centre. Had the centre
-//! been full in between, that would be more than the bucket ever held; so no more is returned than
-//! the centre would still lack *by the word that was seen before anything was taken*: that
-//! word's full time lies ahead, hence the centre has not been full since.
+//! **Giving back.** A gather that comes too late returns the tokens in its hand to the centre. If
+//! the centre had been full in between, they would be more than the bucket ever held. So no more
+//! tokens are returned than the centre would still lack *by the word that was seen before any token
+//! was taken*. The full time of that word lies ahead, hence the centre has not been full since.
 //!
-//! **Scarce tokens.** A lease is at most the centre's spare tokens over twice the stripes. So near
-//! the end there are no leases, every grant is the centre's, and the stripes are empty.
+//! **Scarce tokens.** A lease is at most the centre's spare tokens over twice the number of
+//! stripes. So near the end there are no leases, every grant is the centre's, and the stripes are
+//! empty.
 //!
-//! **Another quota.** A change collects what lies in the stripes before and after it is announced, and makes leases void that are on
-//! their way; a lease looks, once its stripe is open, whether its quota still stands. So none of an old quota outlives it.
+//! **Another quota.** A change of the quota collects the tokens of the stripes before it is
+//! announced and again afterwards, and makes void the leases that are on their way then. A lease,
+//! once its stripe is open, looks whether its quota is still in force. So no token of an old quota
+//! outlives it.
 //!
-//! Nobody waits: a stripe that another thread has opened is drawn past. That thread, stopped at this very
-//! point, keeps at most its lease from the others until it goes on.
+//! No thread waits. A thread that finds its stripe opened by another draws from the centre alone. A
+//! thread that is stopped while its stripe is open withholds at most its lease from the others
+//! until it goes on.
 //!
-//! ORDERING: as in `cell.rs`, all Relaxed, but for fences: a lease opens its stripe and then looks at the quota, a change
-//! announces the quota and then looks at the stripes, and of two that do so at the same moment one must see the other. A lease
-//! reaches its stripe after a Release fence, and a change that has seen it there looks at the centre after an Acquire
-//! fence, so that it sees the centre without the lease. Tokens are conserved by the modification order of each
-//! word: what a swap adds to one, a swap that came before in program order, and on whose success it
-//! depends, took from another. A look at several words is only a look: what it finds is taken by swaps.
+//! ORDERING: all accesses are Relaxed, for the reason that `cell.rs` gives. Two pairs of fences
+//! order them.
+//!
+//! - SeqCst: a lease opens its stripe and then looks at the quota; a change announces the quota and
+//!   then looks at the stripes. If both do so at the same moment, at least one sees the other.
+//! - Release and Acquire: a lease reaches its stripe after a Release fence. A change that has seen
+//!   it there looks at the centre after an Acquire fence, so it sees the centre without the lease.
+//!
+//! The modification order of each word conserves the tokens. A swap that adds tokens to one word
+//! depends on the success of a swap that took them from another word, and that swap comes before it
+//! in program order. A look at several words takes nothing: the tokens that it finds are taken by
+//! swaps.
+
+mod stripe;
+#[cfg(feature = "std")]
+mod thread;
 
 use crate::algorithm::TokenBucket;
 use crate::cell::{Cell, Step};
-use crate::sync::Ordering::{Acquire, Release, SeqCst};
+use crate::sync::Ordering::SeqCst;
 use crate::sync::fence;
-use crate::sync::plain::{AtomicU64, Ordering::Relaxed};
+use crate::sync::plain::Ordering::Relaxed;
 use alloc::boxed::Box;
 use crossbeam_utils::CachePadded;
+use stripe::Stripe;
 
-/// Tokens of one lease, at most. A visit of the centre costs two threads some 100 ns: spread over
-/// this many grants that is nothing.
+/// The most tokens of one lease. A visit to the centre costs two threads some 100 ns, which is
+/// nothing when it is spread over this many grants.
 const LEASE_MAX: u64 = 256;
-/// The share of the burst that stripes may hold.
+/// The stripes may hold the burst divided by this.
 const HELD_SHARE: u64 = 4;
-/// Set while a lease is on its way to the stripe.
-const OPEN: u64 = 1 << 63;
-/// Set, while it is, if the quota has changed: the lease was measured by the old one, and goes back.
-const VOID: u64 = 1 << 62;
-/// The tokens of a stripe's word.
-const TOKENS: u64 = VOID - 1;
-/// Leases between two looks at a neighbour.
+/// The number of leases between two looks at a neighbour.
 const LOOK_EVERY: u64 = if cfg!(sluicegate_loom) { 1 } else { 8 };
 
-/// What of a burst goes to stripes.
+/// The division of a burst between the centre and the stripes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Split {
-    /// The centre's decisions, its burst lowered by what the stripes may hold.
+    /// The centre's decisions. Its burst is lowered by what the stripes may hold.
     pub(crate) bucket: TokenBucket,
-    /// What a stripe may hold.
+    /// The most tokens that a stripe may hold.
     lease_max: u64,
 }
 
-/// The split that is in force, and the token time of that moment.
+/// The split that is in force, and the token time of the same moment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Centre {
     pub(crate) split: Split,
     pub(crate) units: u64,
 }
 
-/// Reads the time, and with it the split of the quota that is in force.
+/// Reads the time, and with it the split under the quota in force.
 pub(crate) trait Timed {
     type Now: Copy;
     fn read(&self) -> Self::Now;
     fn centre(&self, now: Self::Now) -> Centre;
-    /// Whether the quota of that time is still in force.
+    /// Tells whether the quota of that time is still in force.
     fn is_current(&self, now: Self::Now) -> bool;
 }
 
-/// One thread's, or several threads', tokens.
-#[derive(Debug)]
-struct Stripe {
-    /// Tokens, and whether more are on their way.
-    cell: Cell,
-    /// Leases so far. Written by who has opened the stripe.
-    leases: AtomicU64,
-    /// A neighbour as it was at the last look. Likewise.
-    neighbour: AtomicU64,
-}
-
-impl Stripe {
-    /// Up to `n` of the tokens.
-    fn take_up_to(&self, n: u64) -> u64 {
-        self.cell.update(|word| match (word & TOKENS).min(n) {
-            0 => Step::Keep(0),
-            taken => Step::Put(word - taken, taken),
-        })
-    }
-
-    /// Opens the stripe for a lease: how much it has room for. `None` if there is none, or somebody
-    /// else has opened it.
-    fn open(&self, lease_max: u64) -> Option<u64> {
-        // What is open holds, with what is on its way, up to the most there may be.
-        self.cell.update(|word| match lease_max.checked_sub(word) {
-            None | Some(0) => Step::Keep(None),
-            Some(room) => Step::Put(word | OPEN, Some(room)),
-        })
-    }
-
-    fn held(&self) -> u64 {
-        self.cell.load() & TOKENS
-    }
-
-    /// Takes all that there is, and makes what is on its way void. With it the centre's word from before they were
-    /// taken, and after they were leased.
-    fn empty(&self, centre: &Cell) -> (u64, u64) {
-        loop {
-            let seen = self.cell.load();
-            fence(Acquire);
-            let before = centre.load();
-            let taken = self.cell.update(|word| match word {
-                _ if word != seen => Step::Keep(None),
-                0 => Step::Keep(Some(0)),
-                word if word & OPEN == 0 => Step::Put(0, Some(word & TOKENS)),
-                word => Step::Put(OPEN | VOID, Some(word & TOKENS)),
-            });
-            if let Some(taken) = taken {
-                return (before, taken);
-            }
-        }
-    }
-}
-
 impl Centre {
-    /// Whole tokens there; negative in debt.
+    /// The number of whole tokens there; negative in debt.
     #[inline]
     pub(crate) fn balance(&self, full: u64) -> i64 {
         self.split.bucket.balance(full, self.units)
     }
 
-    /// What is there beyond `n`, if that is.
+    /// The tokens there beyond `n`. `None`: there are fewer than `n`.
     #[inline]
     fn spare(&self, full: u64, n: u64) -> Option<u64> {
         u64::try_from(self.balance(full)).ok()?.checked_sub(n)
@@ -151,34 +108,33 @@ impl Centre {
 
 #[derive(Debug)]
 pub(crate) struct Striped {
-    /// A power of two of them.
+    /// The stripes. Their number is a power of two.
     stripes: Box<[CachePadded<Stripe>]>,
 }
 
 impl Striped {
-    /// Stripes on this bucket; `None` if its burst is too small to share.
+    /// Makes stripes for this bucket. `None`: its burst is too small to share.
     pub(crate) fn new(bucket: TokenBucket, stripes: usize) -> Option<Self> {
         let share = bucket.limit() / HELD_SHARE;
         if share < 2 {
             return None;
         }
         let stripes = Self::number(share, stripes);
-        let stripe = || {
-            let (leases, neighbour) = (AtomicU64::new(0), AtomicU64::new(0));
-            CachePadded::new(Stripe { cell: Cell::new(0), leases, neighbour })
-        };
-        Some(Self { stripes: (0..stripes).map(|_| stripe()).collect() })
+        let stripe = |_| CachePadded::new(Stripe::new());
+        Some(Self { stripes: (0..stripes).map(stripe).collect() })
     }
 
-    /// How many stripes share so many tokens, of those that are wanted: a power of two.
+    /// Computes the number of stripes that share `share` tokens, at most as many as are wanted,
+    /// rounded up to a power of two.
     fn number(share: u64, wanted: usize) -> usize {
-        // The largest number that leaves a token for each, which may exceed a word of 32 bits.
+        // The largest power of two that leaves a token for each. It may exceed a word of 32 bits.
         let most = 1_u64 << share.max(1).ilog2();
         let wanted = wanted.clamp(1, 256).next_power_of_two();
         usize::try_from(most).map_or(wanted, |most| wanted.min(most))
     }
 
-    /// How the stripes share this bucket. Of one that has become too small they get nothing.
+    /// Divides this bucket between the centre and the stripes. A bucket that has become too small
+    /// leaves the stripes nothing.
     #[inline]
     pub(crate) fn split(&self, bucket: TokenBucket) -> Split {
         let stripes = self.stripes.len() as u64;
@@ -191,16 +147,17 @@ impl Striped {
         &self.stripes[mine & (self.stripes.len() - 1)]
     }
 
-    /// `n` tokens of the stripe, if it has them: what is left in it. No clock.
+    /// Takes `n` tokens from the stripe, if it has them. Returns the tokens left in it. Reads no
+    /// clock.
     ///
-    /// A thread whose swap another one's made fail moves on to the next stripe, so that threads which
-    /// met find stripes of their own.
+    /// If another thread makes a swap fail, this thread moves on to the next stripe. So threads
+    /// that have met in one stripe find stripes of their own.
     #[inline(always)]
     pub(crate) fn spend(&self, mine: usize, n: u64) -> Option<u64> {
         let mut tries = 0_u32;
         let left = self.stripe(mine).cell.update(|word| {
             tries += 1;
-            match (word & TOKENS).checked_sub(n) {
+            match Stripe::tokens(word).checked_sub(n) {
                 Some(left) => Step::Put(word - n, Some(left)),
                 None => Step::Keep(None),
             }
@@ -211,8 +168,9 @@ impl Striped {
         left
     }
 
-    /// Takes `n`, at most the limit, from the centre along with a lease, or from wherever they are. The
-    /// centre's state after a grant; of a denial, its state as if nothing were leased.
+    /// Takes `n` tokens, at most the limit: from the centre, along with a lease, or from stripes
+    /// and centre together. Returns the centre's state after a grant. After a denial it returns the
+    /// state as if no tokens were leased.
     pub(crate) fn draw<T: Timed>(
         &self,
         centre: &Cell,
@@ -223,7 +181,7 @@ impl Striped {
         loop {
             let now = time.read();
             let (full, at) = (centre.load(), time.centre(now));
-            // A denial writes nothing: it is found out by loads.
+            // Loads alone find a denial, so a denial writes nothing.
             let taken = if at.spare(full, n).is_some() {
                 self.lease(centre, full, (time, now), mine, n)
             } else if self.reaches(full, at, n) {
@@ -231,26 +189,27 @@ impl Striped {
             } else {
                 return (Err(self.undrawn(full, at)), now);
             };
-            // Otherwise somebody was faster, and has it.
+            // `None`: another thread took the tokens first. Look again.
             if let Some(taken) = taken {
                 return (Ok(taken), now);
             }
         }
     }
 
-    /// Whether centre and stripes together have `n`.
+    /// Tells whether the centre and the stripes together have `n` tokens.
     fn reaches(&self, full: u64, at: Centre, n: u64) -> bool {
         let there = i128::from(at.balance(full)) + i128::from(self.held());
         there >= i128::from(n)
     }
 
-    /// One stripe's share of what the centre can spare.
+    /// The share of one stripe in the tokens that the centre can spare.
     #[inline]
     fn share(&self, spare: u64) -> u64 {
         spare / (2 * self.stripes.len() as u64)
     }
 
-    /// `n` from the centre, and a lease for the stripe. `None`: the centre no longer has `n`.
+    /// Takes `n` tokens from the centre, and a lease for the stripe. `None`: the centre no longer
+    /// has `n`.
     fn lease<T: Timed>(
         &self,
         centre: &Cell,
@@ -262,10 +221,11 @@ impl Striped {
         let (stripe, at) = (self.stripe(mine), time.centre(now));
         let worth = at.spare(full, n).is_some_and(|spare| self.share(spare) > 0);
         let mut room = if worth { stripe.open(at.split.lease_max) } else { None };
-        // Opened before the look: who changes the quota after it finds the stripe open.
+        // ORDERING: pairs with the fence of `Striped::empty`. The stripe is opened before the quota
+        // is looked at, so a change that is announced after this look finds the stripe open.
         fence(SeqCst);
         if room.is_some() && !time.is_current(now) {
-            stripe.cell.update(|word| Step::Put(word & TOKENS, ()));
+            stripe.close();
             room = None;
         }
         let found = room.map_or(0, |room| self.reclaim(stripe, mine, room));
@@ -281,14 +241,9 @@ impl Striped {
         if room.is_some() {
             let (made, lease) = drawn.unwrap_or((full, 0));
             let leased = found + lease;
-            // Whoever finds the lease in the stripe finds the centre without it.
-            fence(Release);
-            let void = stripe.cell.update(|word| match word & VOID {
-                0 => Step::Put((word & TOKENS) + leased, false),
-                _ => Step::Put(word & TOKENS, true),
-            });
-            if void {
-                // Until what the lease made, the centre is not full: it is a debit that is undone.
+            if !stripe.fill(leased) {
+                // The lease is a debit that is undone. The word that it made proves that the centre
+                // has not been full since.
                 self.give_back(centre, made, time, lease);
                 self.give_back(centre, full, time, found);
             }
@@ -296,8 +251,8 @@ impl Striped {
         drawn.map(|(taken, _)| taken)
     }
 
-    /// Up to `room` tokens of a neighbour that has not moved since the last look. Every so many leases
-    /// a look, at one after the other.
+    /// Takes up to `room` tokens from a neighbour that has not changed since the last look at it.
+    /// Only one in [`LOOK_EVERY`] leases looks, at one neighbour after the other.
     fn reclaim(&self, stripe: &Stripe, mine: usize, room: u64) -> u64 {
         let leases = stripe.leases.load(Relaxed);
         stripe.leases.store(leases.wrapping_add(1), Relaxed);
@@ -307,7 +262,8 @@ impl Striped {
         }
         let look = (leases / LOOK_EVERY) as usize;
         let neighbour = self.stripe(mine.wrapping_add(1 + look / 2 % others));
-        // Neither spent from nor leased for: both are in one figure.
+        // Tokens and leases in one figure: it changes when the neighbour is spent from or leased
+        // for.
         let seen = neighbour.held() | neighbour.leases.load(Relaxed) << 32;
         if look.is_multiple_of(2) {
             stripe.neighbour.store(seen, Relaxed);
@@ -317,10 +273,12 @@ impl Striped {
         if idle { neighbour.take_up_to(room) } else { 0 }
     }
 
-    /// `n` from the stripes, one's own first, and the rest from the centre. `None`: others were faster.
+    /// Takes `n` tokens from the stripes, the thread's own first, and the rest from the centre.
+    /// `None`: the centre no longer has the rest.
     ///
-    /// The centre decides by the time before anything was collected. Full times only grow, so an
-    /// earlier time finds fewer tokens, never more; the caller then looks again.
+    /// The centre decides by the time at which it was read, before any token was collected. Full
+    /// times only grow, so an earlier time finds fewer tokens, never more; the caller then looks
+    /// again.
     fn gather<T: Timed>(
         &self,
         centre: &Cell,
@@ -346,10 +304,11 @@ impl Striped {
         taken
     }
 
-    /// Returns tokens that were taken from stripes since `before` was the centre's word.
+    /// Returns `n` tokens, which were taken from stripes after the centre's word was `before`.
     pub(crate) fn give_back<T: Timed>(&self, centre: &Cell, before: u64, time: &T, n: u64) {
         centre.update(|full| {
-            // Read anew for each try, after the word: what is swapped then was not full either.
+            // Read the time again for each try, after the word. The centre was then not full at the
+            // swap, either.
             let Centre { split: Split { bucket, .. }, units } = time.centre(time.read());
             let most = bucket.whole(bucket.missing(before, units));
             match bucket.refund(full, units, n.min(most)) {
@@ -359,7 +318,8 @@ impl Striped {
         });
     }
 
-    /// Takes up to `n` tokens out of the stripes, beginning with one's own.
+    /// Takes up to `n` tokens out of the stripes, beginning with the thread's own. Returns how
+    /// many.
     pub(crate) fn collect(&self, mine: usize, n: u64) -> u64 {
         let mut got = 0;
         for i in 0..self.stripes.len() {
@@ -371,9 +331,11 @@ impl Striped {
         got
     }
 
-    /// After the quota has changed: gives back all that was leased by the old one, and lets no more of it come.
+    /// Gives back all tokens that were leased under the old quota, and makes void the leases that
+    /// are on their way. A change of the quota calls it after its announcement.
     pub(crate) fn empty<T: Timed>(&self, centre: &Cell, time: &T) {
-        // Announced before the look: who opens a stripe after it sees the new quota.
+        // ORDERING: pairs with the fence of `Striped::lease`. The quota is announced before this
+        // look, so a thread that opens a stripe after it sees the new quota.
         fence(SeqCst);
         for stripe in &self.stripes {
             let (before, taken) = stripe.empty(centre);
@@ -383,50 +345,19 @@ impl Striped {
         }
     }
 
-    /// Tokens in one's own stripe. One load.
+    /// The tokens in the thread's own stripe. One load.
     pub(crate) fn held_by(&self, mine: usize) -> u64 {
         self.stripe(mine).held()
     }
 
-    /// Tokens in all stripes, at a look. One load each.
+    /// The tokens in all stripes. One load each, so the sum may be of no single moment.
     pub(crate) fn held(&self) -> u64 {
         self.stripes.iter().map(|stripe| stripe.held()).sum()
     }
 
-    /// The centre's state as if nothing were leased.
+    /// The centre's state as if no tokens were leased.
     fn undrawn(&self, full: u64, at: Centre) -> u64 {
         at.split.bucket.refund(full, at.units, self.held()).unwrap_or(full)
-    }
-}
-
-#[cfg(feature = "std")]
-mod thread {
-    use crate::sync::plain::{AtomicU64, Ordering::Relaxed};
-    use core::cell::Cell;
-
-    std::thread_local! {
-        static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-
-    /// The number of this thread's stripe, before it is reduced to those there are.
-    #[inline(always)]
-    pub(crate) fn mine() -> usize {
-        let mine = MINE.get();
-        if mine == usize::MAX { first() } else { mine }
-    }
-
-    /// Threads get stripes in turn.
-    #[cold]
-    fn first() -> usize {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let mine = NEXT.fetch_add(1, Relaxed) as usize & (usize::MAX >> 1);
-        MINE.set(mine);
-        mine
-    }
-
-    #[cold]
-    pub(super) fn move_on(mine: usize) {
-        MINE.set(mine.wrapping_add(1) & (usize::MAX >> 1));
     }
 }
 
@@ -435,7 +366,8 @@ pub(crate) use thread::mine;
 #[cfg(feature = "std")]
 use thread::move_on;
 
-/// Without threads of its own, a build has one stripe; nor can it ask for several.
+/// Without the standard library there are no thread-locals, so all threads use one stripe. The
+/// builder then has no method to ask for more.
 #[cfg(not(feature = "std"))]
 pub(crate) fn mine() -> usize {
     0

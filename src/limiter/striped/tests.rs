@@ -1,4 +1,4 @@
-//! Stripes without threads: every stripe is driven by hand, so that each step can be looked at.
+//! Tests without threads: each test drives every stripe by hand, so that it can look at each step.
 #![allow(clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use super::*;
@@ -7,7 +7,7 @@ use crate::quota::Quota;
 use proptest::prelude::*;
 use std::vec::Vec;
 
-/// Time by hand, in units.
+/// Time that a test sets by hand, in units.
 struct At(core::cell::Cell<u64>, Split);
 
 impl Timed for At {
@@ -54,7 +54,7 @@ impl Bench {
         core::iter::once(self.centre.load()).chain(stripes).collect()
     }
 
-    /// Units in the centre.
+    /// The units in the centre.
     fn centre(&self) -> u64 {
         let missing = self.time.1.bucket.missing(self.centre.load(), self.time.read());
         self.time.1.bucket.limit() * self.token - missing
@@ -91,8 +91,8 @@ fn stripes_hold_a_quarter_of_the_burst_at_most() {
 }
 
 proptest! {
-    /// Conservation, the stripes' bound, exact decisions, and denials that write nothing, under any
-    /// sequence of requests and any flow between them.
+    /// Tokens are conserved, stripes stay within their bound, decisions are exact and denials write
+    /// nothing, under any sequence of requests and any flow between them.
     #[test]
     fn tokens_are_conserved_and_decisions_exact(
         burst in 8..2_000_u64,
@@ -135,7 +135,7 @@ fn scarce_tokens_are_not_leased() {
     assert_eq!((bench.striped.held(), bench.striped.stripes[3].held()), (before, 0));
 }
 
-/// What a thread leased and left behind comes back into use without being asked for by a denial.
+/// The tokens that a thread leased and left behind return to use before a denial asks for them.
 #[test]
 fn idle_stripes_hand_back() {
     let bench = Bench::new(100_000, 2);
@@ -151,7 +151,7 @@ fn idle_stripes_hand_back() {
     assert_eq!(bench.units(), (bench.time.1.bucket.limit() - 1 - spent) * bench.token);
 }
 
-/// A stripe that is in use is left alone.
+/// Other threads leave a stripe that is in use alone.
 #[test]
 fn busy_stripes_keep_theirs() {
     let bench = Bench::new(1_000_000, 2);
@@ -159,11 +159,11 @@ fn busy_stripes_keep_theirs() {
         assert!(bench.take((turn % 2) as usize, 1));
     }
     let leases = bench.striped.stripes[0].leases.load(Relaxed);
-    // One visit of the centre for each lease of the most there may be.
+    // There is one visit to the centre for each lease of the largest size.
     assert!(leases <= 25_000 / bench.time.1.lease_max + 1, "{leases}");
 }
 
-/// A gather that comes too late returns what it had in hand to the centre.
+/// A gather that comes too late returns the tokens in its hand to the centre.
 #[test]
 fn late_gather_gives_back() {
     let bench = Bench::new(100, 2);
@@ -176,7 +176,8 @@ fn late_gather_gives_back() {
     assert!(bench.take(0, 3) && !bench.take(0, 1));
 }
 
-/// Had the centre been full since the tokens were taken, they would be more than the bucket ever held.
+/// If the centre had been full since the tokens were taken, they would be more than the bucket ever
+/// held.
 #[test]
 fn what_a_full_centre_would_not_have_held_is_not_given_back() {
     let bench = Bench::new(100, 2);
@@ -186,7 +187,7 @@ fn what_a_full_centre_would_not_have_held_is_not_given_back() {
     for (wait, back) in [(limit - 5, 3), (limit - 2, 2), (limit, 0), (5 * limit, 0)] {
         let bench = Bench { centre: Cell::new(before), ..Bench::new(100, 2) };
         bench.advance(wait * bench.token);
-        // Somebody takes all that has come in.
+        // Another thread takes all that has flowed in.
         while bench.take(0, 1) {}
         assert_eq!(bench.units(), 0);
         bench.striped.give_back(&bench.centre, before, &bench.time, 3);
@@ -194,7 +195,8 @@ fn what_a_full_centre_would_not_have_held_is_not_given_back() {
     }
 }
 
-/// While a lease is on its way nobody else may start one; the tokens that are there may be spent.
+/// While a lease is on its way, no other thread may start one, but any may spend the tokens of the
+/// stripe.
 #[test]
 fn open_stripe_is_opened_once() {
     let bench = Bench::new(1_000, 2);
@@ -208,7 +210,8 @@ fn open_stripe_is_opened_once() {
     assert_eq!((bench.centre(), stripe.held()), (centre - 2 * bench.token, 1));
 }
 
-/// A share of a multiple of 2^32, whose lower word is 0 where words have 32 bits, is as good as any.
+/// The lower half of a multiple of 2^32 is 0, which must not be taken for the share where a word
+/// has 32 bits.
 #[test]
 fn there_are_as_many_stripes_as_are_wanted_and_have_a_token() {
     for (share, wanted, number) in
