@@ -1,4 +1,4 @@
-//! Waiting in a future.
+//! Futures that wait for tokens.
 
 use super::Of;
 use super::held::{Ask, Asker, Held, Holds};
@@ -22,36 +22,37 @@ use tokio::time::{Sleep, sleep};
 
 /// The future of every limiter's `acquire`, such as [`RateLimiter::acquire`].
 ///
-/// Nothing is taken before the first poll. From then on the caller stands in line, first come, first
-/// served, and its task is woken once. A future that is dropped, at any moment, costs nobody a token:
-/// the callers behind it come earlier by what it leaves, even if its own moment had come and it had
-/// not been polled since. Polled after its answer, a limiter's in memory returns the same answer;
-/// others stay pending.
+/// The first poll takes the tokens, or a place in line in the order of the first polls. While the
+/// caller waits, its task is woken once. Dropping the future at any moment costs no other caller a
+/// token: the callers behind it come earlier by the tokens that it leaves. That holds even if its
+/// own moment had come and it had not been polled since. After its answer, the future of a limiter
+/// in memory returns the same answer on every poll; that of any other limiter stays pending.
 ///
-/// `E` is the limiter's error: [`Denied`] in memory, and one that contains it elsewhere.
+/// `E` is the error of the limiter: [`Denied`] in memory, and an error that contains a `Denied`
+/// elsewhere.
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Acquire<'a, E = Denied> {
     wait: Waiting<'a, E>,
 }
 
 enum Waiting<'a, E> {
-    /// For one limiter in memory, without an allocation.
+    /// The wait for one limiter in memory. It needs no allocation.
     One(Wait<Request<'a>>, fn(Denied) -> E),
     Other(Box<dyn Pollable<E> + Send + 'a>),
 }
 
-/// A wait that can be polled, behind a pointer.
+/// A wait behind a pointer.
 pub(crate) trait Pollable<E>: fmt::Debug {
     /// Bounds the wait.
     fn wait_at_most(&mut self, longest: Duration);
 
-    /// Waits a random time of at most `up_to` longer.
+    /// Lengthens the wait by a random time of at most `up_to`.
     fn jitter_by(&mut self, up_to: Duration);
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Grant, E>>;
 }
 
-/// Whose line, and how many tokens.
+/// A request for `n` tokens in a bucket's line.
 #[derive(Clone)]
 struct Request<'a> {
     bucket: Of<'a>,
@@ -78,7 +79,8 @@ impl<'a> Acquire<'a> {
         Self::failing(bucket, whose, n, |denied| denied)
     }
 
-    /// The tokens, which are handed on if they are not spent. Of one limiter in memory only.
+    /// Polls for the tokens. The hold gives them to the next caller if it is dropped unspent. Only
+    /// a future of one limiter in memory may be polled so.
     pub(super) fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<Held<'a>, Denied>> {
         match &mut self.wait {
             Waiting::One(wait, _) => wait.poll_held(cx),
@@ -104,8 +106,9 @@ impl<'a, E> Acquire<'a, E> {
     }
 
     /// Waits `longest` at most. A caller whose tokens would come later is denied at once and takes
-    /// nothing. If a lower rate makes them come later while it waits, it is denied then, and gives its
-    /// place up. [`Denied::retry_after`] says by how much they would come too late.
+    /// nothing. If a lower rate makes them come later while the caller waits, it is denied then and
+    /// gives its place up. [`Denied::retry_after`] is the time by which the tokens would come too
+    /// late.
     pub fn timeout(mut self, longest: Duration) -> Self {
         match &mut self.wait {
             Waiting::One(wait, _) => wait.wait_at_most(longest),
@@ -114,9 +117,9 @@ impl<'a, E> Acquire<'a, E> {
         self
     }
 
-    /// Waits a random time longer, at most `up_to`, and no longer than the timeout: so callers whose
-    /// tokens come at the same moment do not all act at that moment. The time counts from when the
-    /// tokens are there; the place in line stays the same.
+    /// Waits a random time longer, at most `up_to` and never beyond the timeout. Callers whose
+    /// tokens come at the same moment then do not all act at that moment. The random time begins
+    /// when the tokens are there; the place in line does not change.
     pub fn jitter(mut self, up_to: Duration) -> Self {
         match &mut self.wait {
             Waiting::One(wait, _) => wait.jitter_by(up_to),
@@ -148,37 +151,38 @@ impl<E> fmt::Debug for Acquire<'_, E> {
     }
 }
 
-/// Random enough to spread: the standard library's hasher with random keys, of which each has others.
+/// Draws a random time from the standard library's hasher, whose keys differ in every instance.
+/// That is random enough to spread callers.
 fn random(up_to: Duration) -> Duration {
     let random = std::hash::RandomState::new().hash_one(());
     let nanos = u64::try_from(up_to.as_nanos()).unwrap_or(u64::MAX);
     Duration::from_nanos(((u128::from(random) * u128::from(nanos)) >> 64) as u64)
 }
 
-/// How far a wait is.
+/// The state of a wait.
 enum State<A: Ask> {
-    /// To be asked, for a wait of that time at most.
+    /// The request before the first poll, and the longest time to wait.
     Asked(A, Option<Duration>),
-    /// In line, or with its tokens.
+    /// A place in line, or the tokens.
     Holds(A::Holds),
     Done(Result<Grant, Denied>),
-    /// Somebody else has the tokens now.
+    /// The hold has moved to the caller.
     Gone,
 }
 
-/// Waiting for what is taken at the first poll.
+/// A wait whose first poll takes the tokens or a place.
 pub(crate) struct Wait<A: Ask> {
     state: State<A>,
-    /// Apart, since few want it.
+    /// The random time, in a box of its own since few waits have one.
     jitter: Option<Box<Jitter>>,
 }
 
-/// A random time more.
+/// A random time to wait once the tokens are there.
 pub(super) struct Jitter {
     up_to: Duration,
-    /// When the caller's patience ends.
+    /// The moment at which the timeout ends.
     latest: Option<Instant>,
-    /// From when the tokens are there.
+    /// The timer of the random time. It starts when the tokens are there.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -208,7 +212,7 @@ impl<A: Ask> Wait<A> {
         Poll::Ready(answer)
     }
 
-    /// The hold, once it is due. It is asked no more after that.
+    /// Moves the hold out of the wait once it is due. A poll after that is never ready.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<A::Holds, Denied>> {
         if let Err(denied) = ready!(self.poll_due(cx)) {
             self.state = State::Gone;
@@ -216,7 +220,7 @@ impl<A: Ask> Wait<A> {
         }
         match mem::replace(&mut self.state, State::Gone) {
             State::Holds(holds) => Poll::Ready(Ok(holds)),
-            // It was polled again after it was done.
+            // The wait has been polled again after its answer.
             state => {
                 self.state = state;
                 Poll::Pending
@@ -224,7 +228,7 @@ impl<A: Ask> Wait<A> {
         }
     }
 
-    /// The hold, once it is due, where it is: it is large to move.
+    /// Polls until the hold is due. It stays in its place, since it is large to move.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Result<&mut A::Holds, Denied>> {
         if let State::Asked(ask, within) = &self.state {
             // A loop of calls that need not wait lets other tasks run.
@@ -245,7 +249,7 @@ impl<A: Ask> Wait<A> {
                 Err(denied) => return Poll::Ready(Err(denied)),
             }
         }
-        // It was polled again after it was done.
+        // The wait has been polled again after its answer.
         let State::Holds(holds) = &mut self.state else { return Poll::Pending };
         match holds.progress(Asker::Task(cx.waker())) {
             Progress::Waits(_) => return Poll::Pending,
@@ -313,11 +317,14 @@ impl<A: Ask + fmt::Debug> fmt::Debug for Wait<A> {
 impl RateLimiter {
     /// Takes `n` tokens, and waits until they are there, in the order of the first polls.
     ///
-    /// Nothing is taken before the first poll. If the tokens are there it is ready at once, at the cost of a check.
-    /// Otherwise the caller stands in line, and one of tokio's timers rings for the first of it. Whoever leaves the line,
-    /// at any moment, costs nobody a token: those behind come earlier by as much, and also when the quota is
-    /// raised. A lower one makes the wait longer. Timers have milliseconds: a wait ends up to one later than its
-    /// moment, never before. A limiter that is waited for on a paused clock should read
+    /// The first poll takes the tokens, at the cost of a check, and is ready at once if they are
+    /// there. Otherwise the caller stands in line, and one of tokio's timers rings for the first in
+    /// line. A caller that leaves the line at any moment costs no other a token: the callers behind
+    /// it come earlier by as much. All come earlier when the quota is raised, and later when it is
+    /// lowered.
+    ///
+    /// Timers count milliseconds: a wait ends up to one millisecond after its moment, never before.
+    /// A limiter whose callers wait on a paused clock should read
     /// [`TokioClock`](crate::TokioClock).
     ///
     /// ```
@@ -325,7 +332,8 @@ impl RateLimiter {
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// use sluicegate::{Quota, RateLimiter, TokioClock};
     ///
-    /// let limiter = RateLimiter::builder(Quota::per_second(2).burst(1)).clock(TokioClock::new()).build()?;
+    /// let quota = Quota::per_second(2).burst(1);
+    /// let limiter = RateLimiter::builder(quota).clock(TokioClock::new()).build()?;
     /// let start = tokio::time::Instant::now();
     /// for _ in 0..5 {
     ///     limiter.acquire(1).await?;
@@ -337,7 +345,7 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// At once, as [`reserve`](Self::reserve).
+    /// Those of [`reserve`](Self::reserve), at once.
     ///
     /// # Panics
     ///
@@ -346,43 +354,45 @@ impl RateLimiter {
         Acquire::new(self, Whose::default(), n)
     }
 
-    /// [`acquire`](Self::acquire) by a future that owns its limiter, for tasks that outlive the call.
+    /// Makes the future of [`acquire`](Self::acquire) with a share in its limiter, for tasks that
+    /// outlive the call.
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire).
+    /// Those of [`acquire`](Self::acquire).
     ///
     /// # Panics
     ///
-    /// As [`acquire`](Self::acquire).
+    /// Those of [`acquire`](Self::acquire).
     pub fn acquire_owned(self: Arc<Self>, n: u64) -> Acquire<'static> {
         Acquire::new(self, Whose::default(), n)
     }
 }
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
-    /// [`RateLimiter::acquire`] in the key's line.
+    /// Takes `n` tokens of the key's bucket, and waits in the key's line until they are there. See
+    /// [`RateLimiter::acquire`].
     ///
     /// # Errors
     ///
-    /// At once, as [`reserve`](Self::reserve).
+    /// Those of [`reserve`](Self::reserve), at once.
     ///
     /// # Panics
     ///
-    /// As [`RateLimiter::acquire`].
+    /// Those of [`RateLimiter::acquire`].
     pub fn acquire(&self, key: &K, n: u64) -> Acquire<'_> {
         Acquire::new(self, self.whose(key), n)
     }
 
-    /// [`acquire`](Self::acquire) by a future that owns its limiter.
+    /// Makes the future of [`acquire`](Self::acquire) with a share in its limiter.
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire).
+    /// Those of [`acquire`](Self::acquire).
     ///
     /// # Panics
     ///
-    /// As [`acquire`](Self::acquire).
+    /// Those of [`acquire`](Self::acquire).
     pub fn acquire_owned(self: Arc<Self>, key: &K, n: u64) -> Acquire<'static>
     where
         K: 'static,

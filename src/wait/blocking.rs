@@ -1,4 +1,4 @@
-//! Waiting in a thread.
+//! Threads that sleep until their tokens are there.
 
 use super::Of;
 use super::held::{Asker, Held, Holds};
@@ -11,7 +11,7 @@ use core::hash::Hash;
 use core::time::Duration;
 use std::thread;
 
-/// Takes `n` tokens of a line, and sleeps until they are there.
+/// Takes `n` tokens, and sleeps until they are there.
 pub(crate) fn acquire_in_thread<'a>(
     bucket: impl Into<Of<'a>>,
     whose: Whose,
@@ -22,7 +22,7 @@ pub(crate) fn acquire_in_thread<'a>(
     sleep_for(held)
 }
 
-/// Sleeps until it is due, or is known to come too late.
+/// Sleeps until the hold is due, or is known to come too late.
 pub(crate) fn sleep_for(mut held: impl Holds) -> Result<Grant, Denied> {
     loop {
         match held.progress(Asker::Thread) {
@@ -34,42 +34,44 @@ pub(crate) fn sleep_for(mut held: impl Holds) -> Result<Grant, Denied> {
 }
 
 impl RateLimiter {
-    /// Takes `n` tokens, and sleeps until they are there, in the order of the calls: a
-    /// [`reserve`](Self::reserve), slept for. The wait is known before it begins.
+    /// Takes `n` tokens, and sleeps until they are there, in the order of the calls. The wait is
+    /// known before it begins, as that of a [`reserve`](Self::reserve).
     ///
     /// # Errors
     ///
-    /// At once, as [`reserve`](Self::reserve).
+    /// Those of [`reserve`](Self::reserve), at once.
     pub fn acquire_blocking(&self, n: u64) -> Result<Grant, Denied> {
         acquire_in_thread(self, Whose::default(), n, None)
     }
 
-    /// [`acquire_blocking`](Self::acquire_blocking), if the wait is at most `timeout`. Otherwise it fails at once,
-    /// and takes nothing.
+    /// Takes `n` tokens as [`acquire_blocking`](Self::acquire_blocking) does, if the wait is at
+    /// most `timeout`. Otherwise it fails at once, and takes nothing.
     ///
     /// # Errors
     ///
-    /// At once, as [`reserve_within`](Self::reserve_within).
+    /// Those of [`reserve_within`](Self::reserve_within), at once.
     pub fn acquire_blocking_timeout(&self, n: u64, timeout: Duration) -> Result<Grant, Denied> {
         acquire_in_thread(self, Whose::default(), n, Some(timeout))
     }
 }
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
-    /// [`RateLimiter::acquire_blocking`] in the key's line.
+    /// Takes `n` tokens of the key's bucket, and sleeps in the key's line until they are there. See
+    /// [`RateLimiter::acquire_blocking`].
     ///
     /// # Errors
     ///
-    /// At once, as [`reserve`](Self::reserve).
+    /// Those of [`reserve`](Self::reserve), at once.
     pub fn acquire_blocking(&self, key: &K, n: u64) -> Result<Grant, Denied> {
         acquire_in_thread(self, self.whose(key), n, None)
     }
 
-    /// [`RateLimiter::acquire_blocking_timeout`] in the key's line.
+    /// Takes `n` tokens of the key's bucket, if the wait is at most `timeout`. See
+    /// [`RateLimiter::acquire_blocking_timeout`].
     ///
     /// # Errors
     ///
-    /// At once, as [`reserve_within`](Self::reserve_within).
+    /// Those of [`reserve_within`](Self::reserve_within), at once.
     pub fn acquire_blocking_timeout(
         &self,
         key: &K,

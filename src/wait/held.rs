@@ -1,4 +1,4 @@
-//! The hold of a caller that waits: tokens that were there, or a number in a line.
+//! The hold of a caller that waits: its tokens, or its number in a line.
 
 use super::Of;
 use crate::answer::{Denied, Grant};
@@ -8,7 +8,7 @@ use core::fmt;
 use core::mem;
 use core::time::Duration;
 
-/// The caller that waits.
+/// The caller that waits: a thread or a task.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Asker<'a> {
     Thread,
@@ -19,35 +19,35 @@ pub(crate) enum Asker<'a> {
     Task(&'a core::convert::Infallible),
 }
 
-/// A request that is waited for: tokens of a limiter, or of several.
+/// A request that can wait: for tokens of a limiter, or of several.
 pub(crate) trait Ask {
     type Holds: Holds;
 
-    /// Takes the tokens, or stands in line, unless it were due only after `within`.
+    /// Takes the tokens, or a place in line. A place that is due only after `within` is denied.
     fn ask(&self, within: Option<Duration>, asker: Asker<'_>) -> Result<Self::Holds, Denied>;
 }
 
-/// The hold meanwhile. Dropped, it is handed on to the next caller.
+/// The hold of a caller that waits. Dropping it hands its tokens on to the next caller.
 pub(crate) trait Holds {
-    /// How it stands, and whom to tell when that changes.
-    fn progress(&mut self, asker: Asker<'_>) -> Progress;
+    /// Looks whether the hold is due. If it is not, the line tells the asker when that changes.
+    fn stand(&mut self, asker: Asker<'_>) -> Stand;
 
-    /// Whether it waits, and its task will be told when it does no more.
+    /// Tells whether the hold waits in a line that will tell its task when it is due.
     #[cfg(feature = "tokio")]
     fn will_be_told(&self) -> bool;
 
-    /// Acts on it. Nothing is held after that.
+    /// Spends the tokens. The hold is empty afterwards.
     fn spend(&mut self) -> Grant;
 
-    /// Gives it up, since it comes too late by that time. Nothing is held after that.
+    /// Gives up a hold that comes too late by that time. The hold is empty afterwards.
     fn late(&mut self, by: Duration) -> Denied;
 }
 
-/// Tokens of one limiter.
+/// A hold of one limiter's tokens.
 pub(crate) struct Held<'a> {
     bucket: Of<'a>,
     has: Has,
-    /// As it was taken, until the line hands it over.
+    /// The place as it was taken, until the line replaces it.
     place: Place,
 }
 
@@ -61,7 +61,7 @@ enum Has {
 }
 
 impl<'a> Held<'a> {
-    /// Takes `n` tokens now, or a place behind everybody who waits.
+    /// Takes `n` tokens now, or a place behind all callers that wait.
     pub(crate) fn take(
         bucket: impl Into<Of<'a>>,
         whose: Whose,
@@ -77,7 +77,8 @@ impl<'a> Held<'a> {
         Ok(Self { bucket, has, place })
     }
 
-    /// Whose line it is: a key's own, also if its tokens are those of all keys without a slot.
+    /// The line of the hold. It is the key's own, even if the key has no slot and its tokens are
+    /// those of the bucket that all such keys share.
     fn whose(&self) -> Whose {
         Whose { shared: false, ..self.place.whose }
     }

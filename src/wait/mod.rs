@@ -1,4 +1,4 @@
-//! Waiting: reservations, and futures, blocking calls and streams that wait for them.
+//! Waiting for tokens: reservations, futures, blocking calls, and streams and sinks.
 
 #[cfg(feature = "tokio")]
 mod acquire;
@@ -34,15 +34,16 @@ use core::ops::Deref;
 use core::time::Duration;
 
 impl RateLimiter {
-    /// Takes a place in line for `n` tokens: now if they are there, otherwise for when they will have
-    /// flowed, behind everybody who has reserved before.
+    /// Takes a place in line for `n` tokens: now if they are there, otherwise for the moment when
+    /// they will have flowed, behind all earlier reservations.
     ///
     /// The word moves into the future, so the wait is known at once and to the nanosecond
-    /// ([`Reservation::ready_in`]); there is no queue, and nobody is woken but by a timer of his own. While anybody
-    /// waits, `check` denies. A reservation that is dropped before it is due gives its tokens back:
-    /// see [`Reservation::cancel`]. `n = 0` is ready at once and takes nothing.
+    /// ([`Reservation::ready_in`]). The limiter keeps no queue of reservations and wakes no caller:
+    /// each waits by a timer of its own. While a place is not due yet, `check` denies. A
+    /// reservation that is dropped before it is due gives its tokens back: see
+    /// [`Reservation::cancel`]. `n = 0` is ready at once and takes nothing.
     ///
-    /// Reads the clock once; 3 loads, 1 compare-and-swap; a denial writes nothing.
+    /// Reads the clock once; 4 loads, 1 compare-and-swap; a denial writes nothing.
     ///
     /// ```
     /// # #[cfg(feature = "std")] {
@@ -60,25 +61,26 @@ impl RateLimiter {
     /// # Errors
     ///
     /// - `n` exceeds the limit and may not be paid in [instalments](crate::Builder::instalments);
-    /// - so many wait that the debt would exceed [`max_waiting`](crate::Builder::max_waiting).
+    /// - the debt of all callers that wait would exceed
+    ///   [`max_waiting`](crate::Builder::max_waiting).
     pub fn reserve(&self, n: u64) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, Whose::default(), n, None)
     }
 
-    /// [`reserve`](Self::reserve), if the place is due within `max_wait`; otherwise nothing changes, and nobody
-    /// waits for what cannot come in time.
+    /// Takes a place as [`reserve`](Self::reserve) does, if it is due within `max_wait`. Otherwise
+    /// nothing changes, so no caller waits for tokens that cannot come in time.
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve), and if the wait would be longer: then
-    /// [`Denied::retry_after`] says by how much. Over the burst, what has to flow may take longer by itself: then it
-    /// is `None`.
+    /// Those of [`reserve`](Self::reserve), and a wait that would be longer.
+    /// [`Denied::retry_after`] is then the time by which it is too long. It is `None` if the tokens
+    /// of a request over the burst would take longer than `max_wait` to flow by themselves.
     pub fn reserve_within(&self, n: u64, max_wait: Duration) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, Whose::default(), n, Some(max_wait))
     }
 
-    /// Takes a place that owns its limiter, for a task or an object that outlives the call: see
-    /// [`reserve`](Self::reserve).
+    /// Takes a place that owns a share in its limiter, for a task or an object that outlives the
+    /// call. See [`reserve`](Self::reserve).
     ///
     /// ```
     /// # #[cfg(feature = "std")] {
@@ -94,33 +96,35 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve).
+    /// Those of [`reserve`](Self::reserve).
     pub fn reserve_owned(self: Arc<Self>, n: u64) -> Result<Reservation<'static>, Denied> {
         Reservation::take(self, Whose::default(), n, None)
     }
 }
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
-    /// A place in the key's line: see [`RateLimiter::reserve`].
+    /// Takes a place in the key's line for `n` tokens. See [`RateLimiter::reserve`].
     ///
-    /// With [`WhenFull::Evict`](crate::WhenFull::Evict), a key's line may be forgotten when the table is full. Its places
-    /// keep their times then, and whoever reserves of the key later still stands behind them.
+    /// With [`WhenFull::Evict`](crate::WhenFull::Evict), a full table may forget a key's bucket,
+    /// and with it the key's line. The places in it keep their times, and later reservations of the
+    /// key still come behind them.
     ///
-    /// Besides what [`RateLimiter::reserve`] costs, it takes a lock of some keys' places for a few steps, and allocates if
-    /// many keys have places.
+    /// In addition to the cost of [`RateLimiter::reserve`], it takes a lock of some keys' places
+    /// for a few steps, and allocates if many keys have places.
     ///
     /// # Errors
     ///
-    /// As [`RateLimiter::reserve`], and if the table has no room for the key.
+    /// Those of [`RateLimiter::reserve`], and a table without room for the key.
     pub fn reserve(&self, key: &K, n: u64) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, self.whose(key), n, None)
     }
 
-    /// A place in the key's line that is due within `max_wait`: see [`RateLimiter::reserve_within`].
+    /// Takes a place in the key's line, if it is due within `max_wait`. See
+    /// [`RateLimiter::reserve_within`].
     ///
     /// # Errors
     ///
-    /// As [`RateLimiter::reserve_within`], and if the table has no room for the key.
+    /// Those of [`RateLimiter::reserve_within`], and a table without room for the key.
     pub fn reserve_within(
         &self,
         key: &K,
@@ -130,11 +134,11 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         Reservation::take(self, self.whose(key), n, Some(max_wait))
     }
 
-    /// Takes a place that owns its limiter: see [`RateLimiter::reserve_owned`].
+    /// Takes a place that owns a share in its limiter. See [`RateLimiter::reserve_owned`].
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve).
+    /// Those of [`reserve`](Self::reserve).
     pub fn reserve_owned(self: Arc<Self>, key: &K, n: u64) -> Result<Reservation<'static>, Denied>
     where
         K: 'static,
@@ -144,8 +148,8 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     }
 }
 
-/// The limiter that a place, a future or a stream is of, borrowed or shared. It hides the limiter's
-/// type, so that they need no type parameter.
+/// The limiter of a place, a future or a stream, borrowed or shared. It hides the limiter's type,
+/// so that they need no type parameter.
 #[derive(Clone)]
 pub(crate) enum Of<'a> {
     Borrowed(&'a dyn Bucket),

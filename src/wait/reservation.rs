@@ -1,4 +1,4 @@
-//! A place in line, held by whoever waits.
+//! A place in line that its holder waits for.
 
 use super::Of;
 use crate::answer::{Denied, Grant};
@@ -8,8 +8,9 @@ use core::time::Duration;
 
 /// A place in a limiter's line: tokens that are there already, or will be at a known moment.
 ///
-/// Wait for [`ready_in`](Self::ready_in), then act. Once it is due the tokens are spent, whatever becomes of
-/// the reservation; dropped before, it gives them back as [`cancel`](Self::cancel) does.
+/// Wait for [`ready_in`](Self::ready_in), then act. Once the place is due its tokens are spent,
+/// even if the reservation is dropped then. A reservation that is dropped before gives its tokens
+/// back, as [`cancel`](Self::cancel) does.
 ///
 /// For a cost that is known only afterwards, reserve an estimate and [`settle`](Self::settle):
 ///
@@ -29,7 +30,7 @@ use core::time::Duration;
 pub struct Reservation<'a> {
     bucket: Of<'a>,
     place: Place,
-    /// Used, given up or settled: nothing is to be given back.
+    /// Whether the place is used, given up or settled, so that dropping it gives nothing back.
     closed: bool,
 }
 
@@ -48,35 +49,37 @@ impl<'a> Reservation<'a> {
         Ok(Self { bucket, place, closed: false })
     }
 
-    /// How long from now until the place is due; zero if it is. Reads the clock once.
+    /// The time from now until the place is due; zero if it is due. Reads the clock once.
     ///
-    /// It follows the quota: when that changes, so does the time.
+    /// The time follows the quota: when that changes, the time changes with it.
     #[must_use]
     pub fn ready_in(&self) -> Duration {
         if self.place.wait == 0 { Duration::ZERO } else { self.bucket.until(&self.place) }
     }
 
-    /// How long it was when the place was taken.
+    /// The time from when the place was taken until it was due, as it was then.
     #[must_use]
     pub fn waits(&self) -> Duration {
         self.place.waits()
     }
 
-    /// The tokens reserved.
+    /// The number of tokens reserved.
     #[must_use]
     pub fn tokens(&self) -> u64 {
         self.place.n
     }
 
-    /// The limiter's answer as it will be when the place is due, by the quota as it was when it was taken.
+    /// The limiter's answer when the place is due, under the quota in force when the place was
+    /// taken.
     pub fn grant(&self) -> Grant {
         self.place.grant()
     }
 
-    /// Waits until the place is due; then the tokens are spent. Dropped before, it gives the place up.
+    /// Waits until the place is due, and spends its tokens. Dropping the future before gives the
+    /// place up.
     ///
-    /// The wait follows a lower rate of the quota, and not a higher one. Timers have milliseconds: it
-    /// ends up to one later than its moment, never before.
+    /// The wait follows a lower rate of the quota, and not a higher one. Timers count milliseconds:
+    /// a wait ends up to one millisecond after its moment, never before.
     ///
     /// # Panics
     ///
@@ -94,26 +97,31 @@ impl<'a> Reservation<'a> {
         self.grant()
     }
 
-    /// Gives the place up: how many of its tokens somebody else may have.
+    /// Gives the place up. Returns how many of its tokens come back for other callers.
     ///
-    /// All that have not flowed by, which is all of them unless it was to be paid in instalments; none if it is due
-    /// already. They go to whoever is next in line: those who wait behind it in `acquire` come earlier by as much. Other
-    /// reservations keep the moment they were promised, to the nanosecond; with only such behind it, the place is
-    /// kept for the next one that reserves or acquires and fits it (but for those of a limiter that
-    /// [warms up](crate::WarmUpLimiter)), and what is left of it comes back to the bucket when
-    /// nobody stands behind it any more. Of a window, all of them, unless places in a later window
-    /// have been taken since (of a sliding one, in the one after the next).
+    /// - Before the place is due, the tokens that have not flowed by come back. These are all of
+    ///   them, unless the cost was to be paid in instalments. Once the place is due, none come
+    ///   back.
+    /// - The tokens go to the next caller in line: the callers that wait behind the place in
+    ///   `acquire` come earlier by as much.
+    /// - Other reservations keep the moment that they were promised, to the nanosecond. If only
+    ///   reservations stand behind the place, it is kept for the next call of `reserve` or
+    ///   `acquire` that fits into it. A limiter that [warms up](crate::WarmUpLimiter) does not keep
+    ///   it. The rest of it comes back to the bucket once no place is behind it.
+    /// - All tokens of a window come back, unless places in a later window have been taken since
+    ///   (of a sliding window, places in the window after the next).
     #[must_use = "some tokens may not come back; to ignore that, drop the reservation"]
     pub fn cancel(mut self) -> u64 {
         self.give_up()
     }
 
-    /// Sets the cost right: gives back what is left of the reserved tokens, or takes the rest, into debt if they are
-    /// not there. Says how long until the debt is paid: zero if there is none.
+    /// Corrects the cost of the place to `actual` tokens: gives the rest of the reserved tokens
+    /// back, or takes the missing ones, into debt if they are not there. Returns the time until the
+    /// debt is paid: zero if there is none.
     ///
-    /// Before the place is due, its tokens are given up as by [`cancel`](Self::cancel). Afterwards as many come back as the
-    /// bucket would have more if they had not been taken: those that have flowed over since, or were of an
-    /// earlier window, do not.
+    /// Before the place is due, the rest is given up as by [`cancel`](Self::cancel). Afterwards as
+    /// many tokens come back as the bucket would have more if they had not been taken. Tokens that
+    /// would have overflowed since, or that were of an earlier window, do not come back.
     pub fn settle(mut self, actual: u64) -> Duration {
         self.closed = true;
         let reserved = self.place.n;
@@ -137,7 +145,8 @@ impl<'a> Reservation<'a> {
         tokens
     }
 
-    /// The tokens are spent, also if the limiter's clock is a little behind the one that was waited by.
+    /// Spends the tokens, even if the limiter's clock is a little behind the one that the caller
+    /// waited by.
     pub(crate) fn spend(&mut self) {
         if !self.closed {
             self.closed = true;
@@ -145,7 +154,7 @@ impl<'a> Reservation<'a> {
         }
     }
 
-    /// Nobody acts on it, whether it is due or not.
+    /// Gives the tokens back, whether the place is due or not.
     pub(crate) fn undo(&mut self) {
         if !self.closed {
             self.closed = true;

@@ -17,7 +17,7 @@ use futures_sink::Sink;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
-/// One token after the other.
+/// Takes one token after the other.
 struct Permit<'a> {
     bucket: Of<'a>,
     whose: Whose,
@@ -53,7 +53,7 @@ impl<'a> Permit<'a> {
 }
 
 pin_project! {
-    /// A stream of which each item takes a token: see [`RateLimiter::throttle`].
+    /// A stream that takes a token for each item: see [`RateLimiter::throttle`].
     #[must_use = "streams do nothing unless they are polled"]
     pub struct Throttle<'a, S: Stream> {
         #[pin]
@@ -98,12 +98,12 @@ impl<S: Stream + fmt::Debug> fmt::Debug for Throttle<'_, S> {
 }
 
 pin_project! {
-    /// A sink of which each item takes a token: see [`RateLimiter::throttle_sink`].
+    /// A sink that takes a token for each item: see [`RateLimiter::throttle_sink`].
     #[must_use = "sinks do nothing unless they are polled"]
     pub struct ThrottleSink<'a, S> {
         #[pin]
         sink: S,
-        // The token of the next item, which is handed on if none comes.
+        // The token of the next item. Dropping the sink hands it on to the next caller.
         held: Option<Held<'a>>,
         permit: Permit<'a>,
     }
@@ -151,11 +151,12 @@ impl<S: fmt::Debug> fmt::Debug for ThrottleSink<'_, S> {
 }
 
 impl RateLimiter {
-    /// The same stream, each item of which waits for a token, behind everybody else who waits.
+    /// Makes a stream of the same items, each of which waits for a token, behind all callers that
+    /// wait already.
     ///
-    /// An item is asked of the stream first and then waits, so an idle stream holds no place. If
-    /// [`max_waiting`](crate::Builder::max_waiting) leaves no place, the item waits and tries again: none
-    /// is lost.
+    /// The stream is polled for an item first, and the item then waits, so an idle stream holds no
+    /// place. If [`max_waiting`](crate::Builder::max_waiting) leaves no place, the item waits and
+    /// tries again. No item is lost.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
@@ -163,7 +164,8 @@ impl RateLimiter {
     /// use futures_util::{StreamExt, stream};
     /// use sluicegate::{Quota, RateLimiter, TokioClock};
     ///
-    /// let limiter = RateLimiter::builder(Quota::per_second(10).burst(1)).clock(TokioClock::new()).build()?;
+    /// let quota = Quota::per_second(10).burst(1);
+    /// let limiter = RateLimiter::builder(quota).clock(TokioClock::new()).build()?;
     /// let start = tokio::time::Instant::now();
     /// let items: Vec<u32> = limiter.throttle(stream::iter(0..11)).collect().await;
     /// assert_eq!((items.len(), start.elapsed().as_secs()), (11, 1));
@@ -173,36 +175,37 @@ impl RateLimiter {
     ///
     /// # Panics
     ///
-    /// Polling it panics outside of a tokio runtime with its time enabled.
+    /// Polling the stream panics outside of a tokio runtime with its time enabled.
     pub fn throttle<S: Stream>(&self, stream: S) -> Throttle<'_, S> {
         Throttle::new(self, Whose::default(), stream)
     }
 
-    /// The same sink, ready for each item when it has a token for it.
+    /// Makes a sink of the same items that is ready for each item when it has a token for it.
     ///
     /// # Panics
     ///
-    /// As [`throttle`](Self::throttle).
+    /// Those of [`throttle`](Self::throttle).
     pub fn throttle_sink<S>(&self, sink: S) -> ThrottleSink<'_, S> {
         ThrottleSink::new(self, Whose::default(), sink)
     }
 }
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
-    /// [`RateLimiter::throttle`] in the key's line.
+    /// Makes a stream whose items wait for tokens in the key's line. See [`RateLimiter::throttle`].
     ///
     /// # Panics
     ///
-    /// As [`RateLimiter::throttle`].
+    /// Those of [`RateLimiter::throttle`].
     pub fn throttle<S: Stream>(&self, key: &K, stream: S) -> Throttle<'_, S> {
         Throttle::new(self, self.whose(key), stream)
     }
 
-    /// [`RateLimiter::throttle_sink`] in the key's line.
+    /// Makes a sink whose items wait for tokens in the key's line. See
+    /// [`RateLimiter::throttle_sink`].
     ///
     /// # Panics
     ///
-    /// As [`RateLimiter::throttle`].
+    /// Those of [`RateLimiter::throttle`].
     pub fn throttle_sink<S>(&self, key: &K, sink: S) -> ThrottleSink<'_, S> {
         ThrottleSink::new(self, self.whose(key), sink)
     }
