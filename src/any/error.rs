@@ -1,4 +1,4 @@
-//! What can come of a limiter that a URL chose, other than a grant.
+//! The error of a limiter of any store.
 
 use crate::answer::Denied;
 use crate::error::QuotaError;
@@ -10,28 +10,28 @@ use alloc::string::String;
 use core::error::Error;
 use core::fmt;
 
-/// Why a limiter could not be opened, or a call to it did not end in a grant.
+/// The reason why a limiter could not be opened, or a call to it did not end in a grant.
 ///
-/// No text in it has a password, or the URL.
+/// No text in it contains a password, or the URL.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum AnyError {
-    /// The limiter's answer "no". It is no failure.
+    /// A denial. It is an answer of the limiter, not a failure.
     Denied(Denied),
-    /// The URL cannot be read, or asks for what this build or the store has not.
+    /// The URL cannot be read, or asks for something that this build or the store does not have.
     Url(String),
-    /// A quota that the store cannot have.
+    /// The store cannot hold this quota.
     Quota(QuotaError),
-    /// The file that processes share.
+    /// The file that processes share cannot be opened.
     #[cfg(all(unix, feature = "shared"))]
     Shared(SharedError),
-    /// Redis.
+    /// Redis does not answer, or answers with an error.
     #[cfg(feature = "redis")]
     Redis(RedisError),
 }
 
 impl AnyError {
-    /// The denial, if it is one.
+    /// The denial, if the error is one.
     #[must_use]
     pub fn denied(&self) -> Option<&Denied> {
         if let Self::Denied(denied) = self { Some(denied) } else { None }

@@ -1,4 +1,4 @@
-//! A limiter wherever a URL says.
+//! `AnyLimiter`: one type for the limiters of every store.
 
 mod error;
 mod reservation;
@@ -22,37 +22,47 @@ use core::fmt;
 #[cfg(feature = "url")]
 use url::{Options, Place, wrong};
 
-/// A limit for each key, in this process, on this machine, or in Redis: one type, whichever store it is.
+/// A limit for each key, in this process, on this machine, or in Redis: one type for every store.
 ///
-/// A limiter that is built becomes one by `into()`: [`KeyedLimiter<[u8]>`](KeyedLimiter) in memory or
-/// in a shared file, [`RateLimiter`] with one bucket for all keys, `RedisLimiter`, `LeasedLimiter`;
-/// and an `Arc` of the first two. So code that is written for it can be tested in memory with a
-/// [`ManualClock`](crate::ManualClock). With the feature `url` a URL opens one (`open`, `builder`):
+/// A limiter that is built becomes an `AnyLimiter` by `into()`:
+/// [`KeyedLimiter<[u8]>`](KeyedLimiter) in memory or in a shared file, [`RateLimiter`] with one
+/// bucket for all keys, an `Arc` of either, `RedisLimiter`, or `LeasedLimiter`. So code that takes
+/// an `AnyLimiter` can be tested in memory with a [`ManualClock`](crate::ManualClock).
 ///
-/// | URL | where | shared by |
+/// With the feature `url`, `open` and `builder` open the store that a URL names:
+///
+/// | URL | store | shared by |
 /// | --- | --- | --- |
-/// | `memory://` | memory of this process: a [`KeyedLimiter`] | its threads |
+/// | `memory://` | this process's memory: a [`KeyedLimiter`] | its threads |
 /// | `shm:///path` | a mapped file: `KeyedLimiter::open_shared` | the processes of a machine |
-/// | `redis://[[user]:password@]host[:port][/database]` | Redis, one round trip a decision: a `RedisLimiter` | all machines |
-/// | the same with `?mode=lease` | memory, from tokens leased of Redis: a `LeasedLimiter` | all machines |
+/// | `redis://[[user]:password@]host[:port][/database]` | Redis: a `RedisLimiter` | all machines |
+/// | the same with `?mode=lease` | tokens leased of Redis: a `LeasedLimiter` | all machines |
+///
+/// A `RedisLimiter` makes one round trip for each decision. A `LeasedLimiter` decides in memory.
 ///
 /// Options follow a `?`, joined by `&`:
 ///
-/// | option | of | unless set |
-/// | --- | --- | --- |
-/// | `algorithm`: `token-bucket`, `leaky-bucket`, `fixed-window`, `sliding-window` | all | token bucket |
-/// | `capacity`: the most active keys, in memory; of Redis, those that are accounted for while it is away, or leased for | all | 100,000 |
-/// | `max_debt`: how many tokens below nothing `charge` takes a balance | all | no bound |
-/// | `mode`: `exact`, `lease` | Redis | exact |
-/// | `nodes`: how many processes share the limit | Redis | 1 |
-/// | `prefix`: what keys in Redis begin with | Redis | `sluicegate` |
-/// | `deadline`: the longest that a call takes, such as `5ms` | Redis | 5 ms |
-/// | `round_trips`: the deadline in round trips, if that is longer | Redis | 0 |
-/// | `fallback`: who decides while Redis is away: `local`, `open`, `closed`, `error` | Redis | `local` |
-/// | `start_away`: whether it opens while Redis is away, with the fallback: `true`, `false` | Redis | `false` |
+/// | option | value | store | default |
+/// | --- | --- | --- | --- |
+/// | `algorithm` | a name from the list below | all | `token-bucket` |
+/// | `capacity` | the most active keys | all | 100,000 |
+/// | `max_debt` | how far below zero `charge` takes a balance, in tokens | all | no bound |
+/// | `mode` | `exact` or `lease` | Redis | `exact` |
+/// | `nodes` | the number of processes that share the limit | Redis | 1 |
+/// | `prefix` | the beginning of all keys in Redis | Redis | `sluicegate` |
+/// | `deadline` | the longest time of a call, such as `5ms` | Redis | 5 ms |
+/// | `round_trips` | the deadline in round trips, if that is longer | Redis | 0 |
+/// | `fallback` | the rule while Redis is away, from the list below | Redis | `local` |
+/// | `start_away` | `true` to open, with the fallback, while Redis is away | Redis | `false` |
 ///
-/// The verbs are those of the limiters. All are `async`; those of the first two never wait, and those of a lease only for a
-/// key's first.
+/// - The algorithms are `token-bucket`, `leaky-bucket`, `fixed-window` and `sliding-window`.
+/// - The fallbacks are `local`, `open`, `closed` and `error`.
+/// - With Redis, `capacity` bounds the keys that this process holds leases for, or counts while
+///   Redis is away.
+///
+/// The verbs are those of the limiters. All are `async`. A check in memory or in a shared file
+/// never waits. A check of a lease waits for one call to Redis if the lease has too few tokens, as
+/// at the key's first check.
 ///
 /// ```
 /// use sluicegate::{AnyLimiter, Quota};
@@ -80,7 +90,7 @@ pub struct AnyLimiter {
 enum Store {
     /// One bucket in memory for all keys.
     One(Arc<RateLimiter>),
-    /// A bucket for each key in memory, of this process or of a file that processes share.
+    /// A bucket for each key, in this process's memory or in a file that processes share.
     Keyed(Arc<KeyedLimiter<[u8]>>),
     #[cfg(feature = "redis")]
     Redis(RedisLimiter),
@@ -88,7 +98,8 @@ enum Store {
     Leased(LeasedLimiter),
 }
 
-/// Choices for an [`AnyLimiter`], from [`AnyLimiter::builder`]. What the URL says goes before.
+/// Choices for an [`AnyLimiter`], from [`AnyLimiter::builder`]. An option of the URL overrides the
+/// builder's choice.
 #[cfg(feature = "url")]
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a builder does nothing until it opens a store"]
@@ -100,13 +111,13 @@ pub struct AnyBuilder {
 
 #[cfg(feature = "url")]
 impl AnyBuilder {
-    /// The algorithm; token bucket unless set.
+    /// Chooses the algorithm; a token bucket unless set.
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.algorithm = algorithm;
         self
     }
 
-    /// The most active keys; 100,000 unless set.
+    /// Bounds the number of active keys; 100,000 unless set.
     pub fn capacity(mut self, keys: usize) -> Self {
         self.capacity = keys;
         self
@@ -116,13 +127,13 @@ impl AnyBuilder {
     ///
     /// # Errors
     ///
-    /// - [`AnyError::Url`]: an unknown scheme or option, or one that this build has not;
-    /// - otherwise as [`KeyedBuilder::build`](crate::KeyedBuilder::build),
-    ///   `open_shared` and `RedisBuilder::connect`.
+    /// - [`AnyError::Url`]: the scheme or an option is unknown, or this build does not have it;
+    /// - otherwise those of [`KeyedBuilder::build`](crate::KeyedBuilder::build), `open_shared` and
+    ///   `RedisBuilder::connect`.
     ///
     /// # Panics
     ///
-    /// Of Redis, outside of a tokio runtime with its time and I/O enabled.
+    /// A store in Redis panics outside of a tokio runtime with its time and I/O enabled.
     pub async fn open(self, url: &str) -> Result<AnyLimiter, AnyError> {
         let (place, options) = url::parse(url)?;
         let this = Self {
@@ -137,8 +148,8 @@ impl AnyBuilder {
             | "redis-sentinel" | "rediss-sentinel" => this.redis(&place, options).await?,
             other => {
                 return Err(wrong(&alloc::format!(
-                    "the URL's scheme {other:?} is none of memory, shm, redis, rediss, unix, redis-cluster, \
-                     rediss-cluster, redis-sentinel, rediss-sentinel"
+                    "the URL's scheme {other:?} is none of memory, shm, redis, rediss, unix, \
+                     redis-cluster, rediss-cluster, redis-sentinel, rediss-sentinel"
                 )));
             }
         };
@@ -147,7 +158,7 @@ impl AnyBuilder {
 
     fn memory(self, place: &Place<'_>, options: &Options) -> Result<Store, AnyError> {
         if !matches!(place.rest, "" | "/") {
-            return Err(wrong("memory:// is followed by options alone: it has no place"));
+            return Err(wrong("memory:// takes options only: memory has no place to name"));
         }
         Ok(Store::Keyed(Arc::new(self.keyed(options).build()?)))
     }
@@ -165,7 +176,8 @@ impl AnyBuilder {
         use std::os::unix::ffi::OsStringExt;
         if !place.rest.starts_with('/') {
             return Err(wrong(
-                "shm:// is followed by the path of a file, with three slashes: shm:///dev/shm/limits",
+                "shm:// takes the absolute path of a file, after three slashes, as in \
+                 shm:///dev/shm/limits",
             ));
         }
         let path = percent_encoding::percent_decode_str(place.rest).collect();
@@ -220,24 +232,24 @@ impl AnyLimiter {
     ///
     /// # Errors
     ///
-    /// As [`AnyBuilder::open`].
+    /// Those of [`AnyBuilder::open`].
     ///
     /// # Panics
     ///
-    /// As [`AnyBuilder::open`].
+    /// Those of [`AnyBuilder::open`].
     #[cfg(feature = "url")]
     pub async fn open(url: &str, quota: Quota) -> Result<Self, AnyError> {
         Self::builder(quota).open(url).await
     }
 
-    /// Chooses the algorithm and the capacity.
+    /// Begins the choice of the algorithm and the capacity.
     #[cfg(feature = "url")]
     pub fn builder(quota: Quota) -> AnyBuilder {
         AnyBuilder { quota, algorithm: Algorithm::TokenBucket, capacity: 100_000 }
     }
 
-    /// Gives back what is leased of Redis, in time that is bounded; of any other store nothing is to be done. Afterwards
-    /// a store that leases denies everything.
+    /// Gives the tokens leased of Redis back, in bounded time. A store that leases denies every
+    /// request afterwards. Any other store has nothing to do.
     pub async fn shutdown(&self) {
         #[cfg(feature = "redis")]
         if let Store::Leased(limiter) = &self.store {
@@ -245,8 +257,8 @@ impl AnyLimiter {
         }
     }
 
-    /// Whether the file of a shared table is still the one at its path: see
-    /// `KeyedLimiter::is_current`. Always true of any other store.
+    /// Tells whether the file of a shared table is still the one at its path: see
+    /// `KeyedLimiter::is_current`. It is always true of any other store.
     #[must_use]
     pub fn is_current(&self) -> bool {
         match &self.store {
@@ -273,7 +285,7 @@ impl AnyLimiter {
         }
     }
 
-    /// The algorithm.
+    /// The algorithm that decides.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         match &self.store {

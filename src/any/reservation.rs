@@ -1,4 +1,4 @@
-//! A place in the line of whichever store.
+//! A place in the line of any store.
 
 use super::error::AnyError;
 use super::{AnyLimiter, Store};
@@ -10,7 +10,7 @@ use core::time::Duration;
 
 /// A place in a line, from [`AnyLimiter::reserve`]: a [`Reservation`], or a `RedisReservation`.
 ///
-/// Once it is due its tokens are spent; dropped before, it is given up.
+/// Once the place is due its tokens are spent. A place that is dropped before is given up.
 #[derive(Debug)]
 #[must_use = "a reservation that is dropped before it is due is given up"]
 pub struct AnyReservation<'a>(Place<'a>);
@@ -22,7 +22,7 @@ enum Place<'a> {
     Redis(RedisReservation),
 }
 
-/// The same of whichever place.
+/// Applies one expression to a local place, or another to a place in Redis.
 macro_rules! each {
     ($place:expr, $local:ident => $here:expr, $redis:ident => $there:expr $(,)?) => {
         match $place {
@@ -34,13 +34,13 @@ macro_rules! each {
 }
 
 impl AnyLimiter {
-    /// Takes a place in the key's line for `n` tokens: now if they are there, otherwise for when they will have flowed, behind
-    /// everybody who has reserved before.
+    /// Takes a place in the key's line for `n` tokens: now if they are there, otherwise for the
+    /// moment when they will have flowed, behind all earlier reservations.
     ///
     /// # Errors
     ///
-    /// [`AnyError::Denied`] if `n` exceeds the limit; any other if there is no answer, or of a window in Redis, which has no
-    /// places.
+    /// [`AnyError::Denied`] if `n` exceeds the limit. Any other error if there is no answer, or for
+    /// a window in Redis, which has no places.
     pub async fn reserve(
         &self,
         key: impl AsRef<[u8]>,
@@ -56,11 +56,12 @@ impl AnyLimiter {
         }))
     }
 
-    /// [`reserve`](Self::reserve), if the place is due within `max_wait`; otherwise nothing changes.
+    /// Takes a place as [`reserve`](Self::reserve) does, if it is due within `max_wait`. Otherwise
+    /// nothing changes.
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve), and [`AnyError::Denied`] if the wait would be longer.
+    /// Those of [`reserve`](Self::reserve), and [`AnyError::Denied`] if the wait would be longer.
     pub async fn reserve_within(
         &self,
         key: impl AsRef<[u8]>,
@@ -81,24 +82,25 @@ impl AnyLimiter {
 }
 
 impl AnyReservation<'_> {
-    /// How long from now until the place is due; zero if it is.
+    /// The time from now until the place is due; zero if it is due.
     #[must_use]
     pub fn ready_in(&self) -> Duration {
         each!(&self.0, local => local.ready_in(), redis => redis.ready_in())
     }
 
-    /// The tokens reserved.
+    /// The number of tokens reserved.
     #[must_use]
     pub fn tokens(&self) -> u64 {
         each!(&self.0, local => local.tokens(), redis => redis.tokens())
     }
 
-    /// The limiter's answer as it will be when the place is due.
+    /// The limiter's answer when the place is due.
     pub fn grant(&self) -> Grant {
         each!(&self.0, local => local.grant(), redis => redis.grant())
     }
 
-    /// Waits until the place is due; then the tokens are spent. Dropped before, it gives the place up.
+    /// Waits until the place is due, and spends its tokens. Dropping the future before gives the
+    /// place up.
     ///
     /// # Panics
     ///
@@ -108,20 +110,22 @@ impl AnyReservation<'_> {
         each!(self.0, local => local.ready().await, redis => redis.ready().await)
     }
 
-    /// Gives the place up: how many tokens come back, as [`Reservation::cancel`] says.
+    /// Gives the place up. Returns how many of its tokens come back, as [`Reservation::cancel`]
+    /// does.
     ///
     /// # Errors
     ///
-    /// If Redis does not answer: then they may or may not have come back.
+    /// Redis does not answer: the tokens may or may not have come back.
     pub async fn cancel(self) -> Result<u64, AnyError> {
         Ok(each!(self.0, local => local.cancel(), redis => redis.cancel().await?))
     }
 
-    /// Sets the cost right, as [`Reservation::settle`] says: how long until the debt is paid.
+    /// Corrects the cost of the place to `actual` tokens, as [`Reservation::settle`] does. Returns
+    /// the time until the debt is paid.
     ///
     /// # Errors
     ///
-    /// If Redis does not answer.
+    /// Redis does not answer.
     pub async fn settle(self, actual: u64) -> Result<Duration, AnyError> {
         Ok(each!(self.0, local => local.settle(actual), redis => redis.settle(actual).await?))
     }

@@ -1,4 +1,4 @@
-//! A store's URL: where it is, and its options.
+//! The URL of a store, and its options.
 
 use super::error::AnyError;
 use crate::algorithm::Algorithm;
@@ -9,7 +9,8 @@ use alloc::string::{String, ToString};
 use core::str::FromStr;
 use core::time::Duration;
 
-/// What a URL says. An option that the store does not know is an error, so that none is in vain.
+/// The options of a URL. An option that the store does not know is an error, so that no option is
+/// ignored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Options {
     pub(super) algorithm: Option<Algorithm>,
@@ -28,14 +29,14 @@ pub(super) struct Options {
 /// A URL without its options.
 pub(super) struct Place<'a> {
     pub(super) scheme: &'a str,
-    /// What is between the scheme and the options.
+    /// The text between the scheme and the options.
     pub(super) rest: &'a str,
-    /// Without the options, as a client takes it.
+    /// The URL without the options, as the Redis client takes it.
     #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "there is no client"))]
     pub(super) url: Cow<'a, str>,
 }
 
-/// Which options there are, by scheme.
+/// The options of each kind of store.
 const OF_MEMORY: &[&str] = &["algorithm", "capacity", "max_debt"];
 const OF_REDIS: &[&str] = &[
     "algorithm",
@@ -56,7 +57,7 @@ pub(super) fn parse(url: &str) -> Result<(Place<'_>, Options), AnyError> {
             "the URL has no scheme: it must begin with memory://, shm://, redis:// or the like",
         ));
     };
-    // Of what a client is told by the fragment (`#insecure`) nothing is lost.
+    // The fragment (`#insecure`) is the client's, so it stays in the URL.
     let (before, fragment) = match whole.split_once('#') {
         Some((before, fragment)) => (before, Some(fragment)),
         None => (whole, None),
@@ -65,15 +66,18 @@ pub(super) fn parse(url: &str) -> Result<(Place<'_>, Options), AnyError> {
     let of_redis = scheme.contains("redis") || scheme.contains("unix");
     if !of_redis && fragment.is_some() {
         return Err(wrong(
-            "the URL has a `#`, and nothing reads what is behind it: in a path it is written %23",
+            "the URL has a `#`, and this store reads nothing behind it: in a path it is written %23",
         ));
     }
     let known = if of_redis { OF_REDIS } else { OF_MEMORY };
     let options = read_options(scheme, query, known).map_err(|error| {
-        // Then they are perhaps none, but a part of a password.
+        // The option may be a part of a password.
         let login = whole.strip_prefix(rest).is_some_and(|after| after.contains('@'));
         if login {
-            return wrong("the URL has an odd option, or its login is cut off: a `?` in it is written %3F, and a `#` %23");
+            return wrong(
+                "the URL has an unknown option, or its login has a raw `?` or `#`: `?` is written \
+                 %3F and `#` is written %23",
+            );
         }
         error
     })?;

@@ -1,4 +1,4 @@
-//! The verbs.
+//! The verbs of `AnyLimiter`.
 
 use super::error::AnyError;
 use super::{AnyLimiter, Store};
@@ -13,10 +13,13 @@ use crate::wait::Acquire;
 use crate::wait::Later;
 use core::time::Duration;
 
-/// The same verb of whichever store. Verbs that never fail are `Ok`. A store of leases asks Redis
-/// for all verbs but checks: Redis counts what is leased as taken.
+/// Applies one expression for each store. A verb that never fails in memory is `Ok`. Without an
+/// expression of its own, a store of leases asks Redis, which counts leased tokens as taken.
 macro_rules! each {
-    ($any:expr, $one:ident => $all:expr, $keyed:ident => $here:expr, $redis:ident => $there:expr $(,)?) => {
+    (
+        $any:expr, $one:ident => $all:expr, $keyed:ident => $here:expr,
+        $redis:ident => $there:expr $(,)?
+    ) => {
         each!($any, $one => $all, $keyed => $here, $redis => $there, leased => {
             let $redis = leased.redis();
             $there
@@ -42,7 +45,7 @@ impl AnyLimiter {
     ///
     /// # Errors
     ///
-    /// As [`check_n`](Self::check_n).
+    /// Those of [`check_n`](Self::check_n).
     pub async fn check(&self, key: impl AsRef<[u8]>) -> Result<Grant, AnyError> {
         self.check_n(key, 1).await
     }
@@ -51,15 +54,16 @@ impl AnyLimiter {
     ///
     /// # Errors
     ///
-    /// [`AnyError::Denied`] with the time until `n` tokens are there, or without one if `n` exceeds the limit; any
-    /// other if there is no answer.
+    /// [`AnyError::Denied`] with the time until `n` tokens are there, or without one if `n` exceeds
+    /// the limit. Any other error if there is no answer.
     pub async fn check_n(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, AnyError> {
         each!(
             self,
-            one => one.check_n(n)?, local => local.check_n(key.as_ref(), n)?,
+            one => one.check_n(n)?,
+            local => local.check_n(key.as_ref(), n)?,
             redis => redis.check_n(key, n).await?,
             leased => if n > leased.max_lease() {
-                // Exactly, since no lease is as large.
+                // No lease is as large, so Redis decides exactly.
                 leased.redis().check_n(key, n).await?
             } else {
                 leased.check_n(key, n).await?
@@ -67,81 +71,115 @@ impl AnyLimiter {
         )
     }
 
-    /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes nothing.
+    /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes
+    /// nothing.
     ///
     /// # Errors
     ///
-    /// [`AnyError::Denied`] with the time until the next token, if there is none; any other if there is no answer.
+    /// [`AnyError::Denied`] with the time until the next token, if there is none. Any other error
+    /// if there is no answer.
     pub async fn check_up_to(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, AnyError> {
         each!(
             self,
-            one => one.check_up_to(n)?, local => local.check_up_to(key.as_ref(), n)?,
+            one => one.check_up_to(n)?,
+            local => local.check_up_to(key.as_ref(), n)?,
             redis => redis.check_up_to(key, n).await?,
         )
     }
 
-    /// What [`check_n`](Self::check_n) would answer now. Takes nothing.
+    /// Predicts the answer of [`check_n`](Self::check_n). Takes nothing.
     ///
     /// # Errors
     ///
-    /// As [`check_n`](Self::check_n).
+    /// Those of [`check_n`](Self::check_n).
     pub async fn peek(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, AnyError> {
-        each!(self, one => one.peek(n)?, local => local.peek(key.as_ref(), n)?, redis => redis.peek(key, n).await?)
+        each!(
+            self,
+            one => one.peek(n)?,
+            local => local.peek(key.as_ref(), n)?,
+            redis => redis.peek(key, n).await?,
+        )
     }
 
-    /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards, and says how long
-    /// until the debt is paid: zero if there is none.
+    /// Takes `n` tokens even if they are not there, for a cost that is known only afterwards.
+    /// Returns the time until the debt is paid: zero if there is none.
     ///
     /// # Errors
     ///
-    /// If there is no answer. It is never denied.
+    /// Any error but [`AnyError::Denied`], if there is no answer.
     pub async fn charge(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Duration, AnyError> {
-        each!(self, one => one.charge(n), local => local.charge(key.as_ref(), n), redis => redis.charge(key, n).await?)
+        each!(
+            self,
+            one => one.charge(n),
+            local => local.charge(key.as_ref(), n),
+            redis => redis.charge(key, n).await?,
+        )
     }
 
-    /// Gives `n` tokens back, never above the burst. What is given back may be taken again.
+    /// Gives `n` tokens back, never above the burst. The tokens may be taken again.
     ///
     /// # Errors
     ///
-    /// If there is no answer. It is never denied.
+    /// Any error but [`AnyError::Denied`], if there is no answer.
     pub async fn refund(&self, key: impl AsRef<[u8]>, n: u64) -> Result<(), AnyError> {
-        each!(self, one => one.refund(n), local => local.refund(key.as_ref(), n), redis => redis.refund(key, n).await?)
+        each!(
+            self,
+            one => one.refund(n),
+            local => local.refund(key.as_ref(), n),
+            redis => redis.refund(key, n).await?,
+        )
     }
 
-    /// Whole tokens there now, rounded down; negative in debt.
+    /// The number of whole tokens that are there now, rounded down; negative in debt.
     ///
     /// # Errors
     ///
-    /// If there is no answer. It is never denied.
+    /// Any error but [`AnyError::Denied`], if there is no answer.
     pub async fn available(&self, key: impl AsRef<[u8]>) -> Result<i64, AnyError> {
-        each!(self, one => one.available(), local => local.available(key.as_ref()), redis => redis.available(key).await?)
+        each!(
+            self,
+            one => one.available(),
+            local => local.available(key.as_ref()),
+            redis => redis.available(key).await?,
+        )
     }
 
-    /// How full the leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Of any other, what
-    /// is missing from the limit.
+    /// The level of the leaky bucket: whole tokens poured in and not yet leaked, rounded up. For
+    /// any other algorithm: the tokens missing from the limit.
     ///
     /// # Errors
     ///
-    /// If there is no answer. It is never denied.
+    /// Any error but [`AnyError::Denied`], if there is no answer.
     pub async fn level(&self, key: impl AsRef<[u8]>) -> Result<u64, AnyError> {
-        each!(self, one => one.level(), local => local.level(key.as_ref()), redis => redis.level(key).await?)
+        each!(
+            self,
+            one => one.level(),
+            local => local.level(key.as_ref()),
+            redis => redis.level(key).await?,
+        )
     }
 
-    /// Makes the key's bucket full again, as if nothing had ever been taken.
+    /// Makes the key's bucket full again, as if no token had ever been taken.
     ///
     /// # Errors
     ///
-    /// If there is no answer. It is never denied.
+    /// Any error but [`AnyError::Denied`], if there is no answer.
     pub async fn reset(&self, key: impl AsRef<[u8]>) -> Result<(), AnyError> {
-        each!(self, one => one.reset(), local => local.reset(key.as_ref()), redis => redis.reset(key).await?)
+        each!(
+            self,
+            one => one.reset(),
+            local => local.reset(key.as_ref()),
+            redis => redis.reset(key).await?,
+        )
     }
 
-    /// Waits until `n` tokens are there, and takes them: first come, first served, by a timer and not by asking again (a
-    /// window in Redis is asked again). Dropped, it gives its place up.
+    /// Takes `n` tokens, and waits until they are there: first come, first served, by a timer. A
+    /// window in Redis has no places, so its caller asks again and again instead. Dropping the
+    /// future gives the caller's place up.
     ///
     /// # Errors
     ///
-    /// [`AnyError::Denied`] if `n` exceeds the limit; any other if there is no answer.
+    /// [`AnyError::Denied`] if `n` exceeds the limit. Any other error if there is no answer.
     #[cfg(feature = "tokio")]
     pub fn acquire(&self, key: impl AsRef<[u8]>, n: u64) -> Acquire<'_, AnyError> {
         match &self.store {
