@@ -66,7 +66,7 @@ pub(super) fn parse(url: &str) -> Result<(Place<'_>, Options), AnyError> {
     let of_redis = scheme.contains("redis") || scheme.contains("unix");
     if !of_redis && fragment.is_some() {
         return Err(wrong(
-            "the URL has a `#`, and this store reads nothing behind it: in a path it is written %23",
+            "the URL has a `#`, and this store reads nothing after it: in a path it is written %23",
         ));
     }
     let known = if of_redis { OF_REDIS } else { OF_MEMORY };
