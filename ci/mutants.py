@@ -16,6 +16,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CELL, TABLE, SLOT = "src/cell.rs", "src/keyed/table.rs", "src/keyed/slot.rs"
+FIRST_TOUCH = "src/keyed/first_touch.rs"
 BATCH = "src/algorithm/batch.rs"
 STRIPED, TIMELINE = "src/limiter/striped.rs", "src/timeline.rs"
 STRIPE = "src/limiter/striped/stripe.rs"
@@ -50,14 +51,14 @@ MUTANTS = [
     ("a taker of the shared bucket looks without a fence", TABLE,
      "now));\n        fence(SeqCst);", "now));",
      "shared_bucket_against_a_first_touch"),
-    ("an eviction leaves no floor", TABLE,
+    ("an eviction leaves no floor", FIRST_TOUCH,
      "            forgotten.raise(self.fields.value(word), emptier);\n", "",
      "eviction_against_a_first_touch_of_the_victim"),
-    ("a first touch does not look at its floor", TABLE,
+    ("a first touch does not look at its floor", FIRST_TOUCH,
      "let start = emptier(floor.under(fresh, emptier), displaced);\n        let (next",
      "let start = emptier(fresh, displaced);\n        let _ = floor;\n        let (next",
      "a_life_between_the_search_and_the_first_touch"),
-    ("the floor is raised after the swap", TABLE,
+    ("the floor is raised after the swap", FIRST_TOUCH,
      """            forgotten.raise(self.fields.value(word), emptier);
         }
         if words.compare_exchange(word, reserved, AcqRel, Relaxed).is_err() {
@@ -149,7 +150,7 @@ MUTANTS = [
      """                    word = again;
                     if slot::state(word) != LIVE {""",
      "denial_against_a_reset_and_the_reuse_of_its_slot"),
-    ("a first touch that changes nothing leaves its announcement", TABLE,
+    ("a first touch that changes nothing leaves its announcement", FIRST_TOUCH,
      """                kill(words, pending);
                 return Some(answer);""", "                return Some(answer);",
      "a_life_between_the_search_and_the_first_touch"),
@@ -161,29 +162,29 @@ MUTANTS = [
      "let epoch = (word >> self.value_bits).wrapping_add(1);",
      "let epoch = (word >> self.value_bits) & 1 ^ 1;",
      "two_epochs_of_a_window_against_a_hit"),
-    ("promotion releases nothing", TABLE,
+    ("promotion releases nothing", FIRST_TOUCH,
      "let won = words.compare_exchange(pending, live, AcqRel, Relaxed).is_ok();",
      "let won = words.compare_exchange(pending, live, Relaxed, Relaxed).is_ok();",
      "first_touch_by_a_place_against_a_refund"),
-    ("no fence after the announcement", TABLE,
+    ("no fence after the announcement", FIRST_TOUCH,
      """        fence(SeqCst);
         let mut others""", "        let mut others",
      "first_touch_by_two_threads"),
-    ("no look at the other candidates", TABLE,
+    ("no look at the other candidates", FIRST_TOUCH,
      "let mut others = pair.bearing(tag) & !(1 << i);", "let mut others = 0_u32;",
      "first_touch_by_two_threads"),
     ("a helper promotes without looking", TABLE,
      "self.settle(buckets, key, i, word, FULL, &mut op)\n                };",
      "{ let now = buckets.now(); match op(self.fields.value(word), now) { Change::Grow(v, r) | Change::Shrink(v, r) => pair.slot(i).1.compare_exchange(word, slot::with_state(self.fields.with_value(word, v), LIVE), AcqRel, Relaxed).is_ok().then_some(r), Change::Keep(r) => Some(r) } }\n                };",
      "first_touch_by_three_threads"),
-    ("no look again after a kill", TABLE,
-     """            // It may have been promoted instead, or announced anew: look again.
+    ("no look again after a kill", FIRST_TOUCH,
+     """            // The other may have been promoted instead, or announced anew: look again.
             others = pair""", "            let _ = pair",
      "first_touch_by_t"),
-    ("a live candidate does not win", TABLE,
+    ("a live candidate does not win", FIRST_TOUCH,
      "if slot::state(other) == LIVE || j < i {", "if j < i {",
      "first_touch_by_two_threads"),
-    ("promotion by store", TABLE,
+    ("promotion by store", FIRST_TOUCH,
      "let won = words.compare_exchange(pending, live, AcqRel, Relaxed).is_ok();",
      "words.store(live, Release); let won = true;",
      "first_touch_by_t"),
@@ -197,14 +198,14 @@ MUTANTS = [
     ("refund and reset that keep the epoch", TABLE,
      "(fields.next_epoch(word, value), answer)", "(fields.with_value(word, value), answer)",
      "refund_against_reuse"),
-    ("the key evicts itself", TABLE,
+    ("the key evicts itself", FIRST_TOUCH,
      "if slot::state(word) == LIVE && tags.load(Acquire) == tag {",
      "if slot::state(word) == LIVE && tags.load(Acquire) == 0 {",
      "two_evictions_for_one_key"),
-    ("tag store releases nothing", TABLE,
+    ("tag store releases nothing", FIRST_TOUCH,
      "tags.store(tag, Release);", "tags.store(tag, Relaxed);",
      "the_reuse_of_its_slot"),
-    ("announcement releases nothing", TABLE,
+    ("announcement releases nothing", FIRST_TOUCH,
      "words.store(pending, Release);", "words.store(pending, Relaxed);",
      "the_reuse_of_its_slot"),
     ("search acquires nothing with the word", TABLE,
@@ -213,7 +214,7 @@ MUTANTS = [
      """            let word = words.load(Relaxed);
             // The tag again""",
      "the_reuse_of_its_slot"),
-    ("promotion by a clock that lags", TABLE,
+    ("promotion by a clock that lags", FIRST_TOUCH,
      "let now = buckets.not_before(buckets.now(), fresh);", "let now = buckets.now();",
      "lagging_clock_at_the_reuse_of_a_slot"),
     ("a lease brings what was not debited", STRIPED,
@@ -374,7 +375,7 @@ MUTANTS = [
      "if self.first { lease::nothing(self.ticks) } else { value }",
      "if self.first && value == 0 { lease::nothing(self.ticks) } else { value }",
      "reuse_of_a_slot_where_the_ends_wrap"),
-    ("a first touch that makes the value smaller keeps the epoch", TABLE,
+    ("a first touch that makes the value smaller keeps the epoch", FIRST_TOUCH,
      "Change::Shrink(value, answer) => (self.fields.next_epoch(pending, value), answer),",
      "Change::Shrink(value, answer) => (self.fields.with_value(pending, value), answer),",
      "first_touch_with_a_smaller_value_against_a_question"),

@@ -1,4 +1,4 @@
-//! What a key has, and what is put on its account and given back.
+//! The verbs of a keyed limiter that look at a key's balance or correct it.
 
 use super::KeyedLimiter;
 #[cfg(feature = "redis")]
@@ -13,52 +13,55 @@ use core::hash::Hash;
 use core::time::Duration;
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
-    /// What [`check_n`](Self::check_n) would answer now. Takes nothing, and makes no bucket.
+    /// Predicts the answer of [`check_n`](Self::check_n). Takes nothing, and makes no bucket.
     ///
     /// # Errors
     ///
-    /// As [`check_n`](Self::check_n).
+    /// Those of [`check_n`](Self::check_n).
     pub fn peek(&self, key: &K, n: u64) -> Result<Grant, Denied> {
         verbs::peek(self, self.whose(key), n)
     }
 
-    /// Takes `n` tokens even if they are not there, and says how long until the debt is paid: zero if
-    /// there is none. Debt ends at [`max_debt`](crate::KeyedBuilder::max_debt), if that is chosen,
-    /// and what is over is forgotten.
+    /// Takes `n` tokens even if they are not there. Returns the time until the debt is paid: zero
+    /// if there is none. A charge stops at the bound of the debt, which is
+    /// [`max_debt`](crate::KeyedBuilder::max_debt) if that is set, and forgets the excess.
     ///
-    /// With [`WhenFull::Deny`](crate::WhenFull::Deny), a key that finds no slot is not charged, and the answer is how long
-    /// until there is one.
+    /// With [`WhenFull::Deny`](crate::WhenFull::Deny), a key that finds no slot is not charged, and
+    /// the answer is the time until there is one.
     pub fn charge(&self, key: &K, n: u64) -> Duration {
         verbs::charge(self, self.whose(key), n)
     }
 
-    /// Gives `n` tokens back, never above the burst. Of an untouched key, nothing is missing. While somebody waits for the
-    /// key they go to the first in line.
+    /// Gives `n` tokens back, never above the burst. It changes nothing for an untouched key, whose
+    /// bucket is full. While callers wait for the key, the tokens go to the first in line.
     ///
-    /// While places of the key, or of some others, are held, it takes their lock for a few steps.
+    /// While places of the key, or of some other keys, are held, it takes their lock for a few
+    /// steps.
     pub fn refund(&self, key: &K, n: u64) {
         verbs::refund(self, self.whose(key), n);
     }
 
-    /// Whole tokens there now, rounded down; negative in debt.
+    /// The number of whole tokens that are there now, rounded down; negative in debt.
     #[must_use]
     pub fn available(&self, key: &K) -> i64 {
         verbs::available(self, self.whose(key))
     }
 
-    /// How full the key's leaky bucket is: whole tokens poured in and not yet leaked, rounded up. Of
-    /// the other algorithms: what is missing from the limit.
+    /// The level of the key's leaky bucket: whole tokens poured in and not yet leaked, rounded up.
+    /// For any other algorithm: the tokens missing from the limit.
     #[must_use]
     pub fn level(&self, key: &K) -> u64 {
         verbs::level(self, self.whose(key))
     }
 
-    /// Makes the key's bucket full again, as if nothing had ever been taken. Those who wait are served of it in their order.
+    /// Makes the key's bucket full again, as if no token had ever been taken. Callers that wait are
+    /// served from it in their order.
     pub fn reset(&self, key: &K) {
         verbs::reset(self, self.whose(key));
     }
 
-    /// Makes so many tokens missing of the key's bucket, whatever was before: what somebody else knows.
+    /// Sets the number of tokens that the key's bucket lacks, whatever it lacked before. The
+    /// fallback of a limiter in Redis follows Redis by it.
     #[cfg(feature = "redis")]
     pub(crate) fn follow(&self, key: &K, missing: u64) {
         let follow = |state, now: Moment| {
@@ -69,10 +72,10 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
                 self.before_debt(next, &now);
                 return Change::Grow(next, ());
             }
-            // A full bucket may be older than now.
+            // If nothing is missing, a smaller state is a full bucket as of an earlier time.
             if next < state { Change::Shrink(next, ()) } else { Change::Keep(()) }
         };
-        // A full one needs no slot; without one a key is not followed.
+        // A full bucket needs no slot. A key without a slot is not followed.
         let room = if missing == 0 { None } else { self.room() };
         let _ = self.table.update(self, self.seed.fingerprint(key), room, follow);
     }

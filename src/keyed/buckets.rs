@@ -1,32 +1,34 @@
-//! What the table asks of an algorithm, and what it is asked for.
+//! The interface between the table and the algorithm of its buckets.
 
-/// How the table sees time and buckets; the limiter's algorithm behind it.
+/// The time and the buckets of a table, as the limiter's algorithm defines them.
 pub(crate) trait Buckets {
-    /// A moment.
+    /// A reading of the clock.
     type Now: Copy;
     /// Reads the clock.
     fn now(&self) -> Self::Now;
-    /// The value of a full bucket as of `now`.
+    /// Computes the value of a full bucket as of `now`.
     fn fresh(&self, now: Self::Now) -> u64;
-    /// `now`, but not before the time that `fresh` was made at.
+    /// Moves `now` up to the time at which `fresh` was made, if it is earlier.
     fn not_before(&self, now: Self::Now, fresh: u64) -> Self::Now;
-    /// How far the bucket is from full; 0 if forgetting it loses nothing.
+    /// Computes how far the bucket is from full; 0 if forgetting it loses nothing.
     fn until_full(&self, value: u64, now: Self::Now) -> u64;
-    /// A value that has at most what either has, at any time: what a floor is after a bucket was forgotten, and
-    /// what a new bucket begins with above it. Where what is forgotten need not be remembered, the first.
+    /// Computes a value that has at most the tokens of either, at any time. A floor becomes it when
+    /// a bucket is forgotten, and a new bucket above a floor begins with it. Where forgotten
+    /// buckets need not be remembered, it is the first value.
     fn emptier(&self, value: u64, forgotten: u64, now: Self::Now) -> u64;
 }
 
-/// Where a first touch may go when none of the key's slots is free.
+/// The place for a first touch when none of the key's slots is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// The bucket nearest to full gives way.
+    /// The slot of the bucket nearest to full, which is evicted.
     Evict,
-    /// Nowhere.
+    /// No place.
     None,
 }
 
-/// No slot for the key. Holds the value of the candidate that will be full first, if any is live.
+/// The refusal of a table without a slot for the key. It holds the value of the candidate that will
+/// be full first, if any is live.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Full {
     pub(crate) soonest: Option<u64>,

@@ -1,4 +1,4 @@
-//! Choices for a keyed limiter.
+//! The builder of a keyed limiter.
 
 use super::KeyedLimiter;
 use super::hash::Seed;
@@ -14,29 +14,30 @@ use core::fmt;
 use core::hash::Hash;
 use core::marker::PhantomData;
 
-/// What a new key gets when its eight slots are taken by buckets that are not full.
+/// The policy for a new key whose eight slots are taken by buckets that are not full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// The slot of the bucket nearest to full, which is forgotten, and what that bucket lacks: the new
-    /// key begins with no more than the forgotten one had left. The same holds for some keys that are
-    /// neighbours of the forgotten one in the table, itself among them, until its bucket would have been full.
+    /// Forgets the bucket nearest to full, and gives its slot to the new key. The new key begins
+    /// with no more tokens than the forgotten one had left. The same holds for the forgotten key
+    /// itself and for some of its neighbours in the table, until its bucket would have been full.
     ///
-    /// So a key that is forgotten and comes back gets no more than its quota, whatever the flood, and
-    /// an abuser's empty bucket is the last to go. The price falls on newcomers of an overfull table:
-    /// with as many active keys as the capacity 0.04 % of requests are denied that a larger table
-    /// would grant, 0.3 % at 1.1 times the capacity and 4 % at 1.2 times. A denial forgets nobody.
+    /// So a key that is forgotten and comes back gets no more than its quota, in any flood of keys,
+    /// and the empty bucket of an abuser is the last to go. The price falls on the new keys of an
+    /// overfull table. With as many active keys as the capacity, it denies 0.04 % of the requests
+    /// that a larger table would grant; 0.3 % at 1.1 times the capacity and 4 % at 1.2 times. A
+    /// request that is denied forgets no bucket.
     #[default]
     Evict,
-    /// A denial ([`Denied::is_table_full`](crate::Denied::is_table_full)) until a bucket is full
-    /// again. Nobody's bucket is ever forgotten, and a flood of new keys locks newcomers out.
+    /// Denies the new key ([`Denied::is_table_full`](crate::Denied::is_table_full)) until a bucket
+    /// is full again. It never forgets a bucket, so a flood of new keys locks other new keys out.
     Deny,
-    /// One bucket for all such keys together, until they find a slot of their own.
+    /// Gives one bucket to all such keys together, until they find a slot of their own.
     Share,
 }
 
 impl WhenFull {
-    /// Where a first touch may go then.
+    /// Where a first touch may go when the key's slots are taken.
     pub(super) fn room(self) -> Room {
         if self == Self::Evict { Room::Evict } else { Room::None }
     }
@@ -78,21 +79,23 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
 
     option_setters!();
 
-    /// What a new key gets when the table is full.
+    /// Chooses what a new key gets when the table is full.
     pub fn when_full(mut self, policy: WhenFull) -> Self {
         self.when_full = policy;
         self
     }
 
-    /// Lets a new key know nothing of those that were forgotten: for accounts, of which none may be another's.
+    /// Begins every new key with a full bucket, whatever keys were forgotten. A table of debts needs
+    /// it, since no key may begin with the debt of another.
     #[cfg(feature = "redis")]
     pub(crate) fn forgetting(mut self) -> Self {
         self.remembers = false;
         self
     }
 
-    /// The key of the fingerprints, instead of a random one: for tests that must repeat, and for
-    /// builds without the standard library. Keep it secret, or users can choose keys that collide.
+    /// Sets the key of the fingerprints, instead of a random one: for tests that must repeat, and
+    /// for builds without the standard library. Keep it secret, or clients can choose keys that
+    /// collide.
     pub fn seed(mut self, seed: [u64; 2]) -> Self {
         self.seed = Some(Seed(seed));
         self
@@ -102,12 +105,14 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     ///
     /// # Errors
     ///
-    /// - a capacity of 0 or over 2^40;
+    /// - the capacity is 0 or over 2^40;
     /// - the quota of a window has a burst of its own, or a count that 56 bits cannot hold (at 1 s:
     ///   67,108,863 in a fixed window, 8,191 in a sliding one; more in longer windows);
-    /// - intervals of anything but a token bucket; aligned what has no boundaries, or by more than a day;
-    /// - a queue of anything but a leaky bucket, or of a capacity less than what is free of delay;
-    /// - no clock or no seed, where the build has no default one.
+    /// - intervals are given to anything but a token bucket; alignment to a bucket that flows
+    ///   smoothly, or by more than a day;
+    /// - a queue is made of anything but a leaky bucket, or `delay_free` is over its capacity or
+    ///   given without a queue;
+    /// - there is no clock or no seed, in a build without a default one.
     pub fn build(mut self) -> Result<KeyedLimiter<K>, QuotaError> {
         let (quota, waiting) = self.options.shaped()?;
         let Options { algorithm, schedule, .. } = self.options;
@@ -124,7 +129,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         Ok(self.limiter(table, timeline, seed, (waiting, Ledger::new(false))))
     }
 
-    /// The limiter of a table, by the choices that are left.
+    /// Builds the limiter of a table from the remaining choices.
     pub(super) fn limiter(
         self,
         table: Table,

@@ -1,8 +1,8 @@
-//! Many keys at once: hashed first, their lines asked for all together, then decided one by one.
+//! Checks of many keys: hashed first, their lines fetched together, then decided one by one.
 //!
-//! A check of a random key among millions waits for memory, and reading the clock keeps the processor
-//! from asking for the next key's line meanwhile. Here the lines of a block of keys are on their way at the
-//! same time, and the clock is read once for all of them.
+//! A check of a random key among millions waits for memory, and reading the clock keeps the
+//! processor from fetching the next key's line meanwhile. Here the lines of a block of keys are on
+//! their way at the same time, and the clock is read once for all of them.
 
 use super::KeyedLimiter;
 use super::table::Change;
@@ -13,11 +13,11 @@ use alloc::vec::Vec;
 use core::borrow::Borrow;
 use core::hash::Hash;
 
-/// Keys whose lines are asked for together. Of 16 to 64 a key took the same time to within its spread, with
-/// 128 a tenth more, with 256 a quarter.
+/// The number of keys whose lines are fetched together. Each key took the same time with blocks of
+/// 16 to 64, to within the spread; a tenth more with 128, and a quarter more with 256.
 const BLOCK: usize = 32;
 
-/// The decisions of a bucket, and a moment.
+/// The decisions of a bucket, and a reading of the clock.
 struct Read {
     rule: TokenBucket,
     now: Reading,
@@ -25,12 +25,13 @@ struct Read {
 }
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
-    /// Takes one token of each key's bucket, in order: the same answers as [`check`](Self::check) of one
-    /// after the other, at less than half the cost a key where the table is larger than the caches.
+    /// Takes one token of each key's bucket, in order. The answers are those of one
+    /// [`check`](Self::check) after the other, at less than half the cost for each key where the
+    /// table is larger than the caches.
     ///
-    /// `out` is emptied and gets an answer for each key; nothing is allocated if it has the room. A key that
-    /// comes twice is charged twice. The clock is read once for 32 keys, so answers may be as old as that
-    /// takes, some microseconds.
+    /// `out` is emptied and gets an answer for each key; nothing is allocated if it has the room. A
+    /// key that comes twice is charged twice. The clock is read once for 32 keys, so answers may be
+    /// as old as 32 checks take, some microseconds.
     ///
     /// ```
     /// # #[cfg(feature = "std")] {
@@ -55,7 +56,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
             }
             let read = self.read_once();
             out.extend(hashes.iter().map(|hash| {
-                // For windows, and while the quota changes.
+                // Windows, and any algorithm while the quota changes.
                 let Some(Read { rule, now, changed }) = &read else { return self.take(*hash, 1) };
                 let taken = self.table.update_live(
                     || Some(*now),
@@ -78,7 +79,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         }
     }
 
-    /// Reads the clock once, by the first quota or by the one that is in force since.
+    /// Reads the clock once, under the first quota or the one that has replaced it.
     fn read_once(&self) -> Option<Read> {
         let announced = &self.table.lines.common().announced;
         if let Some(rule) = self.timeline.smooth()

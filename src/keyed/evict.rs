@@ -1,4 +1,4 @@
-//! Which slot a first touch takes.
+//! The choice of the slot that a first touch takes.
 
 use super::buckets::Buckets;
 use super::layout::{CANDIDATES, WAYS};
@@ -7,24 +7,26 @@ use super::slot::{self, FREE, Fields, LIVE};
 /// The best of a key's candidates, by number and word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
-    /// Free, or live and full again: taking it loses nothing.
+    /// A slot that is free, or live and full again. Taking it loses nothing.
     Usable(usize, u64),
-    /// Live and nearest to full: an abuser's empty bucket is the last to be forgotten.
+    /// The live slot nearest to full. So an abuser's empty bucket is the last to be forgotten.
     NearestFull(usize, u64),
-    /// All are in other threads' hands.
+    /// No slot: other threads hold all of them.
     Nothing,
 }
 
-/// What there is for a first touch.
+/// The choice for a first touch, and whether waiting may improve it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chosen {
     pub(super) choice: Choice,
-    /// Other threads hold some of the slots, for moments: one may soon be free, or the key's own.
+    /// Whether other threads hold some of the slots. They do so for moments: such a slot may soon
+    /// be free, or become the key's own.
     pub(super) held: bool,
 }
 
-/// Prefers the line with more usable slots, the first on a tie: keys spread evenly then, and at two
-/// thirds of the slots in use 0.2 % of first touches find none (always taking the first line: 1.8 %).
+/// Chooses among the candidates. It prefers the line with more usable slots, and the first on a
+/// tie, so that keys spread evenly. With two thirds of the slots in use, 0.2 % of first touches
+/// then find none; if it always took the first line, 1.8 % would.
 pub(super) fn choose<B: Buckets>(
     buckets: &B,
     fields: Fields,
@@ -50,7 +52,7 @@ pub(super) fn choose<B: Buckets>(
             first[i / WAYS] = first[i / WAYS].or(Some((i, word)));
             continue;
         }
-        // Some windows are full at the same moment: prefer the one that lacks less.
+        // Several windows may be full at the same moment: prefer the one that lacks less.
         let lacks = (missing, fields.value(word));
         if nearest.is_none_or(|(least, ..)| lacks < least) {
             nearest = Some((lacks, i, word));
@@ -70,7 +72,8 @@ mod tests {
     use super::super::table::{Buckets, Change, Full, Room, Table};
     use core::cell::Cell;
 
-    /// Buckets whose value is when they are full; the time that passes with every look at the clock.
+    /// Buckets whose value is the time at which they are full. Time passes with every look at the
+    /// clock.
     struct Ticking(Cell<u64>);
 
     impl Buckets for Ticking {
@@ -98,14 +101,15 @@ mod tests {
         }
     }
 
-    /// Makes the key a bucket that is full at `until`, if there is room; how often that read the clock.
+    /// Makes the key a bucket that is full at `until`, if there is room. Returns whether there was,
+    /// and how often that read the clock.
     fn touch(table: &Table, time: &Ticking, key: u64, until: u64, room: Room) -> (bool, u64) {
         let before = time.0.get();
         let done = table.update(time, key, Some(room), |_, _| Change::Grow(until, ()));
         (matches!(done, Ok(Some(()))), time.0.get() - before)
     }
 
-    /// Seven buckets, and an eighth slot that is in another thread's hands while `meanwhile` runs.
+    /// Makes seven buckets, and an eighth slot that another thread holds while `meanwhile` runs.
     fn while_one_is_held(until: u64, meanwhile: impl Fn(&Table, &Ticking)) -> Table {
         let (table, time) = (Table::new(8, 56), Ticking(Cell::new(0)));
         for key in 1..8 {
@@ -119,12 +123,12 @@ mod tests {
         table
     }
 
-    /// Of two threads at their first touches, the second evicted a bucket while the first still held the slot that
-    /// was free: both looked once.
+    /// Two threads first touched a key, and the second evicted a bucket while the first still held
+    /// the slot that was free: both looked once.
     #[test]
     fn nobody_is_evicted_for_a_slot_that_is_held_for_a_moment() {
         for room in [Room::Evict, Room::None] {
-            // The others are full at 40, which is within a first touch's patience.
+            // The others are full at 40. A first touch is patient for that long.
             let table = while_one_is_held(40, |table, time| {
                 assert!(touch(table, time, 9, 1_000, room).0, "{room:?}");
                 assert_eq!(
@@ -149,7 +153,7 @@ mod tests {
         assert_eq!(table.evictions(), 1);
     }
 
-    /// A counter of another core may be behind the one by which a bucket was full.
+    /// A core's counter may be behind that of the core which saw the bucket full.
     #[test]
     fn a_bucket_that_was_forgotten_since_it_was_full_is_not_full_before() {
         let (table, time) = (Table::new(8, 56), Ticking(Cell::new(0)));

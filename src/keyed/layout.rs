@@ -1,4 +1,5 @@
-//! What a table consists of: lines of slots, floors, and what belongs to no key. The same bytes in memory and in a file.
+//! The parts of a table: lines of slots, floors, and what belongs to no key. They have the same
+//! bytes in memory and in a file.
 
 use super::ledger::GROUPS;
 use crate::bucket::{Furthest, Returns};
@@ -8,21 +9,28 @@ use crate::sync::AtomicU64;
 use crate::timeline::Announced;
 use core::ops::Deref;
 
-/// Slots in a cache line. Loom checks the protocol on lines of one, shuttle on whole ones.
+/// The number of slots in a cache line. Loom checks the protocol on lines of one slot, shuttle on
+/// whole lines.
 pub(super) const WAYS: usize = if cfg!(sluicegate_loom) { 1 } else { 4 };
 
-/// A key's candidate slots.
+/// The number of a key's candidate slots.
 pub(super) const CANDIDATES: usize = 2 * WAYS;
 
-/// Lines whose keys have a floor together.
+/// The number of lines whose keys share a floor.
 ///
-/// With as many active keys as the capacity, each asking for half of what flows, 0.04 % of requests are denied
-/// that a larger table would grant; 0.3 % and 4.3 % with 1.1 and 1.2 times as many keys. With a floor for 64
-/// lines, 0.1, 1.6 and 8.6 %; for 16, and so for twice the memory, 0.03, 0.2 and 1.4 %.
+/// Measured with as many active keys as the capacity, and with 1.1 and 1.2 times as many, each
+/// asking for half of what flows. These shares of requests are denied that a larger table would
+/// grant:
+///
+/// | lines for each floor | 1.0 | 1.1 | 1.2 |
+/// | --- | --- | --- | --- |
+/// | 16, with twice the memory for floors | 0.03 % | 0.2 % | 1.4 % |
+/// | 32 | 0.04 % | 0.3 % | 4.3 % |
+/// | 64 | 0.1 % | 1.6 % | 8.6 % |
 pub(super) const FLOOR: usize = if cfg!(sluicegate_loom) { 1 } else { 32 };
 
-/// The most keys that a table can be made for: of a machine of 32 bits, a sixty-fourth of what it can address, so
-/// that no figure of a table exceeds its words.
+/// The most keys that a table can be made for. On a machine of 32 bits it is a sixty-fourth of the
+/// addresses, so that no figure of a table exceeds a machine word.
 const MOST_KEYS: u64 = most_keys(isize::MAX as u64);
 
 const fn most_keys(addresses: u64) -> u64 {
@@ -30,7 +38,7 @@ const fn most_keys(addresses: u64) -> u64 {
     if most < 1 << 40 { most } else { 1 << 40 }
 }
 
-/// Three slots for two keys: 24 bytes a key.
+/// Computes the number of slots for `capacity` keys: three for two keys, 24 bytes a key.
 pub(super) fn slots(capacity: usize) -> Result<usize, QuotaError> {
     if capacity == 0 || capacity as u64 > MOST_KEYS {
         return Err(QuotaError::CAPACITY);
@@ -51,7 +59,7 @@ pub(super) struct Line {
     pub(super) words: [AtomicU64; WAYS],
 }
 
-/// On lines of its own, and laid out the same by every compiler and library version.
+/// A value on cache lines of its own, which every compiler and library version lays out the same.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub(super) struct Apart<T>(T);
@@ -64,21 +72,21 @@ impl<T> Deref for Apart<T> {
     }
 }
 
-/// What belongs to no key.
+/// The parts of a table that belong to no key.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Common {
-    /// Buckets forgotten before they were full.
+    /// The number of buckets forgotten before they were full.
     pub(super) evictions: Apart<AtomicU64>,
-    /// Slots that killed processes had left reserved.
+    /// The number of slots that killed processes had left reserved.
     pub(super) reclaimed: Apart<AtomicU64>,
-    /// The quota in force.
+    /// The changes of the quota.
     pub(super) announced: Apart<Announced>,
-    /// The bucket that keys without a slot share.
+    /// The state of the bucket that keys without a slot share.
     pub(super) overflow: Apart<Cell>,
-    /// What has been given back, for groups of keys.
+    /// What has been given back to each group of keys.
     pub(super) returns: Apart<[Returns; GROUPS]>,
-    /// How far the most indebted bucket has ever gone.
+    /// The emptiest state that a bucket in debt has ever had.
     pub(super) furthest: Apart<Furthest>,
 }
 

@@ -1,22 +1,26 @@
-//! What has been given back to each key that has places, and whether it was reset.
+//! The accounts of keys that have places: what has been given back to each key, and whether it was
+//! reset.
 //!
-//! A caller that gives a place back must know what others have given back since it was taken (`algorithm/undo.rs`),
-//! which the bucket's word does not say. So the first place of a key opens an *account* of it, and each give-back to that key is
-//! entered there. Once all that places of it took has flowed by they bring nothing back, and the account is
-//! closed: each place that is taken looks at two others for that, so there are never many more than needed.
+//! A caller that gives a place back must know what others have given back since the place was taken
+//! (`algorithm/undo.rs`). The bucket's word does not tell. So the first place of a key opens an
+//! *account* for it, and each give-back to the key is entered there. Once all tokens of its places
+//! have flowed by, the places bring nothing back, and the account is closed. Each place that is
+//! taken looks at two other accounts to close them, so there are never many more than needed.
 //!
-//! An account is the process's own. What other processes give back to a shared table is known for 64 groups of keys only,
-//! and counts against all places of the group: a place may then bring back less than it could, never more.
+//! An account belongs to one process. What other processes give back to a shared table is counted
+//! only for 64 groups of keys, and counts against all places of the group. A place may then bring
+//! back less than it could, never more.
 //!
-//! A debit that is undone within the call that made it (of several limits, the next one denied) opens no
-//! account: it goes by its group.
+//! A debit that is undone within the call that made it (of several limits, the next one denied)
+//! opens no account. It goes by the count of its group.
 //!
-//! The lock of some keys' accounts is held for a few steps. Checks and charges do not take it. A reservation does, and so
-//! does a give-back, unless no account of those keys is open in a table of this process alone.
+//! The lock of some keys' accounts is held for a few steps. Checks and charges do not take it. A
+//! reservation takes it. A give-back takes it too, except in a table of this process alone while no
+//! account of those keys is open.
 //!
-//! ORDERING: an account is opened under a lock before the place's debit is swapped in, and a give-back looks for
-//! accounts after it has loaded the word, with Acquire: if it saw the debit it sees the account, and if it did
-//! not, its swap fails.
+//! ORDERING: an account is opened under the lock before the place's debit is swapped in. A
+//! give-back looks for accounts after it has loaded the word with Acquire. If it saw the debit, it
+//! sees the account. If it did not see the debit, its swap fails.
 
 use crate::bucket::{self, Returns, Since, Whose};
 use crate::sync::Ordering::Relaxed;
@@ -26,13 +30,13 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::ops::Bound::{Excluded, Unbounded};
 
-/// Groups of keys that share the count of what is given back.
+/// The number of groups of keys that share the count of what is given back.
 pub(super) const GROUPS: usize = 64;
 const SHARDS: usize = 16;
-/// Of places that have no account.
+/// The account number of places that have no account.
 const NONE: u32 = 0;
 
-/// A bucket: of the key with this fingerprint, or the one that keys without a slot share.
+/// A bucket: that of the key with this fingerprint, or the one that keys without a slot share.
 type Key = (u64, bool);
 
 /// The accounts of a limiter.
@@ -45,37 +49,38 @@ pub(super) struct Ledger {
 
 #[derive(Debug)]
 struct Shard {
-    /// Accounts that are open.
+    /// The number of open accounts.
     open: AtomicU64,
     book: ProcessLock<Book>,
 }
 
-/// Accounts by their keys. As many as are usual need no memory but this.
+/// Accounts by their keys. The first few need no memory of their own.
 #[derive(Debug, Default)]
 struct Accounts {
     few: [Option<(Key, Account)>; 4],
     more: BTreeMap<Key, Account>,
 }
 
-/// The accounts of some groups, all of whose keys are in here.
+/// The accounts of some groups of keys. All keys of these groups have theirs here.
 #[derive(Debug, Default)]
 struct Book {
     accounts: Accounts,
-    /// The next account's number, or an account's after a reset.
+    /// The number of the next account, or of the next account that a reset renews.
     next: u32,
-    /// Where the search for accounts to close has come to: among the few, and among the others.
+    /// The accounts that were looked at last to be closed: one of the few, and one of the others.
     swept: (usize, Key),
-    /// What this process has given back to each group, and how often it has reset a key of it.
+    /// What this process has given back to each group, and how often it has reset a key of the
+    /// group.
     own: [Since; GROUPS / SHARDS],
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Account {
-    /// Another one after a reset, which makes all places void that were taken before.
+    /// The account's number. A reset replaces it, which makes all earlier places void.
     number: u32,
-    /// Units that have been given back.
+    /// The units that have been given back.
     returned: u64,
-    /// The emptiest state that a place made: the account is closed when that has become full.
+    /// The emptiest state that a place made. The account is closed once that state has become full.
     until: u64,
 }
 
@@ -85,17 +90,17 @@ impl Ledger {
         Self { shards: (0..SHARDS).map(shard).collect(), is_shared }
     }
 
-    /// The entries of a key's bucket; `groups` are all of the table.
+    /// Finds the entries of a key's bucket. `groups` are all groups of the table.
     #[inline]
     pub(super) fn of<'a>(&'a self, whose: Whose, groups: &'a [Returns; GROUPS]) -> Entries<'a> {
         let key = if whose.shared { (0, true) } else { (whose.hash, false) };
-        // By bits that choose neither lines nor anything else.
+        // Bits of the hash that choose neither lines nor floors.
         let group = (key.0 >> 20) as usize % GROUPS;
         Entries { ledger: self, key, group, returns: &groups[group] }
     }
 }
 
-/// What is entered for one bucket.
+/// The entries for one bucket.
 #[derive(Clone, Copy)]
 pub(crate) struct Entries<'a> {
     ledger: &'a Ledger,
@@ -130,7 +135,7 @@ impl Book {
         self.next
     }
 
-    /// Closes what there is to close of two accounts, one of the few and one of the others.
+    /// Looks at two accounts, one of the few and one of the others, and closes those that are over.
     fn sweep(&mut self, now: &Moment) {
         let is_over = |account: &Account| now.rule().is_full(account.until, now.units);
         let Accounts { few, more } = &mut self.accounts;
@@ -154,24 +159,26 @@ impl<'a> Entries<'a> {
         &self.ledger.shards[self.group % SHARDS]
     }
 
-    /// The book of this process: what it inherited from its parent, unless a thread there was writing in it.
+    /// Locks the book of this process. A forked child inherits its parent's, unless a thread there
+    /// was writing in it.
     fn book(&self) -> Locked<'a, Book> {
         self.shard().book.lock_again()
     }
 
-    /// What other processes have given back to the group.
+    /// Computes what other processes have given back to the group.
     fn others(&self, book: &Book) -> Since {
         if !self.ledger.is_shared {
             return Since::default();
         }
         let (all, own) = (self.returns.since(), book.own[self.group / SHARDS]);
-        // This process resets none of them now: that is done under the lock.
+        // This process resets no key of the group now, since a reset holds the lock.
         all.without(own)
     }
 }
 
 impl bucket::Account for Entries<'_> {
-    /// When a place is taken that leaves the bucket in the state `made`; before it is.
+    /// Remembers when a place is taken that leaves the bucket in the state `made`. Called before
+    /// the place is taken.
     fn open(self, made: u64, now: &Moment) -> Since {
         let mut book = self.book();
         book.sweep(now);
@@ -192,14 +199,14 @@ impl bucket::Account for Entries<'_> {
         Since { account: account.number, returned, ..others }
     }
 
-    /// When a debit is made that may be undone by the same call; before it is.
+    /// Remembers when a debit is made that the same call may undo. Called before the debit is made.
     #[inline]
     fn since(self) -> Since {
         self.returns.since()
     }
 
-    /// After the word was loaded: what has been given back since a place was taken, in units; `None` for a place that a reset
-    /// has made void, or all of which has flowed by.
+    /// Computes the units given back since a place was taken. Called after the word was loaded.
+    /// `None`: a reset has made the place void, or all of its tokens have flowed by.
     fn since_then(self, since: Since) -> Option<u64> {
         if since.account == NONE {
             return self.returns.since_then(since);
@@ -211,7 +218,8 @@ impl bucket::Account for Entries<'_> {
         stands.then(|| others.returned.wrapping_add(account.returned).wrapping_sub(since.returned))
     }
 
-    /// Enters what is given back, before the word is swapped; if the swap fails, a little too much.
+    /// Enters what is given back. Called before the word is swapped; if the swap fails, the entry
+    /// is a little too high.
     fn count(self, units: u64) {
         if !self.ledger.is_shared && self.shard().open.load(Relaxed) == 0 {
             return self.returns.count(units);

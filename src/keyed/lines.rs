@@ -1,4 +1,4 @@
-//! Where slots lie: lines of them, a key's two lines, the floors beside them, and what all keys have in common.
+//! The lines of a table: where a key's two lines lie, its floor, and what belongs to no key.
 //!
 //! ORDERING: tags are loaded with Acquire, for the reason that `table.rs` gives.
 
@@ -12,7 +12,7 @@ use crate::sync::Ordering::Acquire;
 use alloc::boxed::Box;
 use core::ops::Deref;
 
-/// The lines of a table, in this process's memory or in a file's.
+/// The lines of a table, in this process's memory or in a file.
 #[derive(Debug)]
 pub(super) enum Lines {
     Own {
@@ -38,14 +38,14 @@ impl Deref for Lines {
 }
 
 impl Lines {
-    /// As many lines as `slots` slots take, less what their floors do.
+    /// Computes the number of lines that fit, with their floors, into the memory of `slots` slots.
     pub(super) fn count(slots: usize) -> usize {
         let lines = slots.div_ceil(WAYS);
         let floor = size_of::<Line>() * FLOOR / size_of::<Cell>();
         (lines - lines / (floor + 1)).max(2)
     }
 
-    /// Empty lines in this process's memory.
+    /// Makes empty lines in this process's memory.
     pub(super) fn new(slots: usize) -> Self {
         let zero = || core::array::from_fn(|_| AtomicU64::new(0));
         let line = |_| Line { tags: zero(), words: zero() };
@@ -57,7 +57,7 @@ impl Lines {
         }
     }
 
-    /// Runs `change` while no other process does.
+    /// Runs `change` while no other process runs one.
     pub(super) fn alone(
         &self,
         change: impl FnOnce() -> Result<(), QuotaError>,
@@ -85,7 +85,7 @@ impl Lines {
         }
     }
 
-    /// Bytes that are not lines.
+    /// The bytes of what is not lines.
     pub(super) fn bytes_beside(&self) -> usize {
         size_of_val(self.floors()) + size_of_val(self.common())
     }
@@ -97,33 +97,34 @@ impl Lines {
         Floor(&floors[((u128::from(hash) * floors.len() as u128) >> 64) as usize])
     }
 
-    /// The lines of a key: the first by the hash's upper bits, the second among the 63 others of the
-    /// same 4 KiB by its lower ones, so that both stand in one page of the address translation.
+    /// Finds the two lines of a key. The upper bits of the hash choose the first, and the lower
+    /// bits choose the second among the 63 others of the same 4 KiB. So both lie in one page of the
+    /// address translation.
     #[inline(always)]
     pub(super) fn pair(&self, hash: u64) -> Pair<'_> {
         const BLOCK: usize = 64;
         let lines = &**self;
         let count = lines.len();
         let first = ((u128::from(hash) * count as u128) >> 64) as usize;
-        // 1 to 63: flips at least one bit, and none above those of the block.
+        // 1 to 63: it flips at least one bit, and none above those of the block.
         let step = 1 + ((hash as u32 as u64 * (BLOCK as u64 - 1)) >> 32) as usize;
         let second = first ^ step;
         let second = if second < count { second } else { Self::in_last_block(count, first, step) };
         Pair([&lines[first], &lines[second]])
     }
 
-    /// The second line where the last block of lines is not a whole one.
+    /// Finds the second line where the last block of lines is incomplete.
     #[cold]
     fn in_last_block(count: usize, first: usize, step: usize) -> usize {
         let start = first & !63;
         match count - start {
-            // A block of one borrows from the one before.
+            // A block of one line borrows from the block before.
             1 => start - 1 - step % 32,
             size => start + (first - start + 1 + step % (size - 1)) % size,
         }
     }
 
-    /// Asks for the lines of a key that will be looked up soon.
+    /// Prefetches the lines of a key that will be looked up soon.
     #[inline(always)]
     pub(super) fn prefetch(&self, hash: u64) {
         for line in self.pair(hash).0 {
@@ -132,16 +133,17 @@ impl Lines {
     }
 }
 
-/// A slot's place: a key's candidate number is not part of it.
+/// The tag and the word of a slot.
 pub(super) type Place<'a> = (&'a AtomicU64, &'a AtomicU64);
 
-/// What the emptiest of some buckets was left with that were forgotten before they were full: a value that no new
-/// bucket of their keys may begin below.
+/// A floor: the emptiest value of some buckets that were forgotten. No new bucket of their keys may
+/// begin fuller than it.
 #[derive(Clone, Copy)]
 pub(super) struct Floor<'a>(&'a Cell);
 
 impl Floor<'_> {
-    /// The value that a bucket begins with which would begin with `fresh`; `emptier` says which of two it is.
+    /// Computes the value of a bucket that would begin with `fresh`, if there were no floor.
+    /// `emptier` computes the emptier of two values.
     pub(super) fn under(self, fresh: u64, emptier: impl Fn(u64, u64) -> u64) -> u64 {
         match self.0.load() {
             0 => fresh,
@@ -149,7 +151,7 @@ impl Floor<'_> {
         }
     }
 
-    /// Raises it to a bucket's value, before that is forgotten.
+    /// Raises the floor to a bucket's value, before that bucket is forgotten.
     pub(super) fn raise(self, value: u64, emptier: impl Fn(u64, u64) -> u64) {
         self.0.update(|floor| match emptier(floor, value) {
             raised if raised == floor => Step::Keep(()),
@@ -163,19 +165,21 @@ impl Floor<'_> {
 pub(super) struct Pair<'a>([&'a Line; 2]);
 
 impl<'a> Pair<'a> {
-    /// Tag and word of candidate `i`.
+    /// The tag and the word of candidate `i`.
     #[inline(always)]
     pub(super) fn slot(self, i: usize) -> Place<'a> {
         let line = self.0[i / WAYS];
         (&line.tags[i % WAYS], &line.words[i % WAYS])
     }
 
-    /// The candidates that bear the tag, a bit each.
+    /// Finds the candidates that bear the tag, a bit each.
     ///
-    /// Looks at all of them, without a branch: both lines are then fetched at once, and a key in the
-    /// second line costs no wrong guess. Trying the first line first was slower by a fifth.
+    /// It looks at all of them, without a branch: both lines are then fetched at once, and a key in
+    /// the second line costs no mispredicted branch. Trying the first line first was slower by a
+    /// fifth.
     ///
-    /// Used where several may bear it; a hit wants [`first_bearing`](Self::first_bearing).
+    /// Use it where several candidates may bear the tag; a hit uses
+    /// [`first_bearing`](Self::first_bearing).
     #[inline(always)]
     pub(super) fn bearing(self, tag: u64) -> u32 {
         let mut mask = 0;
@@ -185,7 +189,8 @@ impl<'a> Pair<'a> {
         mask
     }
 
-    /// The first of them. A register is all that it needs, which is a third of the instructions.
+    /// Finds the first candidate that bears the tag. It needs only a register, and a third of the
+    /// instructions of [`bearing`](Self::bearing).
     #[inline(always)]
     pub(super) fn first_bearing(self, tag: u64) -> Option<usize> {
         let mut first = CANDIDATES;
@@ -196,13 +201,13 @@ impl<'a> Pair<'a> {
     }
 }
 
-/// Asks for a line that will be needed soon, without waiting for it.
+/// Prefetches a line that will be needed soon, without waiting for it.
 #[inline(always)]
 fn prefetch(line: &Line) {
     #[cfg(all(target_arch = "x86_64", not(any(sluicegate_loom, sluicegate_shuttle))))]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: it reads nothing that the program could see, and the line is there anyway.
+        // SAFETY: the instruction reads nothing that the program could see, and the line exists.
         #[expect(unsafe_code, reason = "there is no safe way to this instruction")]
         unsafe {
             _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(line).cast());

@@ -1,10 +1,12 @@
-//! `KeyedLimiter`: one quota, a bucket for each key, in a table of fixed memory.
+//! `KeyedLimiter`: one quota, and a bucket for each key, in a table of fixed memory.
 
 mod account;
 mod buckets;
 mod builder;
+mod check;
 mod check_many;
 mod evict;
+mod first_touch;
 mod hash;
 mod layout;
 #[cfg(any(feature = "redis", sluicegate_loom, sluicegate_shuttle))]
@@ -24,26 +26,25 @@ pub use builder::{KeyedBuilder, WhenFull};
 pub use shared::SharedError;
 
 use crate::algorithm::Algorithm;
-use crate::answer::{AnswerKind, Denied, Grant};
-use crate::bucket::{Ask, Queues, Store, Waiting, Whose, verbs};
-use crate::cell::Step;
+use crate::answer::{Denied, Grant};
+use crate::bucket::{Queues, Waiting, verbs};
 use crate::quota::Quota;
-use crate::timeline::{InForce, Moment, Reading, Timeline};
+use crate::timeline::{Moment, Timeline};
 use alloc::sync::Arc;
 use core::fmt;
 use core::hash::Hash;
 use core::marker::PhantomData;
 use hash::Seed;
 use ledger::Ledger;
-use table::{Buckets, Change, Full, Room, Table};
+use table::{Buckets, Table};
 
 /// One quota for each key: a user, an address, an API token.
 ///
-/// Keys are never stored. A key's 64-bit fingerprint and its word stand in one of eight slots of a
-/// table whose memory is fixed at construction: 24 bytes a key at its capacity, whatever the keys
-/// are. A check of a known key takes no lock, allocates nothing, and writes nothing when it denies;
-/// a key that has been idle until its bucket is full again gives its slot back without anybody's help,
-/// since forgetting it loses nothing.
+/// The limiter never stores a key. A key's 64-bit fingerprint and its word lie in one of eight
+/// slots of a table. The table's memory is fixed at construction: 24 bytes for each key of its
+/// capacity, whatever the type of the keys. A check of a known key takes no lock, allocates
+/// nothing, and writes nothing when it denies. A key that stays idle until its bucket is full again
+/// loses nothing by being forgotten, so another key may take its slot.
 ///
 /// ```
 /// # #[cfg(feature = "std")] {
@@ -60,35 +61,36 @@ use table::{Buckets, Change, Full, Room, Table};
 /// ```
 ///
 /// **Cost.** A check of a known key reads the key's two cache lines, which lie in one 4 KiB of the
-/// table and are fetched at the same time, reads the clock once and does one compare-and-swap, or,
-/// denied, none. Besides, it loads the quota's generation, which nobody writes meanwhile. The first touch of a key does
-/// two compare-and-swaps, two stores and a fence.
+/// table and are fetched at the same time. It reads the clock once, and does one compare-and-swap
+/// if it grants and none if it denies. It also loads the quota's generation, which no thread writes
+/// between changes of the quota. The first touch of a key does two compare-and-swaps, two stores
+/// and a fence.
 ///
 /// **Fingerprints.** Two keys share a bucket only if their 64-bit fingerprints are equal: among a
 /// million live keys the chance that any two do is 3 in 100 million (n^2 / 2^65). The hash is
-/// SipHash-1-3 with a random key for each limiter, so nobody can choose keys that collide.
+/// SipHash-1-3 with a random key for each limiter, so a client cannot choose keys that collide.
 ///
-/// **When the table is full.** With as many active keys as the capacity, at most 0.3 % of first
-/// touches find all eight slots taken by buckets that are not full; the share grows with more keys
-/// (to 1.5 % at 1.2 times the capacity). [`WhenFull`] says what happens then, and
-/// [`evictions`](Self::evictions) counts it. Whatever it says, and however many keys there are, no
-/// key ever gets more than its quota.
+/// **Full tables.** With as many active keys as the capacity, at most 0.3 % of first touches find
+/// all eight slots taken by buckets that are not full. The share grows with more keys (to 1.5 % at
+/// 1.2 times the capacity). [`WhenFull`] decides what happens then, and
+/// [`evictions`](Self::evictions) counts the buckets that are forgotten. Under every policy, and
+/// with any number of keys, no key ever gets more than its quota.
 pub struct KeyedLimiter<K: ?Sized> {
     table: Table,
     timeline: Timeline,
     capacity: usize,
     seed: Seed,
     when_full: WhenFull,
-    /// Whether a new key begins no fuller than those that were forgotten.
+    /// Whether a new key begins no fuller than its forgotten neighbours were.
     remembers: bool,
-    /// What a charge may take a key's balance to, below zero.
+    /// The debt in tokens at which a charge stops.
     max_debt: u64,
     waiting: Waiting,
-    /// What is given back to keys that have places.
+    /// The accounts of what is given back to keys that have places.
     ledger: Ledger,
-    /// Those who wait in this process, which no check looks at.
+    /// The callers of this process that wait. No check looks at them.
     queues: Arc<Queues>,
-    /// Keys are only ever borrowed.
+    /// The limiter only ever borrows keys.
     keys: PhantomData<fn(&K)>,
 }
 
@@ -119,11 +121,12 @@ impl<K: ?Sized> Buckets for KeyedLimiter<K> {
 }
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
-    /// A token bucket for each key, on the default clock, tracking `capacity` active keys.
+    /// Makes a token bucket for each key, on the default clock, for `capacity` active keys.
     ///
     /// # Panics
     ///
-    /// If the capacity is 0 or over 2^40 (2^25 - 1 on a machine of 32 bits); [`builder`](Self::builder) returns an error instead.
+    /// The capacity must be from 1 to 2^40 (2^25 - 1 on a machine of 32 bits).
+    /// [`builder`](Self::builder) returns an error instead.
     #[cfg(feature = "std")]
     #[must_use]
     pub fn new(quota: Quota, capacity: usize) -> Self {
@@ -143,7 +146,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     ///
     /// # Errors
     ///
-    /// As [`check_n`](Self::check_n).
+    /// Those of [`check_n`](Self::check_n).
     #[inline]
     pub fn check(&self, key: &K) -> Result<Grant, Denied> {
         self.check_n(key, 1)
@@ -153,13 +156,15 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     ///
     /// # Errors
     ///
-    /// [`Denied`] with the time until `n` tokens are there, or without one if `n` exceeds the limit.
+    /// [`Denied`] with the time until `n` tokens are there, or without one if `n` exceeds the
+    /// limit.
     #[inline]
     pub fn check_n(&self, key: &K, n: u64) -> Result<Grant, Denied> {
         self.check_hash(self.seed.fingerprint(key), n)
     }
 
-    /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes nothing.
+    /// Takes as many of `n` tokens as are there, down to one. `n = 0` is granted and changes
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -171,177 +176,56 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
 }
 
 impl<K: ?Sized> KeyedLimiter<K> {
-    #[inline(always)]
-    fn check_hash(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
-        match self.take_unchanged(hash, n) {
-            // The answer is put together here, where the compiler sees what is not used.
-            Some((Ok(taken), read)) => Ok(Grant::new(n, self.timeline.figures(read, taken))),
-            Some((Err(state), read)) => Err(Denied::new(n, self.timeline.figures(read, state))),
-            None => self.take(hash, n),
-        }
-    }
-
-    /// The common case of a check: a quota that has never changed, a bucket that is in the table, and the
-    /// decision of a token bucket on it. The state that was left, or that was too empty, and when.
-    #[inline]
-    fn take_unchanged(&self, hash: u64, n: u64) -> Option<(Result<u64, u64>, Reading)> {
-        let announced = &self.table.lines.common().announced;
-        let rule = self.timeline.smooth()?;
-        // One comparison for both ends: 0 wraps to the top.
-        if n.wrapping_sub(1) >= rule.limit() {
-            return None;
-        }
-        let read = || self.timeline.read_smoothly(announced);
-        self.table.update_live(read, hash, |state, now| match rule.take(state, now.units, n) {
-            Some(taken) => Change::Grow(taken, (Ok(taken), now)),
-            None => Change::Keep((Err(state), now)),
-        })
-    }
-
-    #[inline(always)]
-    fn in_force(&self) -> Option<InForce> {
-        self.timeline.in_force(&self.table.lines.common().announced)
-    }
-
-    /// The same by a quota that has changed.
-    #[inline(always)]
-    fn take_live(&self, hash: u64, n: u64, quota: &InForce) -> Option<(Result<u64, u64>, Reading)> {
-        // One comparison for both ends: 0 wraps to the top.
-        if n.wrapping_sub(1) >= quota.limit() {
-            return None;
-        }
-        let rule = self.timeline.bucket(quota)?;
-        let announced = &self.table.lines.common().announced;
-        let read = || self.timeline.read(announced, quota);
-        self.table.update_live(read, hash, |state, now: Reading| {
-            match rule.take(state, now.units, n) {
-                Some(taken) => Change::Grow(taken, (Ok(taken), now)),
-                None => Change::Keep((Err(state), now)),
-            }
-        })
-    }
-
-    /// [`check_n`](Self::check_n) of any algorithm and any `n`, with and without a slot.
-    #[inline(never)]
-    fn take(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
-        if n == 0 {
-            return verbs::peek(self, Whose { hash, shared: false }, 0);
-        }
-        // After a change the short way begins here; before one it has been tried.
-        let announced = &self.table.lines.common().announced;
-        if !self.timeline.first().is_window()
-            && self.timeline.has_changed(announced)
-            && let Some(quota) = self.in_force()
-            && let Some((taken, read)) = self.take_live(hash, n, &quota)
-        {
-            let now = self.timeline.moment(quota.slope, read);
-            return match taken {
-                Ok(taken) => Ok(now.grant(n, taken)),
-                Err(state) => Err(now.denied(n, state)),
-            };
-        }
-        let whose = Whose { hash, shared: false };
-        // What exceeds the limit makes no bucket.
-        if n > 1 && n > self.now().rule().limit() {
-            return verbs::peek(self, whose, n);
-        }
-        self.touch(Ask::of(whose, n), |_, state, now: Moment| {
-            let rule = now.rule();
-            match if n <= rule.limit() { rule.take(state, now.units, n) } else { None } {
-                Some(taken) => Change::Grow(taken, Ok(now.grant(n, taken))),
-                None => Change::Keep(Err(now.denied(n, state))),
-            }
-        })?
-    }
-
-    fn room(&self) -> Option<Room> {
-        Some(self.when_full.room())
-    }
-
-    /// The denial of a key for which the table has no slot.
-    #[cold]
-    fn no_room(&self, full: Full, n: u64) -> Denied {
-        let now = self.now();
-        let soonest = full.soonest.unwrap_or_else(|| now.rule().fresh(now.units));
-        Denied::new(n, now.figures(soonest).as_kind(AnswerKind::TableFull))
-    }
-
-    /// Computes something from the state of the bucket that keys without a slot share.
-    fn look_at_overflow<R>(&self, look: impl Fn(u64, Moment) -> R) -> R {
-        look(self.table.lines.common().overflow.load(), self.now())
-    }
-
-    /// Changes the bucket that keys without a slot share. `None`: the key that takes something of it
-    /// has got a slot meanwhile.
-    ///
-    /// A key that takes of the shared bucket may get a slot a moment later. Its own bucket then
-    /// begins no fuller than the shared one was left, or the key would have two bursts.
-    fn on_overflow<R>(
-        &self,
-        taker: Option<u64>,
-        change: impl Fn(u64, Moment) -> Change<R>,
-    ) -> Option<R> {
-        let now = self.now();
-        self.table.lines.common().overflow.update(|state| match change(state, now) {
-            Change::Grow(value, _)
-                if taker.is_some_and(|hash| !self.table.keeps_out(self, hash, value, now)) =>
-            {
-                Step::Keep(None)
-            }
-            Change::Grow(value, answer) | Change::Shrink(value, answer) => {
-                Step::Put(value, Some(answer))
-            }
-            Change::Keep(answer) => Step::Keep(Some(answer)),
-        })
-    }
-
-    /// Keys whose buckets are not full: those that have been touched lately. Reads the whole table.
+    /// Counts the keys whose buckets are not full: those that have been touched lately. Reads the
+    /// whole table.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len(self)
     }
 
-    /// Whether no key's bucket lacks anything. Reads the whole table.
+    /// Tells whether every key's bucket is full. Reads the whole table.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The most active keys that the limiter was built for.
+    /// The number of active keys that the limiter was built for.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Bytes of the table and its limiter, all of them since its construction: 24 a key, and at most 3,072.
+    /// The bytes of the table and its limiter, all of which are allocated at construction: 24 for
+    /// each key, and at most 3,072 more.
     ///
-    /// What reservations and callers that wait need is not counted: some 6 KiB, and, where there are many of
-    /// them, some 100 bytes for each key that has any.
+    /// Reservations and callers that wait need memory that is not counted: some 6 KiB, and, where
+    /// there are many of them, some 100 bytes for each key that has any.
     #[must_use]
     pub fn memory(&self) -> usize {
         size_of::<Self>() + self.table.bytes()
     }
 
-    /// How many buckets were forgotten before they were full, because a new key found its slots taken.
+    /// Counts the buckets that were forgotten before they were full, because a new key found its
+    /// slots taken.
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.table.evictions()
     }
 
-    /// How many slots of a shared table had been left by killed processes, and are free again. 0 of a
-    /// table in this process's memory.
+    /// Counts the slots of a shared table that killed processes had left reserved, and that are
+    /// free again. It is 0 for a table in this process's memory.
     #[must_use]
     pub fn reclaimed(&self) -> u64 {
         self.table.reclaimed()
     }
 
-    /// The quota of each key.
+    /// The quota in force for each key.
     #[must_use]
     pub fn quota(&self) -> Quota {
         self.now().quota()
     }
 
-    /// The algorithm.
+    /// The algorithm that decides.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.timeline.first().algorithm

@@ -1,4 +1,4 @@
-//! Another quota while the limiter runs.
+//! A change of the quota while the limiter runs.
 
 use super::KeyedLimiter;
 use super::table::Buckets;
@@ -8,14 +8,15 @@ use crate::quota::Quota;
 use crate::timeline::{Begin, Moment};
 
 impl<K: ?Sized> KeyedLimiter<K> {
-    /// Puts another quota in force for every key, now and in all processes that share the table.
+    /// Puts another quota in force for every key at once, in all processes that share the table.
     ///
-    /// However many keys there are it takes the same moment: token time goes on at another rate, and no
-    /// bucket is touched. What had flowed until then was by the old rate, and every key keeps the tokens that it
-    /// has, up to the new burst: nobody gets a fresh one. A key that has been full for a while has, of a larger burst,
-    /// what would have flowed since; one without a bucket has all of it. A window keeps what it has
-    /// admitted, and what is left of it takes the same share of the new period. Every call that is under
-    /// way is decided wholly by the old quota or wholly by the new one.
+    /// The change takes the same time with any number of keys: token time goes on at another rate,
+    /// and no bucket is touched. Tokens that flowed before the change flowed at the old rate. Every
+    /// key keeps the tokens that it has, up to the new burst, so a change never grants a fresh
+    /// burst. Under a larger burst, a key that has been full for a while has the tokens that would
+    /// have flowed since it was full; a key without a bucket has the whole burst. A window keeps
+    /// what it has admitted, and the rest of it takes the same share of the new period. Every call
+    /// that is under way is decided wholly by the old quota or wholly by the new one.
     ///
     /// ```
     /// # #[cfg(feature = "std")] {
@@ -30,7 +31,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
     /// ```
     ///
     /// In a shared table the quota changes for all processes, and outlives them. A process that
-    /// opens the table later may name the quota that it was made with, or the one in force.
+    /// opens the table later may name the quota that the table was made with, or the one in force.
     ///
     /// # Errors
     ///
@@ -38,16 +39,18 @@ impl<K: ?Sized> KeyedLimiter<K> {
     ///
     /// - at the new rate token time would end within a year. It is laid out for 30 years at the
     ///   rate that the limiter was built with, so a rate may be about 30 times that;
-    /// - the burst, or a window's count, does not fit the word that was laid out for the first one: of a fixed
-    ///   window it may be 16 times the first count, of a sliding one 8 times, and 4,095 in any case;
+    /// - the burst, or a window's count, does not fit the word that was laid out for the first one.
+    ///   The count of a fixed window may be 16 times the first one, that of a sliding window 8
+    ///   times, and either may be 4,095 in any case;
     /// - a window's quota has a burst of its own;
     /// - another change has been under way for some milliseconds.
     pub fn set_quota(&self, quota: Quota) -> Result<(), QuotaError> {
         self.set_quota_with(quota, Carry::AsIs)
     }
 
-    /// [`set_quota`](Self::set_quota), with a choice of what becomes of the tokens that are there. However many keys
-    /// there are, to make them all full again takes the same moment, too.
+    /// Puts another quota in force as [`set_quota`](Self::set_quota) does. `carry` decides what
+    /// becomes of the tokens that are there. Making all keys full again takes the same time with
+    /// any number of keys, too.
     ///
     /// ```
     /// # #[cfg(feature = "std")] {
@@ -63,8 +66,9 @@ impl<K: ?Sized> KeyedLimiter<K> {
     ///
     /// # Errors
     ///
-    /// As [`set_quota`](Self::set_quota), and if balances are to be proportional. Making full counts against the
-    /// limiter's 30 years of token time: by the time that a bucket takes to fill.
+    /// Those of [`set_quota`](Self::set_quota), and balances that are to be carried proportionally.
+    /// Making all keys full uses up a part of the limiter's 30 years of token time: as much as a
+    /// bucket takes to fill.
     pub fn set_quota_with(&self, quota: Quota, carry: Carry) -> Result<(), QuotaError> {
         let (common, quota) = (self.table.lines.common(), self.waiting.shape(quota));
         let mut shifted_back = 0;
@@ -78,12 +82,12 @@ impl<K: ?Sized> KeyedLimiter<K> {
             Ok(begin)
         };
         let done = self.table.lines.alone(|| self.timeline.change(&common.announced, quota, begin));
-        // Those who wait are due at other moments now.
+        // The callers that wait are due at other moments now.
         self.queues.requote(&self.now(), shifted_back);
         done
     }
 
-    /// A state that no key's bucket is emptier than.
+    /// Computes a state that is at least as empty as every key's bucket.
     fn emptiest(&self, now: &Moment) -> u64 {
         let rule = now.rule();
         let empty = rule.charge(rule.fresh(now.units), now.units, rule.limit());

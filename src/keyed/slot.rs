@@ -1,4 +1,4 @@
-//! A slot's word: state, epoch and value. Plain numbers.
+//! The word of a slot: state, epoch and value, as plain numbers.
 //!
 //! ```text
 //!     63   62 61       56 55                                       0
@@ -13,40 +13,50 @@
 //!                                                     at work on the key
 //! ```
 //!
-//! The word is its own nonce: (state, epoch, value) does not repeat in a slot, so a swap that succeeds
-//! on a word proves that nothing has happened to the slot since it was loaded. Each step upholds it:
+//! The word is its own nonce. A pair (epoch, value) does not come back in the same state of a slot.
+//! So a swap that succeeds on a word proves that nothing has happened to the slot since the word
+//! was loaded. Each step upholds this:
 //!
 //! | step | why the pair (epoch, value) is new |
 //! | --- | --- |
 //! | take, charge | the value grows |
-//! | claim | the value grows to now; where it cannot (a lagging clock, a window that goes on), the epoch does |
-//! | evict, refund, reset; a first touch that leaves less than a claim | the value may shrink: the epoch grows |
-//! | publish, kill, promote | the state is new; a slot is free again under that pair only once, since the next claim changes it |
+//! | claim | the value grows to now, or else the epoch does (1) |
+//! | evict, refund, reset | the value may shrink: the epoch grows |
+//! | a first touch that leaves less than a claim | the same |
+//! | publish, promote | the state is new |
+//! | kill | the state is new; the next claim changes the pair (2) |
 //!
-//! The epoch has the bits that the value leaves: 6 beside a bucket's, up to 22 beside a window's. For a repeat all
-//! epochs must pass and the value must return to the same unit while a thread is stopped between a load and
-//! its swap; what it costs is then one request charged to another key. A bucket's value is a time (35 ns at most
-//! rates), and whoever evicts begins with no less than it displaces. A window's is a count: of a key that takes one
-//! and gives it back it is the same every time, and 64 such turns take some microseconds.
+//! 1. The value cannot grow under a clock that lags, or in a window that goes on.
+//! 2. So a slot becomes free under one pair only once.
+//!
+//! The epoch has the bits that the value leaves: 6 beside a bucket's value, up to 22 beside a
+//! window's. A word repeats only if all epochs pass and the value returns to the same unit while a
+//! thread is stopped between a load and its swap. Such a repeat would charge one request to another
+//! key.
+//!
+//! - A bucket's value is a time (in units of 35 ns at most rates), and a thread that evicts a
+//!   bucket begins the new one with no less than the value that it displaces.
+//! - A window's value is a count. A key that takes one token and gives it back leaves the same
+//!   count every time, and 64 such turns take some microseconds. The wider epoch makes up for that.
 
 use crate::word::VALUE_BITS;
 
-/// Bits of the epoch and the value together.
+/// The number of bits of the epoch and the value together.
 const STATE_SHIFT: u32 = 62;
 
-/// How a table's words are divided into epoch and value.
+/// The division of a table's words into epoch and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fields {
     value_bits: u32,
 }
 
-/// Nobody's. A zeroed slot is free.
+/// The state of a slot without a key. A zeroed slot is free.
 pub(super) const FREE: u64 = 0;
-/// Claimed by one thread, which is writing the tag.
+/// The state of a slot that one thread has claimed, and writes the tag of.
 pub(super) const RESERVED: u64 = 1;
-/// Announced with its tag, and not yet known to be the key's only slot.
+/// The state of a slot that is announced with its tag, and not yet known to be the key's only one.
 pub(super) const PENDING: u64 = 2;
-/// The key's bucket.
+/// The state of a slot that is its key's bucket.
 pub(super) const LIVE: u64 = 3;
 
 #[inline(always)]
@@ -54,17 +64,17 @@ pub(super) fn state(word: u64) -> u64 {
     word >> STATE_SHIFT
 }
 
-/// The same epoch and value in another state.
+/// Puts the same epoch and value into another state.
 #[inline(always)]
 pub(super) fn with_state(word: u64, state: u64) -> u64 {
     word & !(!0 << STATE_SHIFT) | state << STATE_SHIFT
 }
 
 impl Fields {
-    /// Of buckets.
+    /// The division for buckets.
     pub(super) const BUCKET: Self = Self { value_bits: VALUE_BITS };
 
-    /// For values of so many bits, up to a bucket's.
+    /// The division for values of so many bits, at most those of a bucket's value.
     pub(super) const fn with_value_bits(bits: u32) -> Self {
         Self { value_bits: if bits < VALUE_BITS { bits } else { VALUE_BITS } }
     }
@@ -79,21 +89,22 @@ impl Fields {
         word & self.mask()
     }
 
-    /// The same state and epoch with another value. What a corrupt file's value grows to may exceed the
-    /// field, and must not reach the others.
+    /// Replaces the value, and keeps the state and the epoch. The value of a corrupt file may grow
+    /// beyond its field, and must not reach the others.
     #[inline(always)]
     pub(super) fn with_value(self, word: u64, value: u64) -> u64 {
         word & !self.mask() | self.value(value)
     }
 
-    /// The same state with another value, in the next epoch.
+    /// Replaces the value in the next epoch, and keeps the state.
     #[inline(always)]
     pub(super) fn next_epoch(self, word: u64, value: u64) -> u64 {
         let epoch = (word >> self.value_bits).wrapping_add(1);
         with_state(epoch << self.value_bits | self.value(value), state(word))
     }
 
-    /// A claimed slot's word: the value grows to `fresh`, or the epoch does.
+    /// Computes the word of a slot that is claimed: the value grows to `fresh`, or else the epoch
+    /// grows.
     pub(super) fn claimed(self, word: u64, fresh: u64) -> u64 {
         let grows = fresh > self.value(word);
         let next = if grows {
@@ -104,7 +115,7 @@ impl Fields {
         with_state(next, RESERVED)
     }
 
-    /// An evicted slot's word: its value is given up, so the epoch grows.
+    /// Computes the word of a slot that is evicted. Its value is given up, so the epoch grows.
     pub(super) fn evicted(self, word: u64, fresh: u64) -> u64 {
         with_state(self.next_epoch(word, fresh), RESERVED)
     }

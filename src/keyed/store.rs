@@ -3,9 +3,10 @@
 use super::KeyedLimiter;
 use super::WhenFull;
 use super::ledger::Entries;
-use super::table::{Buckets, Change};
-use crate::answer::{Denied, Figures, Grant};
+use super::table::{Buckets, Change, Full, Room};
+use crate::answer::{AnswerKind, Denied, Figures, Grant};
 use crate::bucket::{Ask, Queues, Store, Waiting, Whose};
+use crate::cell::Step;
 use crate::timeline::Moment;
 use alloc::sync::Arc;
 use core::hash::Hash;
@@ -49,7 +50,8 @@ impl<K: ?Sized> Store for KeyedLimiter<K> {
         }
         match self.table.outlook(self, whose.hash, self.when_full.room()) {
             Ok((start, now)) => Ok(look(start, now)),
-            // A request of nothing, or of what never fits, is not answered by the table.
+            // The limiter answers a request of nothing, or of more than the limit, without the
+            // table.
             Err(full) if self.when_full != WhenFull::Share => {
                 let now = self.now();
                 if n == 0 || n > now.rule().limit() {
@@ -89,7 +91,7 @@ impl<K: ?Sized> Store for KeyedLimiter<K> {
         loop {
             match self.table.update(self, ask.whose.hash, self.room(), own) {
                 Ok(Some(answer)) => return Ok(answer),
-                // Room was given, so there is a bucket.
+                // The table makes a bucket where room is given, so this does not occur.
                 Ok(None) => {}
                 Err(full) if self.when_full != WhenFull::Share => {
                     return Err(self.no_room(full, ask.n));
@@ -133,8 +135,51 @@ impl<K: ?Sized> Store for KeyedLimiter<K> {
     }
 }
 
+impl<K: ?Sized> KeyedLimiter<K> {
+    pub(super) fn room(&self) -> Option<Room> {
+        Some(self.when_full.room())
+    }
+
+    /// Makes the denial of a key for which the table has no slot.
+    #[cold]
+    fn no_room(&self, full: Full, n: u64) -> Denied {
+        let now = self.now();
+        let soonest = full.soonest.unwrap_or_else(|| now.rule().fresh(now.units));
+        Denied::new(n, now.figures(soonest).as_kind(AnswerKind::TableFull))
+    }
+
+    /// Computes something from the state of the bucket that keys without a slot share.
+    fn look_at_overflow<R>(&self, look: impl Fn(u64, Moment) -> R) -> R {
+        look(self.table.lines.common().overflow.load(), self.now())
+    }
+
+    /// Changes the bucket that keys without a slot share. `None`: the key `taker`, which would take
+    /// tokens of it, has a slot by now.
+    ///
+    /// A key that takes tokens of the shared bucket may get a slot a moment later. Its own bucket
+    /// then begins no fuller than the shared one was left, or the key would have two bursts.
+    fn on_overflow<R>(
+        &self,
+        taker: Option<u64>,
+        change: impl Fn(u64, Moment) -> Change<R>,
+    ) -> Option<R> {
+        let now = self.now();
+        self.table.lines.common().overflow.update(|state| match change(state, now) {
+            Change::Grow(value, _)
+                if taker.is_some_and(|hash| !self.table.keeps_out(self, hash, value, now)) =>
+            {
+                Step::Keep(None)
+            }
+            Change::Grow(value, answer) | Change::Shrink(value, answer) => {
+                Step::Put(value, Some(answer))
+            }
+            Change::Keep(answer) => Step::Keep(Some(answer)),
+        })
+    }
+}
+
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
-    /// The bucket and the waiting line of a key.
+    /// Finds the bucket and the waiting line of a key.
     pub(crate) fn whose(&self, key: &K) -> Whose {
         Whose { hash: self.seed.fingerprint(key), shared: false }
     }
