@@ -85,8 +85,8 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         self
     }
 
-    /// Begins every new key with a full bucket, whatever keys were forgotten. A table of debts needs
-    /// it, since no key may begin with the debt of another.
+    /// Begins every new key with a full bucket, whatever keys were forgotten. A table of debts
+    /// needs it, since no key may begin with the debt of another.
     #[cfg(feature = "redis")]
     pub(crate) fn forgetting(mut self) -> Self {
         self.remembers = false;

@@ -1,7 +1,9 @@
-//! Leases of tokens for many keys, in a table of fixed memory: the local store of a limiter whose buckets are elsewhere.
+//! Leases of tokens for many keys, in a table of fixed memory. A limiter whose buckets are in Redis
+//! keeps them here.
 //!
-//! A key's value is its lease (`algorithm/lease.rs`); a lease that has ended and of which nothing is left may be
-//! forgotten. The slots' protocol is that of `table.rs`. Nothing here adds an atomic to it.
+//! The value of a key's bucket is its lease (`algorithm/lease.rs`). A lease may be forgotten once
+//! it has ended and nothing is left of it. The slots follow the protocol of `table.rs`. Nothing
+//! here adds an atomic to it.
 
 use super::hash::Seed;
 use super::table::{Buckets, Change, Room, Table};
@@ -17,11 +19,12 @@ pub(crate) struct Leases {
     timer: Timer,
     tick: Ratio,
     seed: Seed,
-    /// For how long who has been told to ask may take to have an answer, in ticks.
+    /// The longest time until a caller that was told to ask has an answer, in ticks. After that the
+    /// next caller is told to ask.
     patience: u64,
 }
 
-/// A moment, and whether the value that is seen at it is that of a slot's last key.
+/// A reading of the clock, and whether the value seen with it may be that of the slot's last key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     ticks: u64,
@@ -40,7 +43,8 @@ impl Buckets for Leases {
         lease::nothing(now.ticks)
     }
 
-    /// Asked at a first touch only. The value there may be the last key's, where the ends have wrapped or a clock lags.
+    /// Marks the moment of a first touch. The slot may then hold the value of its last key, where
+    /// the ends have wrapped or a clock lags.
     fn not_before(&self, now: Moment, _: u64) -> Moment {
         Moment { first: true, ..now }
     }
@@ -49,21 +53,22 @@ impl Buckets for Leases {
         lease::until_nothing(value, now.ticks)
     }
 
-    /// A lease that is forgotten is tokens that nobody spends.
+    /// Keeps the value: if a lease is forgotten, its tokens are merely never spent.
     fn emptier(&self, value: u64, _: u64, _: Moment) -> u64 {
         value
     }
 }
 
 impl Moment {
-    /// What the key had.
+    /// The lease of the key itself.
     #[inline(always)]
     fn own(self, value: u64) -> u64 {
         if self.first { lease::nothing(self.ticks) } else { value }
     }
 }
 
-/// A later end makes a value larger; the same one, or one that has wrapped, need not.
+/// Commits a lease. A later end makes the value larger. The same end, or one that has wrapped, may
+/// not.
 #[inline(always)]
 fn put<R>(before: u64, after: u64, answer: R) -> Change<R> {
     match after.cmp(&before) {
@@ -74,7 +79,7 @@ fn put<R>(before: u64, after: u64, answer: R) -> Change<R> {
 }
 
 impl Leases {
-    /// For leases in `slots` slots. An answer takes at most so many nanoseconds.
+    /// Makes room for leases in `slots` slots. Redis answers within `patience` nanoseconds.
     pub(crate) fn new(slots: usize, timer: Timer, patience: u64) -> Self {
         let (tick, seed) = (timer.tick(), Seed::random());
         Self {
@@ -86,7 +91,7 @@ impl Leases {
         }
     }
 
-    /// Nanoseconds since it was made.
+    /// The nanoseconds since the table was made.
     #[inline(always)]
     pub(crate) fn nanos(&self) -> u64 {
         self.tick.of(self.timer.ticks())
@@ -98,7 +103,7 @@ impl Leases {
         self.seed.fingerprint(key)
     }
 
-    /// Leases forgotten before they had ended.
+    /// Counts the leases forgotten before they had ended.
     pub(crate) fn evictions(&self) -> u64 {
         self.table.evictions()
     }
@@ -116,7 +121,7 @@ impl Leases {
             .unwrap_or_else(|| self.take_by_search(hash, least, most))
     }
 
-    /// The same of a key without a slot: it gets one, for the question.
+    /// Takes tokens of a key without a slot. The key gets a slot, which remembers the question.
     #[cold]
     #[inline(never)]
     fn take_by_search(&self, hash: u64, least: u64, most: u64) -> Taken {
@@ -126,12 +131,12 @@ impl Leases {
             put(value, after, taken)
         };
         let taken = self.table.update(self, hash, Some(Room::Evict), take);
-        // All its slots in other threads' hands: somebody else will have to ask.
+        // Other threads hold all of the key's slots, so another call will have to ask.
         taken.ok().flatten().unwrap_or(Taken::Short { left: 0, ask: false })
     }
 
-    /// Adds tokens to the key's lease, which was meant to be of `size`, until then in nanoseconds. What is left;
-    /// `None` if there was no place to put them.
+    /// Adds tokens to the key's lease. It was meant to be of `size` tokens and ends at `until`, in
+    /// nanoseconds. Returns the tokens left, or `None` if the table has no room for the key.
     #[must_use]
     pub(crate) fn deposit(&self, hash: u64, tokens: u64, size: u64, until: u64) -> Option<u64> {
         let deposit = |value, now: Moment| {
@@ -141,8 +146,9 @@ impl Leases {
         self.table.update(self, hash, Some(Room::Evict), deposit).ok().flatten()
     }
 
-    /// Denies until then, in nanoseconds, saying that it may last so many seconds more, or that nobody answers. Not if
-    /// something is left: then whether another lease is asked for is as it was.
+    /// Denies the key until `until`, in nanoseconds, if its lease is empty. The denial says that it
+    /// may last `seconds` more, or without them that Redis does not answer. Returns `false` if
+    /// tokens are left; then whether another lease is asked for stays as it was.
     pub(crate) fn deny(&self, hash: u64, until: u64, seconds: Option<u64>) -> bool {
         let deny = |value, now: Moment| match lease::deny(now.own(value), ticks_up(until), seconds)
         {
@@ -153,14 +159,14 @@ impl Leases {
         denied.ok().flatten().unwrap_or(false)
     }
 
-    /// Lets the next who finds too few ask.
+    /// Lets the next caller that finds too few tokens ask.
     pub(crate) fn unask(&self, hash: u64) {
         let unask = |value, now: Moment| put(value, lease::unask(now.own(value)), ());
-        // Who has no slot asks anyway.
+        // A key without a slot asks anyway.
         let _ = self.table.update(self, hash, None, unask);
     }
 
-    /// Takes out all that is left of the key's lease.
+    /// Takes out all tokens of the key's lease.
     #[must_use]
     pub(crate) fn withdraw(&self, hash: u64) -> u64 {
         let withdraw = |value, now: Moment| {
@@ -170,14 +176,14 @@ impl Leases {
         self.table.update(self, hash, None, withdraw).ok().flatten().unwrap_or(0)
     }
 
-    /// What is left of the key's lease, whether it has ended or not.
+    /// The tokens left of the key's lease, whether it has ended or not.
     pub(crate) fn left(&self, hash: u64) -> u64 {
         let look = |value, now: Moment| Change::Keep(lease::left(now.own(value)));
         self.table.update(self, hash, None, look).ok().flatten().unwrap_or(0)
     }
 }
 
-/// Nanoseconds in ticks, rounded up: nobody comes back too early.
+/// Converts nanoseconds to ticks, rounded up, so that no caller comes back too early.
 fn ticks_up(nanos: u64) -> u64 {
     nanos.div_ceil(1 << TICK_BITS)
 }

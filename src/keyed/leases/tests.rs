@@ -1,4 +1,4 @@
-//! Leases on a clock by hand.
+//! Tests of leases on a clock that the test sets by hand.
 
 use super::*;
 use crate::clock::{Clock, ManualClock};
@@ -16,7 +16,7 @@ fn pass(clock: &ManualClock, ticks: u64) {
     clock.advance(Duration::from_nanos(ticks * TICK));
 }
 
-/// Keys that stand in the first two lines of any table.
+/// Makes keys whose candidates are the first two lines of any table.
 fn key(i: u64) -> u64 {
     (i + 1) << 40 | i | 1
 }
@@ -55,8 +55,8 @@ fn a_denial_is_told_until_it_ends() {
     assert_eq!(leases.take(a, 2, 2), Taken::Short { left: 1, ask: true });
 }
 
-/// A slot whose ends have wrapped keeps its value when it is claimed: guards that a first touch sees none of the
-/// tokens, nor the denial, that the slot's last key left in it.
+/// Guards that a first touch sees neither the tokens nor the denial that the slot's last key left
+/// in it. A slot whose ends have wrapped keeps its value when it is claimed.
 #[test]
 fn a_first_touch_sees_nothing_of_the_slots_last_key_where_the_ends_wrap() {
     let (leases, clock) = leases(8);
@@ -65,7 +65,7 @@ fn a_first_touch_sees_nothing_of_the_slots_last_key_where_the_ends_wrap() {
     for i in 0..8 {
         assert_eq!(leases.deposit(key(i), 5, 5, now + 50 * TICK), Some(5));
     }
-    // Over the wrap, and beyond the grace.
+    // Pass the wrap, and go beyond the grace.
     pass(&clock, 1_000);
     let now = now + 1_000 * TICK;
     assert_eq!(leases.deposit(key(20), 2, 2, now + 50 * TICK), Some(2));
@@ -73,7 +73,8 @@ fn a_first_touch_sees_nothing_of_the_slots_last_key_where_the_ends_wrap() {
     assert_eq!(leases.evictions(), 0);
 }
 
-/// A whole turn of the ends later what an owner had not withdrawn is there once more, for a time: debited, and nobody's.
+/// Tokens that an owner had not withdrawn are there once more a whole turn of the ends later, for a
+/// time. They are debited, and no other owner has them.
 #[test]
 fn an_end_that_comes_round_again_brings_no_more_than_was_left() {
     let (leases, clock) = leases(8);
@@ -86,7 +87,7 @@ fn an_end_that_comes_round_again_brings_no_more_than_was_left() {
     assert_eq!(leases.withdraw(a), 2);
 }
 
-/// The lease that ends first gives way; one of which something is left is the last to go.
+/// The lease that ends first gives way. A lease that has tokens left is the last to go.
 #[test]
 fn a_flood_of_keys_evicts_questions_before_leases() {
     let (leases, _clock) = leases(8);

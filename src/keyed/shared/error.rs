@@ -1,4 +1,4 @@
-//! Why a shared table cannot be opened.
+//! The error of opening a shared table.
 
 use crate::algorithm::Algorithm;
 use crate::error::QuotaError;
@@ -7,71 +7,73 @@ use alloc::string::String;
 use core::fmt;
 use std::io;
 
-/// A shared table that cannot be opened: why. The file is left as it is.
+/// The reason why a shared table cannot be opened. The file is left as it is.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SharedError {
-    /// The system refused: what, and its reason.
+    /// The system refused an action.
     Io {
-        /// What was tried.
+        /// The action that was tried.
         action: &'static str,
         /// The system's reason.
         error: io::Error,
     },
-    /// The quota or the capacity cannot be.
+    /// The quota or the capacity is out of range.
     Quota(QuotaError),
-    /// A builder's choice that a shared table does not leave: `clock` or `seed`.
+    /// The builder sets what a shared table sets itself: `clock` or `seed`.
     Option(&'static str),
-    /// A symbolic link, a folder, a pipe, a device.
+    /// The path is that of a symbolic link, a folder, a pipe or a device.
     NotAFile,
-    /// Somebody else's file, one that others may write to, or one of several names.
+    /// The file belongs to another user, other users may write to it, or it has several names.
     NotOwned,
-    /// A file of something else.
+    /// The file is not a table.
     NotATable,
-    /// A table of another version's layout.
+    /// The table has another version's layout.
     Layout {
-        /// The file's.
+        /// The layout of the file.
         found: u64,
-        /// This version's.
+        /// The layout that this version knows.
         known: u64,
     },
-    /// A table for keys of another type. All text and bytes are one type, "text or bytes".
+    /// The table has keys of another type. All text and bytes are one type, "text or bytes".
     KeyType {
-        /// The file's, as its compiler named it, cut to 256 bytes.
+        /// The type in the file, as its compiler named it, cut to 256 bytes.
         found: String,
-        /// The limiter's.
+        /// The type of the limiter's keys.
         wanted: String,
     },
-    /// A table of another algorithm.
+    /// The table has another algorithm.
     Algorithm {
-        /// The file's.
+        /// The algorithm of the file.
         found: Algorithm,
     },
-    /// A table of other periods: refilled smoothly instead of at intervals, or aligned differently.
+    /// The table has other periods: refilled smoothly instead of at intervals, or aligned
+    /// differently.
     Periods,
-    /// A table of another quota.
+    /// The table has another quota.
     OtherQuota {
-        /// The file's.
+        /// The quota of the file.
         found: Quota,
     },
-    /// A table of another capacity.
+    /// The table has another capacity.
     Capacity {
-        /// The file's.
+        /// The capacity of the file.
         found: u64,
     },
-    /// Shorter than its header says.
+    /// The file is shorter than its header says.
     Truncated {
-        /// Its bytes.
+        /// The bytes of the file.
         bytes: u64,
-        /// Those that there should be.
+        /// The bytes that it should have.
         expected: u64,
     },
-    /// A header that its checksum does not fit.
+    /// The header does not match its checksum.
     Corrupt,
-    /// Another process has been making the table for five seconds, or uses one of another boot.
+    /// Another process has been making the table for five seconds, or has a table of an earlier
+    /// boot open.
     Busy,
-    /// Each file that was opened at the path, or made there, was removed or replaced before it
-    /// could be used.
+    /// The files at the path, opened or made there, were removed or replaced before they could be
+    /// used, again and again.
     Replaced,
 }
 
@@ -83,7 +85,7 @@ impl fmt::Display for SharedError {
             Self::Option(option) => write!(f, "{option} must be left out of a shared table"),
             Self::NotAFile => f.write_str("not a regular file, or a symbolic link"),
             Self::NotOwned => f.write_str(
-                "the file must be this user's, writable to nobody else, and have one name",
+                "the file must belong to this user, be writable to no other user, and have one name",
             ),
             Self::NotATable => f.write_str("the file is not a table of sluicegate"),
             Self::Layout { found, known } => {
@@ -92,9 +94,9 @@ impl fmt::Display for SharedError {
             Self::KeyType { found, wanted } => {
                 write!(f, "the table's keys are {found}, the limiter's are {wanted}")
             }
-            Self::Algorithm { found } => write!(f, "the table is of a {found}"),
+            Self::Algorithm { found } => write!(f, "the table's algorithm is {found}"),
             Self::Periods => {
-                f.write_str("the table is refilled, or aligned to the calendar, in another way")
+                f.write_str("the table refills, or aligns to the calendar, in another way")
             }
             Self::OtherQuota { found } => write!(f, "the table's quota is {found}"),
             Self::Capacity { found } => write!(f, "the table's capacity is {found} keys"),
@@ -102,8 +104,8 @@ impl fmt::Display for SharedError {
                 write!(f, "the file has {bytes} bytes of at least {expected}")
             }
             Self::Corrupt => f.write_str("the table's header is corrupt"),
-            Self::Busy => f.write_str("another process keeps the table from being opened"),
-            Self::Replaced => f.write_str("the file is removed or replaced while it is opened"),
+            Self::Busy => f.write_str("another process is making the table, or uses one of an earlier boot"),
+            Self::Replaced => f.write_str("the file was removed or replaced while it was being opened"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The file's header: what it is, and of what.
+//! The header of a shared table's file: its layout, its limit, and its hash key.
 //!
 //! ```text
 //!   word  0  magic            1  layout     2  lines      3  capacity
@@ -23,17 +23,18 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 const FIELDS: usize = NAME + 32;
-/// Where the name of the keys' type begins.
+/// The first word of the keys' type name.
 const NAME: usize = 16;
 const CHECKSUM: usize = 15;
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"SLUICEGT");
-/// A table whose maker has not got to its end.
+/// The magic number of a table that its maker has not finished.
 const UNFINISHED: u64 = u64::from_ne_bytes(*b"SLUICEG.");
-/// Changes with every change of the header, the lines, the word, or the fingerprint.
+/// The number of the layout. It changes with every change of the header, the lines, the word, or
+/// the fingerprint.
 const LAYOUT: u64 = 4;
 
-/// What a table must be to be the one that is wanted.
+/// The description of a table, which must match that of the limiter that opens it.
 #[derive(Clone, Debug)]
 pub(super) struct Kind {
     pub(super) quota: Quota,
@@ -45,7 +46,7 @@ pub(super) struct Kind {
     pub(super) keys: Name,
 }
 
-/// The name of a type, as far as it fits.
+/// The name of a type, cut to the words that it has here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Name([u64; FIELDS - NAME]);
 
@@ -73,12 +74,12 @@ pub(super) struct Header {
     boot: [u64; 2],
     /// The monotonic clock's nanoseconds at token time zero.
     pub(super) epoch: u64,
-    /// The same moment by the system's calendar, in nanoseconds of Unix.
+    /// The same moment by the system's calendar, in nanoseconds since the Unix epoch.
     pub(super) unix: u64,
 }
 
 impl Header {
-    /// The header of a whole table; `None` of one that is not made yet.
+    /// Reads the header of a finished table. `None`: the table is not made yet.
     pub(super) fn read(file: &File) -> Result<Option<Self>, SharedError> {
         let (words, read) = read(file).map_err(|error| io_error("read", error))?;
         match words[0] {
@@ -102,7 +103,7 @@ impl Header {
         let Some(quota) = quota.filter(|quota| quota.burst_size() > 0) else {
             return Err(SharedError::Corrupt);
         };
-        // As large as a process of more bits may have made them.
+        // A process of 64 bits may have made them larger than this one can map.
         let (lines, capacity) = (words[2], words[3]);
         let schedule = Schedule::from_code(words[14]);
         let keys = Name(core::array::from_fn(|i| words[NAME + i]));
@@ -111,8 +112,8 @@ impl Header {
         Ok(Some(Self { kind, seed, boot, epoch: words[12], unix: words[13] }))
     }
 
-    /// Whether the table is the one that is wanted, and all there. Which quota is in force, its
-    /// lines say.
+    /// Checks that the table is the wanted one, and complete. Its lines tell which quota is in
+    /// force.
     pub(super) fn expect(&self, wanted: &Kind, file: &File) -> Result<(), SharedError> {
         let found = &self.kind;
         if found.keys != wanted.keys {
@@ -135,7 +136,7 @@ impl Header {
         Ok(())
     }
 
-    /// Whether the epoch is one of the clock that runs now.
+    /// Tells whether the epoch is one of the clock that runs now.
     pub(super) fn is_of_this_boot(&self) -> bool {
         self.boot == boot() && self.epoch <= MonotonicClock::new().nanos()
     }
@@ -150,7 +151,8 @@ impl Header {
         Ok(header)
     }
 
-    /// Each step leaves a file that [`read`](Self::read) takes for unfinished, but for the last.
+    /// Writes the header. After each step but the last, [`read`](Self::read) takes the file for
+    /// unfinished.
     fn write(&self, file: &File) -> io::Result<()> {
         let Self { kind, seed, boot, epoch, unix } = self;
         file.set_len(0)?;
@@ -182,7 +184,7 @@ impl Header {
     }
 }
 
-/// The header's words, as far as the file goes, and its bytes up to there.
+/// Reads the header's words as far as the file goes. Returns the number of its bytes, too.
 fn read(file: &File) -> io::Result<([u64; FIELDS], usize)> {
     let mut bytes = [0; 8 * FIELDS];
     let mut filled = 0;
@@ -201,7 +203,8 @@ fn read(file: &File) -> io::Result<([u64; FIELDS], usize)> {
     Ok((words, filled))
 }
 
-/// The file's bytes, with room for them: a disk that fills up later would kill whoever touches a page.
+/// Allocates the file's bytes on the disk. Otherwise, if the disk filled up later, the system would
+/// kill a process that touches a page.
 fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     file.set_len(bytes)?;
     #[cfg(target_os = "linux")]
@@ -220,7 +223,7 @@ fn io_error(action: &'static str, error: io::Error) -> SharedError {
     SharedError::Io { action, error }
 }
 
-/// Of all words but the magic number and the checksum itself.
+/// Computes the checksum of all words but the magic number and the checksum itself.
 fn checksum(words: &[u64; FIELDS]) -> u64 {
     let mut hasher = SipHasher13::new();
     let fields = words[1..CHECKSUM].iter().chain(&words[NAME..]);
@@ -228,8 +231,8 @@ fn checksum(words: &[u64; FIELDS]) -> u64 {
     hasher.finish()
 }
 
-/// What differs between two boots of a machine. Where the system says nothing, zero: then only a clock that
-/// has not come to the epoch yet gives a reboot away.
+/// Reads a number that differs between two boots of a machine. It is zero if the system has none;
+/// then only a clock that is behind the epoch reveals a reboot.
 fn boot() -> [u64; 2] {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits = text.chars().filter_map(|c| c.to_digit(16));

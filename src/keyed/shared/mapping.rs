@@ -1,7 +1,8 @@
-//! The file in memory: the one place that turns its bytes into the table's types.
+//! The file in memory. Only this file turns its bytes into the table's types.
 //!
-//! ORDERING: words are loaded and swapped as in `table.rs`, although whoever frees them is alone: what the
-//! killed had stored is ordered by the system's lock.
+//! ORDERING: words are loaded and swapped as in `table.rs`, although the process that frees them is
+//! alone in the table. The system's lock orders them after the stores of the processes that were
+//! killed.
 
 use super::super::layout::{self, Common, Line};
 use super::super::slot::{self, FREE, PENDING, RESERVED};
@@ -17,7 +18,7 @@ use rustix::fs::{FlockOperation, fcntl_lock};
 use std::fs::File;
 use std::time::Duration;
 
-/// Words set aside for the header.
+/// The number of words set aside for the header.
 pub(super) const HEADER_WORDS: usize = 64;
 
 /// The file's first page.
@@ -28,11 +29,12 @@ struct Page {
     common: Common,
 }
 
-/// Taken by the thread of this process that has a record lock, and by whoever closes a file: that would lift the lock.
-/// A child that was forked meanwhile has neither the thread nor the lock.
+/// A lock of this process. The thread that has a record lock holds it, and so does a thread that
+/// closes a file, since the close would lift the record lock. A child that is forked meanwhile has
+/// neither the thread nor the lock.
 static CHANGING: AtomicU64 = AtomicU64::new(0);
 
-/// A file that is closed when nobody of this process has a record lock of it.
+/// A file that is closed only while no thread of this process has a record lock of it.
 #[derive(Debug)]
 pub(super) struct Handle(Option<File>);
 
@@ -62,34 +64,36 @@ impl Deref for Handle {
     }
 }
 
-/// Between two tries for the lock of a change, and how many of them: 100 ms.
+/// The pause between two tries for the lock of a change. With their number it makes 100 ms.
 const PAUSE: Duration = Duration::from_millis(1);
 const TRIES: u32 = 100;
 
-/// Bytes before the lines.
+/// The number of bytes before the lines.
 const PAGE: usize = size_of::<Page>();
 
-/// Bytes of a file of so many lines: the page, the lines, their floors.
+/// Computes the bytes of a file of so many lines: the page, the lines, their floors.
 pub(super) fn bytes(lines: u64) -> u64 {
     let of = |size: usize, count: u64| count.saturating_mul(size as u64);
     let floors = of(size_of::<Cell>(), lines.div_ceil(layout::FLOOR as u64));
     of(PAGE, 1).saturating_add(of(size_of::<Line>(), lines)).saturating_add(floors)
 }
 
-/// The bytes of a mapping of so many lines, of which no more than `most` can be mapped, and its lines.
+/// Computes the bytes of a mapping of so many lines, and the number of lines. `None`: they are more
+/// than the `most` bytes that can be mapped.
 fn mappable(lines: u64, most: usize) -> Option<(usize, usize)> {
     let bytes = usize::try_from(bytes(lines)).ok().filter(|bytes| *bytes <= most)?;
     Some((bytes, usize::try_from(lines).ok()?))
 }
 
-/// A mapped table. Keeps the file open, and with it the lock that says that somebody is in.
+/// A mapped table. It keeps the file open, and with it the lock which says that a process uses the
+/// table.
 #[derive(Debug)]
 pub(in super::super) struct Mapping {
     map: MmapRaw,
     lines: usize,
-    /// Open as long as it is mapped.
+    /// The file, open as long as it is mapped.
     file: Option<Handle>,
-    /// Where that was found.
+    /// The path at which the file was found.
     origin: Option<Origin>,
 }
 
@@ -107,7 +111,7 @@ impl Mapping {
         Self { file: Some(file), origin: Some(origin), ..self }
     }
 
-    /// Whether the file is still the one at the path that it was opened at.
+    /// Tells whether the file is still the one at the path that it was opened at.
     pub(super) fn is_current(&self) -> bool {
         self.origin.as_ref().is_none_or(Origin::is_current)
     }
@@ -115,9 +119,9 @@ impl Mapping {
     #[inline(always)]
     #[expect(unsafe_code, reason = "bytes of a file become a slice")]
     pub(in super::super) fn lines(&self) -> &[Line] {
-        // SAFETY: the mapping is `PAGE` bytes and `lines` lines long and lives as long as `self`; it begins at
-        // a page, so the lines are aligned. A line is made of atomics, for which all bytes are
-        // values and which anybody may change at any time.
+        // SAFETY: the mapping is `PAGE` bytes and `lines` lines long and lives as long as `self`.
+        // It begins at a page, so the lines are aligned. A line consists of atomics: all bytes are
+        // values of them, and any process may change them at any time.
         unsafe {
             let first = self.map.as_ptr().add(PAGE).cast::<Line>();
             core::slice::from_raw_parts(first, self.lines)
@@ -126,8 +130,8 @@ impl Mapping {
 
     #[expect(unsafe_code, reason = "bytes of a file become a slice")]
     pub(in super::super) fn floors(&self) -> &[Cell] {
-        // SAFETY: as above; the floors lie behind the lines, which are a whole number of cache lines. A cell is an
-        // atomic.
+        // SAFETY: as in `lines`. The floors lie behind the lines, which are a whole number of cache
+        // lines. A cell is an atomic.
         unsafe {
             let first = self.map.as_ptr().add(PAGE + self.lines * size_of::<Line>()).cast::<Cell>();
             core::slice::from_raw_parts(first, layout::floors(self.lines))
@@ -136,13 +140,15 @@ impl Mapping {
 
     #[expect(unsafe_code, reason = "bytes of a file become a struct")]
     pub(in super::super) fn common(&self) -> &Common {
-        // SAFETY: as above; the page comes first, and is made of atomics.
+        // SAFETY: as in `lines`. The page comes first, and consists of atomics.
         unsafe { &(*self.map.as_ptr().cast::<Page>()).common }
     }
 
-    /// Runs `change` while nobody else does: no other process by a record lock, which is another one than that of who
-    /// is in, and which the system lifts from the dead as well; no other thread of this one, for which record locks are
-    /// one and the same, by [`CHANGING`].
+    /// Runs `change` while no other thread of any process runs one.
+    ///
+    /// A record lock excludes the other processes. It is not the lock that says that a process uses
+    /// the table, and the system lifts it, too, when a process dies. For the threads of one process
+    /// record locks are one and the same; [`CHANGING`] excludes the other threads.
     pub(in super::super) fn alone(
         &self,
         change: impl FnOnce() -> Result<(), QuotaError>,
@@ -155,7 +161,7 @@ impl Mapping {
             if alone.is_some() && fcntl_lock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
             {
                 let done = change();
-                // It cannot fail: the lock is there.
+                // The unlock cannot fail: the lock is held.
                 let _ = fcntl_lock(file, FlockOperation::NonBlockingUnlock);
                 return done;
             }
@@ -165,8 +171,8 @@ impl Mapping {
         Err(QuotaError::CHANGING)
     }
 
-    /// Frees the slots that killed threads left in their hands. With nobody else in the table, they are
-    /// in nobody's.
+    /// Frees the slots that killed threads left reserved or pending. The caller is alone in the
+    /// table, so no thread works on them.
     pub(super) fn reclaim(&self) {
         let words = self.lines().iter().flat_map(|line| &line.words);
         let mut reclaimed = 0;
@@ -186,14 +192,16 @@ impl Mapping {
 mod tests {
     use super::*;
 
-    /// Of 32 bits, 2^31 - 1 bytes can be mapped. A length that wrapped would be a mapping too short for its lines.
+    /// A process of 32 bits can map 2^31 - 1 bytes. If a length wrapped, the mapping would be too
+    /// short for its lines.
     #[test]
     fn a_mapping_is_as_long_as_its_lines_or_is_none() {
         let most = i32::MAX as usize;
         assert_eq!(mappable(32, most), Some((PAGE + 32 * 64 + 8, 32)));
         let last = (0..1 << 26).rev().find(|lines| bytes(*lines) <= most as u64).unwrap_or(0);
         assert!(mappable(last, most).is_some() && mappable(last + 1, most).is_none());
-        // Those of 178,956,970 keys, whose bytes are 2^32 and a little; of 2^40; and of a file of any words.
+        // The lines of 178,956,970 keys, whose bytes are a little over 2^32; those of 2^40 keys;
+        // and those of a corrupt file.
         for lines in [66_847_741, 1 << 38, 1 << 58, u64::MAX] {
             assert_eq!(mappable(lines, most), None);
             assert!(bytes(lines) >= lines);

@@ -1,20 +1,23 @@
-//! One table for all processes of a machine: the same lines, in a file that each of them maps.
+//! One table for all processes of a machine: the same lines, in a file that each process maps.
 //!
-//! A check does what it does in memory of its own: no lock, no server, no system call but the clock's. Only
-//! opening takes a lock of the file, which the system lifts from whoever dies:
+//! A check does the same as in the process's own memory: no lock, no server, and no system call but
+//! the clock's. Only opening the table locks the file. The system lifts the lock of a process that
+//! dies.
 //!
 //! ```text
-//!   exclusive lock to be had: nobody else is in.   empty, or left half made -> make it
-//!                                                  made before the last boot -> make it anew
-//!                                                  otherwise -> free what the killed left reserved
-//!   shared lock to be had:    others are in, so it is whole
+//!   exclusive lock: no other process uses the table.   empty or unfinished -> make it
+//!                                                      made before the last boot -> make it anew
+//!                                                      otherwise -> free reserved slots
+//!   shared lock:    other processes use the table, so it is complete
 //! ```
 //!
-//! Whoever is in holds the shared lock until the limiter is dropped. A file under construction bears a magic
-//! number of its own, so that one whose maker was killed is known and made again.
+//! A process holds the shared lock until it drops the limiter. A file under construction has a
+//! magic number of its own. If its maker is killed, the next process sees that, and makes the table
+//! again.
 //!
-//! What a corrupt file can do: every figure that bounds an access is checked once at opening and kept in this
-//! process's memory; what lies in the lines are plain numbers, and every number is some bucket's state.
+//! What a corrupt file can do: every figure that bounds an access is checked once at opening, and
+//! kept in this process's memory. The lines hold plain numbers, and every number is the state of
+//! some bucket.
 
 mod error;
 mod header;
@@ -46,16 +49,16 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-/// Between two tries for the lock, and how many of them: five seconds.
+/// The pause between two tries for the lock. With their number it makes five seconds.
 const PAUSE: Duration = Duration::from_millis(5);
 const TRIES: u32 = 1_000;
-/// How many files in a row may be removed while they are being opened.
+/// The number of files in a row that may be removed while they are being opened.
 const FILES: u32 = 16;
 
 impl<K: Hash + ?Sized> KeyedLimiter<K> {
-    /// Opens, or makes, the table in the file at `path`: one limit for all processes of the machine that
-    /// open it with the same quota and capacity. Token buckets; see
-    /// [`KeyedBuilder::open_shared`] for other algorithms and all that there is to know.
+    /// Opens the table in the file at `path`, or makes it: one limit for all processes of the
+    /// machine that open it with the same quota and capacity. It has token buckets. See
+    /// [`KeyedBuilder::open_shared`] for other algorithms, and for the properties of the file.
     ///
     /// ```
     /// use sluicegate::{KeyedLimiter, Quota};
@@ -72,7 +75,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     ///
     /// # Errors
     ///
-    /// As [`KeyedBuilder::open_shared`].
+    /// Those of [`KeyedBuilder::open_shared`].
     pub fn open_shared(
         path: impl AsRef<Path>,
         quota: Quota,
@@ -83,16 +86,16 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
 }
 
 impl<K: ?Sized> KeyedLimiter<K> {
-    /// Whether the file of a [shared table](Self::open_shared) is still the one at its path: false
-    /// if that has been removed, renamed or replaced, as by a cleaner of temporary files, or if the
-    /// path cannot be looked at.
+    /// Tells whether the file of a [shared table](Self::open_shared) is still the one at its path.
+    /// It is false if the file has been removed, renamed or replaced, as by a cleaner of temporary
+    /// files, or if the path cannot be looked at.
     ///
-    /// Such a table goes on for all who have it open, and who opens the path meanwhile gets
-    /// another: there are two limits. Ask now and then, as where the process reports its health,
-    /// and once it is false [open](Self::open_shared) the path anew in place of this limiter, in
-    /// every process. What had been taken stays behind in the old file.
+    /// Processes that have such a table open go on with it. A process that opens the path now gets
+    /// another table, so there are two limits. Ask now and then, for example where the process
+    /// reports its health. Once the answer is false, [open](Self::open_shared) the path anew in
+    /// place of this limiter, in every process. What had been taken stays behind in the old file.
     ///
-    /// One system call. Always true of a table that is in no file.
+    /// One system call. It is always true of a table that is in no file.
     ///
     /// ```
     /// use sluicegate::{KeyedLimiter, Quota};
@@ -118,43 +121,53 @@ impl<K: ?Sized> KeyedLimiter<K> {
 }
 
 impl<K: Hash + ?Sized> KeyedBuilder<K> {
-    /// Opens, or makes, the table in the file at `path`, with these choices.
+    /// Opens the table in the file at `path` with these choices, or makes it.
     ///
-    /// **The file** is made with mode 0600, 24 bytes for each key of the capacity, and only its owner may open it.
-    /// A memory file system (`/dev/shm`, `/run`) is the place for it. Of processes that race to make it
-    /// one wins, and all use it. The hash key is made with the file, so the same key has the same bucket in
-    /// every process. After a reboot the table starts afresh.
+    /// **The file** is made with mode 0600 and 24 bytes for each key of the capacity, and only its
+    /// owner may open it. Put it into a memory file system (`/dev/shm`, `/run`). If several
+    /// processes race to make it, one wins, and all use its table. The hash key is made with the
+    /// file, so the same key has the same bucket in every process. After a reboot the table starts
+    /// afresh.
     ///
-    /// **Keys** of text and of bytes (`str`, `String`, `[u8]`, `Vec<u8>`, `[u8; N]`, and what is behind a reference, `Box`,
-    /// `Rc`, `Arc` or `Cow`) are the same keys: `"alice"` of one process and `b"alice"` of another have one bucket. Any
-    /// other type is a table of its own: the file says what its keys are, and does not open for others. That is
-    /// told by the compiler's name of the type, so that processes which different compilers built may
-    /// refuse each other's tables of a type that the newer compiler names otherwise.
+    /// **Keys** of text and of bytes are the same keys: `"alice"` of one process and `b"alice"` of
+    /// another have one bucket. Text and bytes are `str`, `String`, `[u8]`, `Vec<u8>`, `[u8; N]`,
+    /// and these behind a reference, `Box`, `Rc`, `Arc` or `Cow`. Any other type has tables of its
+    /// own: the file names the type of its keys, and does not open for another. The name is the
+    /// compiler's. If a newer compiler names a type otherwise, processes of the two compilers
+    /// refuse each other's tables.
     ///
-    /// **Processes** may be killed at any instruction: no other ever waits for them. What a thread was killed
-    /// over is at most one slot, which is free again when the table is next opened with nobody
-    /// else in it ([`reclaimed`](KeyedLimiter::reclaimed) counts).
+    /// **Processes** may be killed at any instruction, and no other process ever waits for one that
+    /// was. A killed thread leaves at most one slot reserved. The slot is freed when the table is
+    /// next opened while no other process has it open ([`reclaimed`](KeyedLimiter::reclaimed)
+    /// counts).
     ///
-    /// **Forks**: a process may fork with the limiter open, whatever its other threads are doing in it, and the child goes on
-    /// with it. Callers that wait, and reservations, are of the process in which they began: a child that has inherited
-    /// a reservation must [forget](core::mem::forget) it, or its tokens come back twice.
+    /// **Forks**: a process may fork with the limiter open, whatever its other threads are doing in
+    /// it, and the child goes on with it. Callers that wait, and reservations, belong to the
+    /// process in which they began. A child that has inherited a reservation must
+    /// [forget](core::mem::forget) it, or its tokens come back twice.
     ///
-    /// **The clock** is the machine's monotonic clock, the same for all processes of one time namespace.
+    /// **The clock** is the machine's monotonic clock, which is the same for all processes of one
+    /// time namespace.
     ///
     /// **The path** is looked at once, when the table is opened. A file that is removed or replaced
-    /// afterwards is still the table of those who have it open;
+    /// afterwards remains the table of the processes that have it open;
     /// [`is_current`](KeyedLimiter::is_current) tells.
     ///
-    /// **Damage** to the file's bytes while it is open leads to wrong answers at worst, for the keys
-    /// whose slots are hit. Don't shorten the file while it is open: the system then kills whoever touches
-    /// the missing part (`SIGBUS`).
+    /// **Damage** to the file's bytes while it is open leads at worst to wrong answers, for the
+    /// keys whose slots are hit. Don't shorten the file while it is open: the system then kills a
+    /// process that touches the missing part (`SIGBUS`).
     ///
     /// # Errors
     ///
-    /// [`SharedError`] says which: the file is somebody else's, a symbolic link, no table, a table of another layout, of other
-    /// keys, quota, algorithm or capacity, shortened or corrupt: such a file is left as it is. Or the system's reason;
-    /// or another process has been making the table for five seconds, or files were removed from
-    /// the path as fast as this one made them.
+    /// [`SharedError`] gives the reason, and the file is left as it is:
+    ///
+    /// - the file belongs to another user, or is a symbolic link;
+    /// - it is no table, or a table of another layout, of other keys, or of another quota,
+    ///   algorithm or capacity;
+    /// - it is shortened or corrupt;
+    /// - the system refuses an action;
+    /// - another process has been making the table for five seconds;
+    /// - files were removed from the path as fast as this process made them.
     pub fn open_shared(self, path: impl AsRef<Path>) -> Result<KeyedLimiter<K>, SharedError> {
         if self.options.source.is_some() {
             return Err(SharedError::Option("clock"));
@@ -181,7 +194,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
         let fields = Fields::with_value_bits(bits(&header.kind.quota));
         let table = Table { lines: Lines::Mapped(mapping), fields };
         let timer = Timer::since(MonotonicClock::new().into_source(), header.epoch);
-        // The layout is that of the quota that the table was made with.
+        // The layout follows the quota that the table was made with.
         let terms = terms(header.kind.quota).map_err(SharedError::Quota)?;
         let timer = schedule.align(timer, &terms, header.unix);
         let timeline = Timeline::new(terms, timer);
@@ -191,10 +204,10 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
     }
 }
 
-/// Opens the file and maps the table, made if need be.
+/// Opens the file and maps the table, or makes it.
 ///
-/// Between the opening and the lock somebody may remove the file, and with it the table that others
-/// will find at the path: then what is there is opened instead.
+/// Another process may remove the file between the opening and the lock, and with it the table that
+/// others will find at the path. Then the file that is at the path is opened instead.
 fn open(path: &Path, wanted: &Kind) -> Result<(Mapping, Header), SharedError> {
     for _ in 0..FILES {
         let Some(file) = open_file(path)? else { continue };
@@ -207,7 +220,7 @@ fn open(path: &Path, wanted: &Kind) -> Result<(Mapping, Header), SharedError> {
     Err(SharedError::Replaced)
 }
 
-/// The same of this file. Gives up early if that has been removed.
+/// Opens the table of this file. Gives up early if the file has been removed.
 fn open_at(
     origin: &Origin,
     handle: Handle,
@@ -232,14 +245,15 @@ fn open_at(
             let mapping = Mapping::new(file, wanted.lines)?;
             expect_quota(&mapping, &header, wanted)?;
             mapping.reclaim();
-            // Others may slip in between: they find the table whole, and nobody at work in it.
+            // Other processes may lock it in between. They find the table complete, and no thread
+            // at work in it.
             if !lock(file, FlockOperation::NonBlockingLockShared)? {
                 continue;
             }
             return Ok((mapping.keep(handle, origin.clone()), header));
         }
         if lock(file, FlockOperation::NonBlockingLockShared)? {
-            // Unless its maker was killed between both tries.
+            // The file has no table yet if its maker was killed between the two tries.
             if let Some(header) = Header::read(file)? {
                 header.expect(wanted, file)?;
                 if !header.is_of_this_boot() {
@@ -255,7 +269,7 @@ fn open_at(
     Err(SharedError::Busy)
 }
 
-/// The quota that is asked for must be the one in force, or the one that the table was made with.
+/// Checks that the wanted quota is the one in force, or the one that the table was made with.
 fn expect_quota(mapping: &Mapping, header: &Header, wanted: &Kind) -> Result<(), SharedError> {
     let first = header.kind.quota;
     let found = mapping.common().announced.changed().unwrap_or(first);
@@ -265,10 +279,10 @@ fn expect_quota(mapping: &Mapping, header: &Header, wanted: &Kind) -> Result<(),
     Err(SharedError::OtherQuota { found })
 }
 
-/// A regular file of one's own that nobody else may write to, and not by way of a link.
-/// `None`: it has been removed meanwhile.
+/// Opens a regular file of this user that no other user may write to, but not through a symbolic
+/// link. `None`: the file was removed meanwhile.
 fn open_file(path: &Path) -> Result<Option<File>, SharedError> {
-    // Not to hang on a pipe that somebody has put there.
+    // Opening a pipe at the path must not block.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = OpenOptions::new()
         .read(true)
@@ -301,7 +315,7 @@ fn open_file(path: &Path) -> Result<Option<File>, SharedError> {
     Ok(Some(file))
 }
 
-/// Whether the lock was to be had at once.
+/// Tries for the lock. Returns whether it was free.
 fn lock(file: &File, operation: FlockOperation) -> Result<bool, SharedError> {
     match rustix::fs::flock(file, operation) {
         Ok(()) => Ok(true),
