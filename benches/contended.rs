@@ -1,6 +1,7 @@
 //! One limiter, two threads, case by case, with criterion's statistics.
 //!
-//! As `direct`: to compare contestants with each other, use `versus`.
+//! Compare a case with its own past, as in `direct`. To compare contestants with each other, use
+//! `versus`.
 #![allow(dead_code, reason = "each bench uses a part of the support")]
 #![allow(clippy::expect_used, reason = "a bench has nobody to return an error to")]
 

@@ -1,6 +1,6 @@
 //! One limiter, one thread, case by case, with criterion's statistics.
 //!
-//! Criterion runs one case after the other: compare a case with its own past. To compare
+//! Criterion runs one case after the other, so compare a case with its own past. To compare
 //! contestants with each other, use `versus`, which interleaves them.
 #![allow(dead_code, reason = "each bench uses a part of the support")]
 #![allow(clippy::expect_used, reason = "a bench has nobody to return an error to")]

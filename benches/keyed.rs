@@ -1,6 +1,7 @@
 //! Many keys, one thread, case by case, with criterion's statistics.
 //!
-//! As `direct`: to compare contestants with each other, use `versus`.
+//! Compare a case with its own past, as in `direct`. To compare contestants with each other, use
+//! `versus`.
 #![allow(dead_code, reason = "each bench uses a part of the support")]
 #![allow(clippy::expect_used, reason = "a bench has nobody to return an error to")]
 
@@ -16,7 +17,7 @@ mod keys;
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn keyed(criterion: &mut Criterion) {
-    // Without `--bench` it is the smoke run of `cargo test --benches`.
+    // Without `--bench`, this is the smoke run of `cargo test --benches`.
     let measuring = std::env::args().any(|argument| argument == "--bench");
     let many = keys::Many(if measuring { 1_000_000 } else { 10_000 });
     cases::add(criterion, "keyed", &many.of_u64(1, cases::TURN));

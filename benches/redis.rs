@@ -1,5 +1,5 @@
-//! Limits in Redis, against the client alone and against another algorithm, with a server of its own: `cargo bench
-//! --features redis --bench redis`.
+//! Limits in Redis, against the client alone and against another algorithm, with a server of its
+//! own: `cargo bench --features redis --bench redis`.
 #![allow(clippy::expect_used, reason = "a bench has nobody to return an error to")]
 
 #[path = "support/redis_away.rs"]
@@ -27,24 +27,24 @@ use std::time::Duration;
 /// Measures limits in Redis, and prints Markdown.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Only the cases whose name contains this.
+    /// Only the cases whose name contains this text.
     #[arg(long, default_value = "")]
     filter: String,
-    /// Rounds a case.
+    /// Rounds of each case.
     #[arg(long)]
     rounds: Option<usize>,
     /// Fails if a goal is missed.
     #[arg(long)]
     strict: bool,
-    /// A smoke run, of no use as a figure.
+    /// A smoke run, whose figures mean nothing.
     #[arg(long)]
     test: bool,
-    /// Given by `cargo bench`; `cargo test --benches` doesn't, and gets a smoke run.
+    /// Given by `cargo bench`. Without it, as under `cargo test --benches`, this is a smoke run.
     #[arg(long)]
     bench: bool,
 }
 
-/// What the others are variants of.
+/// The case that the others vary.
 const MANY: Case = Case {
     name: "exact, many keys",
     about: "10,000 keys in turn, every call admitted;",
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
     }
     let mut missed = Vec::new();
     for case in cases().iter().filter(|case| case.name.contains(&args.filter)) {
-        // A task alone waits for each answer.
+        // A single task waits for each answer.
         let full = if case.tasks == 1 { 4_096 } else { 16_384 };
         missed.extend(case.run(Effort { rounds, calls: if quick { 512 } else { full } }));
     }

@@ -1,6 +1,6 @@
-//! Everything against its peers, interleaved in one run: `cargo bench --bench versus`.
+//! All limiters against their peers, interleaved in one run: `cargo bench --bench versus`.
 //!
-//! `ci/bench.sh` adds what the machine is.
+//! `ci/bench.sh` adds a description of the machine.
 #![allow(clippy::expect_used, reason = "a bench has nobody to return an error to")]
 
 #[path = "support/buckets.rs"]
@@ -31,16 +31,16 @@ use std::time::Duration;
 /// Compares sluicegate with its peers, in interleaved rounds, and prints Markdown.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Only the cases whose name contains this.
+    /// Only the cases whose name contains this text.
     #[arg(long, default_value = "")]
     filter: String,
     /// Numbers of threads, for the cases that can have several.
     #[arg(long, value_delimiter = ',', default_value = "1,2")]
     threads: Vec<usize>,
-    /// Rounds a case [default: 41, quick 5].
+    /// Rounds of each case [default: 41, quick 5].
     #[arg(long)]
     rounds: Option<usize>,
-    /// Milliseconds a turn [default: 12, quick 1].
+    /// Milliseconds of each turn [default: 12, quick 1].
     #[arg(long)]
     turn: Option<u64>,
     /// Keys of the large keyed cases [default: 1000000, quick 20000].
@@ -49,16 +49,18 @@ struct Args {
     /// Untimed calls before each turn of a large keyed case [default: a quarter of the keys].
     #[arg(long)]
     lead: Option<u64>,
-    /// A smoke run, of no use as a figure. Also by SLUICEGATE_BENCH_QUICK=1, and without --bench.
+    /// A smoke run, whose figures mean nothing. SLUICEGATE_BENCH_QUICK=1 asks for one, too, and so
+    /// does a run without --bench.
     #[arg(long)]
     quick: bool,
-    /// Only fills this table, and says how many bytes of memory that took. The program calls itself so.
+    /// Only fills this table, and prints how many bytes of memory that took. The program calls
+    /// itself with it.
     #[arg(long, hide = true)]
     fill: Option<memory::Table>,
     /// Fails if a goal is missed.
     #[arg(long)]
     strict: bool,
-    /// Given by `cargo bench`; `cargo test --benches` doesn't, and gets a smoke run.
+    /// Given by `cargo bench`. Without it, as under `cargo test --benches`, this is a smoke run.
     #[arg(long)]
     bench: bool,
 }

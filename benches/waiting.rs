@@ -1,7 +1,7 @@
 //! Waiting, against leaky-bucket: 1,000 tasks through 100,000 permits of 100,000 a second.
 //!
-//! Criterion times the whole; the table below its figures says what each run cost besides, and how far each release was
-//! from the moment that the quota allowed it at.
+//! Criterion times the whole. The table below its figures adds the other costs of each run, and how
+//! far each release was from the moment at which the quota allowed it.
 
 #[path = "support/waiting.rs"]
 mod support;
@@ -24,7 +24,7 @@ fn waiting(c: &mut Criterion) {
     group.finish();
 }
 
-/// Both by turns, so that what else the machine does falls on both.
+/// Runs both by turns, so that the rest of the machine's work falls on both.
 fn figures() {
     const ROUNDS: usize = 9;
     for threads in [1, 2] {
@@ -47,7 +47,7 @@ criterion_group!(benches, waiting);
 
 fn main() {
     benches();
-    // Tests and profiles want no figures.
+    // Tests and profiles need no figures.
     let given = |name: &str| std::env::args().any(|arg| arg == name);
     if given("--bench") && !given("--profile-time") {
         figures();

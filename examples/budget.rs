@@ -1,5 +1,6 @@
-//! A client of somebody else's limits: so many requests a second, and so many tokens, of which nobody knows before a call
-//! how many it takes. Calls wait for both budgets, estimate, and settle what they have really used.
+//! A client of an API with two limits: requests a second, and tokens a second. No caller knows
+//! before a call how many tokens it takes. A call waits for both budgets, with an estimate, and
+//! gives back the tokens that it has not used.
 //!
 //!     cargo run --release --example budget --features tokio
 
@@ -9,7 +10,7 @@ use tokio::time::sleep;
 
 const REQUESTS: Quota = Quota::per_second(10).burst(4);
 const TOKENS: Quota = Quota::per_second(2_000).burst(3_000);
-/// Nobody waits longer: whoever would is told at once.
+/// The longest wait. A call that would wait longer is told at once.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 struct Api {
@@ -17,7 +18,7 @@ struct Api {
     tokens: RateLimiter,
 }
 
-/// What a call came to.
+/// The outcome of a call.
 struct Called {
     waited: Duration,
     used: u64,
@@ -26,13 +27,13 @@ struct Called {
 impl Api {
     async fn call(&self, prompt: u64) -> Result<Called, Denied> {
         let start = Instant::now();
-        // A guess that errs on the large side; what is too much comes back.
+        // An estimate on the large side. The excess comes back.
         let estimate = 2 * prompt;
-        // In line for both, all or nothing; dropped, both places are given up.
+        // The call stands in both lines, or in none. Dropping the future gives both places up.
         let limits = [self.requests.as_limit(), self.tokens.as_limit().costing(estimate)];
         Combined::new(limits).acquire(1).timeout(PATIENCE).await?;
         let waited = start.elapsed();
-        // The model's answer: a third of the prompt, here.
+        // The model's answer. Here it has a third of the prompt's tokens.
         sleep(Duration::from_millis(30)).await;
         let used = prompt + prompt / 3;
         self.tokens.refund(estimate - used);
@@ -43,7 +44,7 @@ impl Api {
 #[tokio::main]
 async fn main() {
     let api = Api { requests: RateLimiter::new(REQUESTS), tokens: RateLimiter::new(TOKENS) };
-    println!("{REQUESTS} requests, {TOKENS} tokens, nobody waits longer than {PATIENCE:?}\n");
+    println!("{REQUESTS} requests, {TOKENS} tokens, no call waits longer than {PATIENCE:?}\n");
     println!("call  prompt   waited    used");
     let (api, start) = (std::sync::Arc::new(api), Instant::now());
     let calls = (0..16_u64).map(|i| {

@@ -1,11 +1,11 @@
-//! One limit for all worker processes of a machine, without a server: as under gunicorn or nginx.
+//! One limit for all worker processes of a machine, without a server, as under gunicorn or nginx.
 //!
 //! ```sh
 //! cargo run --release --example prefork -- --workers 4 --limit "1000/second burst 100" --seconds 2
 //! ```
 //!
-//! Starts worker processes that all ask as fast as they can for the same keys, each through its own
-//! mapping of one file, and adds up what they were granted.
+//! The program starts worker processes that all ask as fast as they can for the same keys, each
+//! through its own mapping of one file. It adds up what they were granted.
 
 use clap::Parser;
 use sluicegate::{Clock, KeyedLimiter, MonotonicClock, Quota};
@@ -24,22 +24,22 @@ struct Flags {
     /// The limit of each key, as in "1000/second burst 100".
     #[arg(long, default_value = "1000/second burst 100")]
     limit: Quota,
-    /// Keys that all of them ask for, in an order of their own.
+    /// Keys that all workers ask for, each in an order of its own.
     #[arg(long, default_value_t = 1)]
     keys: u64,
-    /// How long they ask.
+    /// How long the workers ask, in seconds.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// The table's file [default: one in the folder for temporary files, removed at the end].
     #[arg(long)]
     file: Option<PathBuf>,
-    /// Be one of the workers: its number. Prints what it was granted.
+    /// Be the worker of this number. Print what it was granted.
     #[arg(long, hide = true)]
     worker: Option<u64>,
     /// As a worker, print each admission: key, nanoseconds before and after, tokens.
     #[arg(long, hide = true)]
     log: bool,
-    /// As a worker, ask no more often than this.
+    /// As a worker, ask at most so many times.
     #[arg(long, hide = true, default_value_t = u64::MAX)]
     calls: u64,
 }
@@ -59,7 +59,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Four times the keys, so that none has to give way: of twice as many, 2 in 100 million first touches do.
+/// Four times the keys, so that no key evicts another. With twice the keys, 2 in 100 million first
+/// touches do.
 fn capacity(flags: &Flags) -> usize {
     usize::try_from(flags.keys).unwrap_or(usize::MAX).saturating_mul(4)
 }
@@ -69,7 +70,7 @@ fn work(flags: &Flags, file: &Path, worker: u64) -> Result<(), Box<dyn Error>> {
     let clock = MonotonicClock::new();
     let time = Duration::try_from_secs_f64(flags.seconds)?;
     let end = clock.nanos().saturating_add(u64::try_from(time.as_nanos())?);
-    // Small writes: a worker that is killed should have said nearly all that it was granted.
+    // Writes are small, so that a worker that is killed has printed nearly all that it was granted.
     let mut out = std::io::LineWriter::with_capacity(512, std::io::stdout().lock());
     let (mut granted, mut denied, mut random) = (0, 0_u64, worker.wrapping_add(1));
     for _ in 0..flags.calls {

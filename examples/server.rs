@@ -1,19 +1,22 @@
-//! An HTTP API under limits per user: in memory, in a file for all processes of a machine, or in Redis.
+//! An HTTP API with a limit for each user: in memory, in a file for all processes of a machine, or
+//! in Redis.
 //!
 //! ```sh
 //! cargo run --release --example server
 //! curl -i 'http://127.0.0.1:3000/api?user=alice'
 //! ```
 //!
-//! The first five requests of a user print `{"message":"Request allowed"}`; the sixth is answered with
-//! status 429, `Retry-After: 1` and `{"error":"Rate limit exceeded"}`, and leaves a line of log.
+//! The first five requests of a user print `{"message":"Request allowed"}`. The sixth is answered
+//! with status 429, `Retry-After: 1` and `{"error":"Rate limit exceeded"}`, and leaves a line of
+//! log.
 //!
-//! `--features redis` adds `--store`, which says where the limits are: `memory://`, `shm:///dev/shm/limits`,
-//! `redis://127.0.0.1:6379`, `redis://127.0.0.1:6379?mode=lease`. Servers with one store have one limit.
+//! `--features redis` adds `--store`, which names where the limits are: `memory://`,
+//! `shm:///dev/shm/limits`, `redis://127.0.0.1:6379`, `redis://127.0.0.1:6379?mode=lease`. Servers
+//! with one store have one limit.
 //!
-//! Who is limited: the query's `user`; without one, or with an empty one, the user `anonymous`, one
-//! bucket for all such requests. A name of over 128 bytes or with control characters, one given twice, and a query that is not
-//! UTF-8 are answered with 400 and count against nobody.
+//! The limited user is the query's `user`. Requests without one, or with an empty one, share the
+//! bucket of the user `anonymous`. A name of over 128 bytes or with control characters, a name that
+//! is given twice, and a query that is not UTF-8 are answered with 400 and count against no user.
 
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, Uri, header};
@@ -36,19 +39,19 @@ const LONGEST_USER: usize = 128;
 /// An HTTP API that limits each user.
 #[derive(Parser)]
 struct Flags {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen at; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:3000")]
     listen: SocketAddr,
     /// The limit of each user, as in "100/minute burst 20".
     #[arg(long, default_value = "1/second burst 5")]
     limit: Quota,
-    /// token, leaky, fixed or sliding.
+    /// The algorithm: token, leaky, fixed or sliding.
     #[arg(long, default_value = "token-bucket")]
     algorithm: Algorithm,
     /// The most active users that are tracked, 24 bytes each.
     #[arg(long, default_value_t = 100_000)]
     capacity: usize,
-    /// Where the limits are kept: memory://, shm:///path, redis://host.
+    /// The store of the limits: memory://, shm:///path, redis://host.
     #[cfg(feature = "url")]
     #[arg(long, default_value = "memory://")]
     store: String,
@@ -93,7 +96,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
     let (stopping, stop) = oneshot::channel();
     let served = axum::serve(listener, app).with_graceful_shutdown(async {
         told_to_stop().await;
-        // Nobody listens any more only once all is over.
+        // The receiver is gone only when the server has ended.
         let _ = stopping.send(());
     });
     // A client that never finishes its request must not keep the server from ending.
@@ -107,7 +110,7 @@ async fn run(flags: Flags) -> Result<(), Box<dyn Error>> {
         served = served.into_future() => served?,
         () = given_up => tracing::warn!("gave up on the connections that were still open"),
     }
-    // What was leased goes back to those who are still there.
+    // Leased tokens go back, so that other servers can use them.
     users.shutdown().await;
     tracing::info!("stopped");
     Ok(())
@@ -136,17 +139,17 @@ async fn api(State(users): State<AnyLimiter>, uri: Uri) -> Response {
         return Json(json!({"message": "Request allowed"})).into_response();
     };
     let Some(denied) = error.denied() else {
-        // Somebody has to mend the set-up: who asks is not told more.
+        // An operator must mend the set-up. The client is told no more than that.
         tracing::error!(%error, "no answer from the store");
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "Rate limiter unavailable");
     };
-    // Debug formatting escapes: nobody forges a line of log.
+    // Debug formatting escapes control characters, so that no user forges a line of log.
     tracing::warn!(?user, retry_after = ?denied.retry_after(), by = ?denied.source(), "denied");
     let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded");
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     if let Some(wait) = denied.retry_after() {
-        // Whole seconds, rounded up, and never "at once".
+        // Whole seconds, rounded up, and never zero.
         let seconds = wait.as_nanos().div_ceil(1_000_000_000).max(1);
         headers.insert(header::RETRY_AFTER, (seconds.min(u64::MAX.into()) as u64).into());
     }
@@ -176,7 +179,7 @@ fn refuse(status: StatusCode, why: &str) -> Response {
     (status, Json(json!({ "error": why }))).into_response()
 }
 
-/// Ctrl-C, or the signal that a service manager sends.
+/// Waits for Ctrl-C, or for the signal that a service manager sends.
 async fn told_to_stop() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! The token buckets that people write by hand, under a lock.
+//! Token buckets under a lock, as users write them by hand.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ impl FloatBucket {
         Self { tokens: rate.burst, last: Instant::now() }
     }
 
-    /// Takes one token. Another thread may have come by with a later `now`: no time has passed then.
+    /// Takes one token. If another thread has come by with a later `now`, no time has passed.
     #[inline]
     pub(crate) fn take(&mut self, rate: FloatRate, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.last);
@@ -43,7 +43,7 @@ pub(crate) struct WholeBucket {
 /// The quota of a [`WholeBucket`].
 #[derive(Clone, Copy)]
 pub(crate) struct WholeRate {
-    /// Nanoseconds a token.
+    /// Nanoseconds of one token.
     pub(crate) interval: u64,
     /// Nanoseconds of all tokens of the burst but the first.
     pub(crate) tolerance: u64,

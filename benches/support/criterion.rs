@@ -4,16 +4,17 @@ use crate::harness::{Barrier, Case, Contestant, SPREAD, Turn};
 use criterion::{BenchmarkId, Criterion};
 use std::time::{Duration, Instant};
 
-/// Criterion decides how long a turn is.
+/// The turn of a case. Criterion chooses its length.
 pub(crate) const TURN: Turn = Turn::Calls { timed: 0, lead: 0 };
 
-/// Short enough that a burst of four billion lasts.
+/// Keeps the runs short enough for a burst of four billion.
 pub(crate) fn config() -> Criterion {
     let config = Criterion::default().configure_from_args();
     config.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2))
 }
 
-/// One benchmark for each contestant. Each of its measurements asserts what was admitted.
+/// Adds one benchmark for each contestant. Each of its measurements asserts how many calls were
+/// admitted.
 pub(crate) fn add(criterion: &mut Criterion, group: &str, case: &Case) {
     let mut group = criterion.benchmark_group(group);
     for contestant in &case.contestants {
@@ -25,7 +26,7 @@ pub(crate) fn add(criterion: &mut Criterion, group: &str, case: &Case) {
     group.finish();
 }
 
-/// The time of `calls` calls on each of `threads` threads, the slowest counting.
+/// Times `calls` calls on each of `threads` threads. The slowest thread counts.
 fn timed(case: &Case, contestant: &Contestant, calls: u64) -> Duration {
     let barrier = Barrier::new(case.threads);
     let play = |first: u64| {

@@ -1,18 +1,18 @@
 //! Interleaved measurement.
 //!
 //! Every contestant of a case runs one short turn in every round, in an order that changes from
-//! round to round, so that whatever drifts (the clock rate, the neighbours, the other processes)
-//! drifts for all of them. A ratio is taken within each round, between two turns some milliseconds
-//! apart; what is reported is the median over the rounds.
+//! round to round. So whatever drifts (the clock rate, the neighbours, the other processes) drifts
+//! for all of them. A ratio is taken within each round, between two turns some milliseconds apart.
+//! The report gives the median over the rounds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A loop over one contestant's check: compiled for that contestant alone, so that a call costs
-/// what it costs in its user's own loop.
+/// A loop over one contestant's check. It is compiled for that contestant alone, so that a call
+/// costs the same as in its user's own loop.
 pub(crate) trait Run: Send + Sync {
-    /// Runs the calls number `start` to `start + ops` and counts the admitted.
+    /// Runs the calls number `start` to `start + ops`, and counts the admitted ones.
     fn run(&self, start: u64, ops: u64) -> u64;
 }
 
@@ -29,12 +29,12 @@ impl<F: Fn(u64) -> bool + Send + Sync> Run for Each<F> {
     }
 }
 
-/// What a row is, for the verdict under a table.
+/// The kind of a row, for the verdict under a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A limiter of this crate.
     Ours,
-    /// What a user might use instead.
+    /// A limiter that a user might choose instead.
     Peer,
     /// A part of the work, which no limiter can undercut.
     Floor,
@@ -44,12 +44,13 @@ pub(crate) struct Contestant {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     pub(crate) run: Box<dyn Run>,
-    /// Threads that call it at once, if not as many as its case says.
+    /// The number of threads that call it at once, if it differs from that of its case.
     pub(crate) threads: Option<usize>,
 }
 
 impl Contestant {
-    /// `admit` gets the number of the call, and says whether it was admitted.
+    /// Makes a contestant. `admit` gets the number of the call, and returns whether it was
+    /// admitted.
     pub(crate) fn new(
         name: &'static str,
         kind: Kind,
@@ -58,18 +59,18 @@ impl Contestant {
         Self { name, kind, run: Box::new(Each(admit)), threads: None }
     }
 
-    /// A loop of its own, for work whose calls depend on one another.
+    /// Makes a contestant with a loop of its own, for work whose calls depend on one another.
     pub(crate) fn chain(name: &'static str, kind: Kind, run: impl Run + 'static) -> Self {
         Self { name, kind, run: Box::new(run), threads: None }
     }
 
-    /// The same, called by so many threads at once.
+    /// Lets so many threads call the contestant at once.
     pub(crate) fn on(self, threads: usize) -> Self {
         Self { threads: Some(threads), ..self }
     }
 }
 
-/// What every turn of every contestant must answer, or the run ends.
+/// The answers that every turn of every contestant must give. Any other ends the run.
 #[derive(Clone)]
 pub(crate) enum Expect {
     AllAdmitted,
@@ -91,19 +92,19 @@ impl Expect {
     }
 }
 
-/// How long a turn is.
+/// The length of a turn.
 #[derive(Clone, Copy)]
 pub(crate) enum Turn {
     /// As many calls as fit this time.
     Lasting(Duration),
-    /// So many calls, the same numbers for all contestants of a round, after `lead` calls that are
-    /// not timed and bring the contestant's own memory back into the caches.
+    /// So many calls, the same numbers for all contestants of a round. They come after `lead` calls
+    /// that are not timed, and that bring the contestant's own memory back into the caches.
     Calls { timed: u64, lead: u64 },
 }
 
-/// Calls before each timed turn of a fixed time, for caches and branch predictors.
+/// Calls before each timed turn of a fixed time, which warm caches and branch predictors.
 const LEAD: u64 = 10_000;
-/// Calls between two looks at the clock: its 25 ns disappear among them.
+/// Calls between two looks at the clock. They hide its 25 ns.
 const CHUNK: u64 = 512;
 
 pub(crate) struct Case {
@@ -118,7 +119,7 @@ pub(crate) struct Case {
     pub(crate) goals: Vec<Goal>,
 }
 
-/// `row` is to cost at most `most` times what `against` costs.
+/// A goal: `row` costs at most `most` times what `against` costs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Goal {
     pub(crate) row: &'static str,
@@ -126,19 +127,19 @@ pub(crate) struct Goal {
     pub(crate) against: &'static str,
 }
 
-/// The nanoseconds a call and thread, of each contestant in each round.
+/// The nanoseconds of a call on a thread, for each contestant in each round.
 pub(crate) struct Measured {
     pub(crate) nanos: Vec<Vec<f64>>,
     /// The share of a processor that each thread had.
     pub(crate) share: f64,
-    /// The share of the turns of which other processes took more than a twentieth.
+    /// The share of the turns in which other processes took more than a twentieth.
     pub(crate) disturbed: f64,
 }
 
 impl Case {
     /// # Panics
     ///
-    /// If a contestant admits another number of calls than expected.
+    /// A contestant admits another number of calls than expected.
     pub(crate) fn measure(&self, rounds: usize) -> Measured {
         let count = self.contestants.len();
         let mut nanos = vec![Vec::with_capacity(rounds); count];
@@ -147,7 +148,8 @@ impl Case {
         let mut starts = vec![0; count];
         for round in 0..rounds {
             for turn in 0..count {
-                // Rotated, and every other round backwards, so that everyone follows everyone.
+                // Rotated, and every other round backwards, so that every contestant follows every
+                // other.
                 let turn = if round % 2 == 0 { turn } else { count - 1 - turn };
                 let index = (turn + round) % count;
                 let threads = self.threads(&self.contestants[index]);
@@ -159,8 +161,9 @@ impl Case {
                     spent = self.turn(&self.contestants[index], &mut starts[index]);
                 }
                 disturbed += usize::from(spent.disturbed());
-                // A single thread never waits for anybody, so its processor time is the cost, less
-                // what other processes take. Threads that wait for each other must be charged for it.
+                // A single thread never waits for another, so its processor time is the cost, less
+                // what other processes take. Threads that wait for each other must be charged for
+                // it.
                 let time = if threads == 1 { spent.processor } else { spent.wall };
                 nanos[index].push(time / spent.calls as f64);
                 total.add(spent);
@@ -174,7 +177,7 @@ impl Case {
         contestant.threads.unwrap_or(self.threads)
     }
 
-    /// One turn from call number `start` on, which is moved past it.
+    /// Runs one turn from call number `start` on, and moves `start` past it.
     fn turn(&self, contestant: &Contestant, start: &mut u64) -> Spent {
         let (first, threads) = (*start, self.threads(contestant));
         let barrier = Barrier::new(threads);
@@ -195,7 +198,7 @@ impl Case {
         total
     }
 
-    /// One thread's part of a turn.
+    /// Runs one thread's part of a turn.
     fn play(&self, contestant: &Contestant, first: u64, barrier: &Barrier) -> Spent {
         let lead = if let Turn::Calls { lead, .. } = self.turn { lead } else { LEAD };
         self.verify(contestant, first, lead, contestant.run.run(first, lead));
@@ -228,20 +231,21 @@ impl Case {
 
     /// # Panics
     ///
-    /// If not as many calls were admitted as expected.
+    /// Another number of calls was admitted than expected.
     pub(crate) fn verify(&self, contestant: &Contestant, first: u64, calls: u64, admitted: u64) {
         let expected = self.expect.admitted(first, calls);
         assert_eq!(admitted, expected, "{}: {} of {calls} calls", self.name, contestant.name);
     }
 }
 
-/// How often a turn is taken until other processes leave it alone. Two threads that take turns on
-/// one processor, since another process has the other one, would not contend at all.
+/// How often a turn is repeated until other processes leave it alone. If another process has one of
+/// two processors, two threads take turns on the other and do not contend at all.
 fn tries(threads: usize) -> usize {
     if threads == 1 { 1 } else { 4 }
 }
 
-/// Between the first calls of two threads, so that they don't walk over the same keys in step.
+/// The distance between the first calls of two threads, so that they don't visit the same keys in
+/// step.
 pub(crate) const SPREAD: u64 = 500_009;
 
 #[derive(Clone, Copy, Default)]
@@ -250,12 +254,12 @@ struct Spent {
     most_calls: u64,
     wall: f64,
     processor: f64,
-    /// Time without a processor, through no fault of the contestant.
+    /// The time without a processor, which is not the contestant's fault.
     held_up: f64,
 }
 
 impl Spent {
-    /// Whether other processes took more than a twentieth of the time.
+    /// Tells whether other processes took more than a twentieth of the time.
     fn disturbed(&self) -> bool {
         self.held_up > 0.05 * self.wall
     }
@@ -269,7 +273,8 @@ impl Spent {
     }
 }
 
-/// Lets the threads of a turn go together: waking sleepers would take longer than thousands of calls.
+/// Lets the threads of a turn start together. Waking sleepers would take longer than thousands of
+/// calls.
 pub(crate) struct Barrier {
     missing: AtomicUsize,
 }
@@ -292,7 +297,7 @@ impl Barrier {
     }
 }
 
-/// Time that this thread has run, where the system says so.
+/// Reads the time that this thread has run, where the system tells.
 fn processor_nanos() -> Option<u64> {
     #[cfg(unix)]
     {
@@ -303,7 +308,8 @@ fn processor_nanos() -> Option<u64> {
     None
 }
 
-/// Nanoseconds for which this thread was ready to run and had no processor, where the system says so.
+/// Reads the nanoseconds for which this thread was ready to run and had no processor, where the
+/// system tells.
 fn held_up() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     text.split_whitespace().nth(1).and_then(|waited| waited.parse().ok()).unwrap_or(0)

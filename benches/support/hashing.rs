@@ -1,4 +1,4 @@
-//! What hashing a key costs, since a keyed limiter does it first.
+//! The cost of hashing a key, which a keyed limiter does first.
 //!
 //! Each hash waits for the one before it, as a table's first load waits for its key's hash.
 
@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 const KEYS: usize = 1 << 8;
 
-/// Hashes a key that the hash before it chose.
+/// Hashes a key that the previous hash chose.
 struct Chain<K, S> {
     keys: Vec<K>,
     hasher: S,

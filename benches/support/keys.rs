@@ -39,8 +39,9 @@ pub(crate) fn text(number: u64) -> String {
 
 /// Visits to keys, in the order of the calls.
 ///
-/// They lie in memory in that order, so that reading the next one costs no cache miss: a server
-/// has its request's key at hand, and what is measured is the limiter. Every key comes once in as
+/// They lie in memory in that order, so that reading the next one costs no cache miss. A server has
+/// its request's key at hand, and the limiter is what is measured. Every key comes once in as many
+/// visits as there are keys, shuffled anew each time.
 /// many visits as there are keys, shuffled anew each time.
 #[derive(Clone)]
 pub(crate) struct Visits<K> {
@@ -50,7 +51,7 @@ pub(crate) struct Visits<K> {
     pace: Pace,
 }
 
-/// At least so many visits, for few keys too.
+/// The least number of visits, even for few keys.
 pub(crate) const VISITS: usize = 1 << 20;
 
 impl<K> Visits<K> {
@@ -70,7 +71,7 @@ impl<K> Visits<K> {
         Self { order: visits.into(), keys, key, pace }
     }
 
-    /// A contestant that knows every key already.
+    /// Lets a contestant visit every key once, before the measurement.
     pub(crate) fn enter(
         &self,
         name: &'static str,
@@ -80,7 +81,8 @@ impl<K> Visits<K> {
     where
         K: Send + Sync + 'static,
     {
-        // In another order than the visits', lest a map's own copies of the keys lie in that order.
+        // The order differs from that of the visits. Otherwise a map's own copies of the keys would
+        // lie in the order of the visits.
         let known = (0..self.keys).all(|number| admit(&(self.key)(number)));
         assert!(known, "{name}: the first touch of a key is admitted");
         let order = self.order.clone();
@@ -96,18 +98,18 @@ impl<K> Visits<K> {
     }
 }
 
-/// Whether a processor may begin a call while it still waits for the memory of the one before.
+/// Whether a processor may begin a call while it still waits for the memory of the call before.
 #[derive(Clone, Copy)]
 pub(crate) enum Pace {
-    /// It may: what a loop over many keys sees. The fewer instructions a call has, the more calls
+    /// It may, as in a loop over many keys. The fewer instructions a call has, the more calls
     /// overlap.
     BackToBack,
-    /// It may not: what a server sees, which does other things between two calls.
+    /// It may not, as in a server, which does other things between two calls.
     Apart,
 }
 
-/// Waits until every instruction before it is done. A fence of the language would not do: it orders
-/// accesses to memory, but processors begin loads behind it on speculation.
+/// Waits until every earlier instruction is done. A fence of the language would not do that: it
+/// orders accesses to memory, but processors begin later loads on speculation.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 #[expect(unsafe_code, reason = "there is no safe way to an instruction that serializes")]
@@ -116,7 +118,7 @@ fn finish() {
     unsafe { std::arch::x86_64::_mm_lfence() }
 }
 
-/// As near as the language comes to it.
+/// The nearest that the language offers.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
 fn finish() {
@@ -142,7 +144,7 @@ where
     move |key| black_box(&limiter).check_key(black_box(key)).is_ok()
 }
 
-/// What people write by hand.
+/// A map of buckets, as users write it by hand.
 fn dashmap<K, Q>() -> impl Fn(&K) -> bool + Send + Sync
 where
     K: Borrow<Q> + Hash + Eq + Clone + Send + Sync + 'static,
@@ -200,7 +202,7 @@ where
     }
 }
 
-/// Keys of the large cases.
+/// The keys of a large case.
 #[derive(Clone, Copy)]
 pub(crate) struct Many(pub(crate) u64);
 
@@ -241,7 +243,7 @@ pub(crate) fn hot(threads: usize, turn: Turn) -> Case {
     case::<u64, u64>(shape, mix, threads, turn)
 }
 
-/// One key alone, and what a limiter of its own would make of it.
+/// Compares one key of a keyed limiter with a limiter of its own.
 pub(crate) fn one(threads: usize, turn: Turn) -> Case {
     let visits = Visits::to(1, mix, Pace::BackToBack);
     let striped = sluicegate::RateLimiter::builder(quota()).striped().build();

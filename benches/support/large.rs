@@ -1,4 +1,4 @@
-//! Tables of this crate against one another, and against the memory that they lie in.
+//! Large tables of this crate: against one another, and against reads of their memory.
 
 use crate::harness::{Case, Contestant, Expect, Goal, Kind, Run, Turn};
 use crate::keys::{Pace, VISITS, Visits, mix, quota};
@@ -6,7 +6,7 @@ use sluicegate::KeyedLimiter;
 use std::hint::black_box;
 use std::sync::Arc;
 
-/// A slice of keys at a time.
+/// Checks keys in blocks of so many.
 struct InBlocks<const BLOCK: usize> {
     limiter: Arc<KeyedLimiter<u64>>,
     order: Arc<[u64]>,
@@ -28,7 +28,7 @@ impl<const BLOCK: usize> Run for InBlocks<BLOCK> {
     }
 }
 
-/// One limiter's `check` and its `check_many`.
+/// Compares one limiter's `check` with its `check_many`.
 pub(crate) fn many_at_once(keys: u64, threads: usize, turn: Turn) -> Case {
     let visits = Visits::to(keys, mix, Pace::BackToBack);
     let limiter = Arc::new(KeyedLimiter::<u64>::new(quota(), keys as usize));
@@ -67,7 +67,7 @@ pub(crate) fn many_at_once(keys: u64, threads: usize, turn: Turn) -> Case {
     }
 }
 
-/// The same table in the process's memory and in a file's.
+/// Compares a table in the process's memory with the same table in a file.
 #[cfg(unix)]
 pub(crate) fn shared(keys: u64, threads: usize, turn: Turn) -> Case {
     use sluicegate::MonotonicClock;
@@ -77,7 +77,7 @@ pub(crate) fn shared(keys: u64, threads: usize, turn: Turn) -> Case {
     let clock = MonotonicClock::new();
     let monotonic = KeyedLimiter::<u64>::builder(quota(), keys as usize).clock(clock).build();
     let monotonic = monotonic.expect("a valid quota");
-    // The folder goes when the case does; the mapping stays good without a name.
+    // The folder is removed with the case. The mapping needs no name by then.
     let folder = tempfile::tempdir_in(memory_files()).expect("a folder for the table");
     let file = folder.path().join("table");
     let shared = KeyedLimiter::<u64>::open_shared(file, quota(), keys as usize);
@@ -100,17 +100,17 @@ pub(crate) fn shared(keys: u64, threads: usize, turn: Turn) -> Case {
     }
 }
 
-/// Where files are memory, if there is such a place.
+/// Finds a folder whose files are in memory, if there is one.
 #[cfg(unix)]
 fn memory_files() -> std::path::PathBuf {
     let memory = std::path::PathBuf::from("/dev/shm");
     if memory.is_dir() { memory } else { std::env::temp_dir() }
 }
 
-/// Reads one word of a random line after the other, of as many bytes as the table has.
+/// Reads one word of a random line after the other, in as many bytes as the table has.
 struct Reads {
     lines: Arc<[[u64; 8]]>,
-    /// Each read's place depends on the last one's figure.
+    /// Whether the place of each read depends on the last one's figure.
     chained: bool,
 }
 
@@ -128,7 +128,7 @@ impl Run for Reads {
     }
 }
 
-/// Ten million keys against reads of the same amount of memory.
+/// Compares ten million keys with reads of the same amount of memory.
 pub(crate) fn largest(keys: u64, threads: usize, turn: Turn) -> Case {
     let visits = Visits::to(keys, mix, Pace::BackToBack);
     let limiter = KeyedLimiter::<u64>::new(quota(), keys as usize);

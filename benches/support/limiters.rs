@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A quota in numbers, of which every contestant makes its own.
+/// The numbers of a quota, from which every contestant makes its own.
 #[derive(Clone, Copy)]
 struct Terms {
     count: u32,
@@ -17,10 +17,10 @@ struct Terms {
     burst: u32,
 }
 
-/// Admits everything: four billion calls in a row, which is as many as governor's 32 bits hold.
+/// Admits every call: four billion in a row, which is as many as governor's 32 bits hold.
 const ADMIT: Terms =
     Terms { count: 1_000_000, period: Duration::from_secs(1), burst: 4_000_000_000 };
-/// Admits the first call and then nothing for an hour.
+/// Admits the first call and then none for an hour.
 const DENY: Terms = Terms { count: 1, period: Duration::from_secs(3_600), burst: 1 };
 
 impl Terms {
@@ -46,7 +46,7 @@ impl Terms {
     }
 }
 
-/// A check of one limiter.
+/// The check of one limiter.
 trait Check: Fn() -> bool + Send + Sync + 'static {}
 
 impl<F: Fn() -> bool + Send + Sync + 'static> Check for F {}
@@ -110,7 +110,7 @@ fn ratelimit(terms: Terms) -> impl Check {
 fn std_mutex(terms: Terms) -> impl Check {
     let (rate, bucket) = (terms.float(), Mutex::new(FloatBucket::full(terms.float())));
     move || {
-        // Read before the lock is taken, which keeps the lock short.
+        // Reading the clock before taking the lock keeps the lock short.
         let now = Instant::now();
         black_box(&bucket).lock().unwrap_or_else(PoisonError::into_inner).take(rate, now)
     }
@@ -143,19 +143,19 @@ fn parking_lot_mutex_tsc(terms: Terms) -> impl Check {
     }
 }
 
-/// A reading of the time stamp counter.
+/// Reads the time stamp counter.
 fn counter(_: Terms) -> impl Check {
     let clock = quanta::Clock::new();
     move || black_box(&clock).raw() != 0
 }
 
-/// A load and a compare-and-swap, until it succeeds.
+/// Loads a word and swaps it, until the swap succeeds.
 fn swap(_: Terms) -> impl Check {
     let word = crossbeam_utils::CachePadded::new(AtomicU64::new(0));
     move || add(black_box(&word), 1)
 }
 
-/// Both, the second with the first's result.
+/// Does both, the swap with the counter's reading.
 fn counter_and_swap(_: Terms) -> impl Check {
     let clock = quanta::Clock::new();
     let word = crossbeam_utils::CachePadded::new(AtomicU64::new(0));
@@ -168,12 +168,12 @@ fn add(word: &AtomicU64, value: u64) -> bool {
     word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok()
 }
 
-/// Whether calls are admitted.
+/// Which calls are admitted.
 #[derive(Clone)]
 enum Share {
     All,
     None,
-    /// Half of them, in this order: two limiters, one of them exhausted.
+    /// Half of the calls, in this order: there are two limiters, and one is exhausted.
     Half(Arc<[bool]>),
 }
 
@@ -210,7 +210,7 @@ impl Share {
         }
     }
 
-    /// The whole field, on the clocks that are each library's default.
+    /// Lists all contestants, each on its library's default clock.
     fn field(&self) -> Vec<Contestant> {
         vec![
             self.enter(Kind::Ours, "sluicegate", sluicegate),
@@ -224,7 +224,7 @@ impl Share {
     }
 }
 
-/// More than a branch predictor learns by heart.
+/// More marks than a branch predictor learns.
 const MARKS: usize = 1 << 16;
 
 fn goal(row: &'static str, most: f64, against: &'static str) -> Goal {
@@ -263,11 +263,11 @@ pub(crate) fn admit(threads: usize, turn: Turn) -> Case {
     }
 }
 
-/// One limiter of each kind for each number of threads, all in one interleaved run.
+/// Compares one limiter of each kind for each number of threads, in one interleaved run.
 pub(crate) fn scaling(threads: &[usize], turn: Turn) -> Case {
     let share = Share::All;
     let (mut contestants, mut goals) = (Vec::new(), Vec::new());
-    // Rows are named by what they are; a bench's few names may live as long as it does.
+    // Rows are named at run time. A bench's few names may live as long as it does.
     let name = |kind: &str, threads: usize| -> &'static str {
         format!("{kind}, {threads} thread{}", if threads == 1 { "" } else { "s" }).leak()
     };
@@ -306,7 +306,7 @@ pub(crate) fn denied(threads: usize, turn: Turn) -> Case {
 }
 
 pub(crate) fn half_denied(threads: usize, turn: Turn) -> Case {
-    // A linear congruential generator's top bits: without pattern for a branch predictor.
+    // The top bits of a linear congruential generator have no pattern for a branch predictor.
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let marks = (0..MARKS).map(|_| {
         state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);

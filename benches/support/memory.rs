@@ -1,4 +1,4 @@
-//! What a key costs in memory, and how many keys a table of that size loses.
+//! The memory of a key, and the keys that a table of that size loses.
 
 use crate::keys::{governor_quota, mix, text};
 use sluicegate::{KeyedLimiter, Quota};
@@ -6,13 +6,13 @@ use std::hash::Hash;
 use std::hint::black_box;
 use std::process::Command;
 
-/// Bytes a key, without the table's fixed part.
+/// Bytes of a key, without the table's fixed part.
 const BYTES: f64 = 24.0;
-/// Bytes that a table may have whatever its size.
+/// Bytes that a table of any size may have in addition.
 const FIXED: f64 = 4_096.0;
-/// The share of first touches that may push out another key.
+/// The share of first touches that may evict another key.
 const EVICTING: f64 = 0.003;
-/// Fewer keys disappear among what else a process has in memory.
+/// The least number of keys that stands out from the rest of a process's memory.
 const ENOUGH: u64 = 100_000;
 
 /// A table, filled with as many keys as a process is told.
@@ -27,7 +27,7 @@ pub(crate) enum Table {
 ///
 /// # Panics
 ///
-/// If a table is larger, or loses more keys, than promised.
+/// A table is larger, or loses more keys, than promised.
 pub(crate) fn print(capacities: &[u64]) {
     println!("### keyed memory\n");
     println!(
@@ -48,7 +48,7 @@ pub(crate) fn print(capacities: &[u64]) {
             evicting * 100.0
         );
         assert!(bytes <= BYTES * *keys as f64 + FIXED, "{bytes} bytes for {keys} keys");
-        // Of few keys, one or two more are chance.
+        // With few keys, one or two more evictions are chance.
         let most = EVICTING * *keys as f64 + if *keys < ENOUGH { 8.0 } else { 0.0 };
         assert!(evicting * *keys as f64 <= most, "{evicting} of {keys} first touches evicted");
     }
@@ -59,7 +59,7 @@ pub(crate) fn print(capacities: &[u64]) {
     println!();
 }
 
-/// Fills a table and says how many bytes of memory that took.
+/// Fills a table, and returns how many bytes of memory that took.
 pub(crate) fn fill(table: Table, keys: u64) -> Option<u64> {
     match table {
         Table::Sluicegate => growth(|| sluicegate(keys)),
@@ -69,7 +69,7 @@ pub(crate) fn fill(table: Table, keys: u64) -> Option<u64> {
 }
 
 fn sluicegate(keys: u64) -> KeyedLimiter<u64> {
-    // A token a day: no bucket is full again meanwhile.
+    // A token a day: no bucket is full again during the run.
     let limiter = KeyedLimiter::new(Quota::per_day(1).burst(10), keys as usize);
     assert!((0..keys).all(|key| limiter.check(&mix(key)).is_ok()));
     limiter
@@ -81,8 +81,8 @@ fn governor<K: Hash + Eq + Clone>(keys: u64, key: fn(u64) -> K) -> impl Sized {
     limiter
 }
 
-/// The bytes a key, from a process of its own: in this one, memory that was free already would not
-/// be counted.
+/// Measures the bytes of a key in a process of its own. In this process, memory that was free
+/// already would not be counted.
 fn measured(table: &str, keys: u64) -> String {
     if keys < ENOUGH {
         return String::new();

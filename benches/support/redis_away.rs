@@ -1,4 +1,4 @@
-//! How long a decision takes while Redis is away.
+//! The time of a decision while Redis is away.
 
 use crate::redis_peers::Setup;
 use crate::redis_turns::{micros, runtime};
@@ -9,34 +9,35 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 const TASKS: usize = 256;
-/// The limiter's own.
+/// The deadline of the limiter.
 const DEADLINE: Duration = Duration::from_millis(5);
 const SLACK: Duration = Duration::from_millis(1);
-/// Of a decision that Redis is not asked for.
+/// The longest time of a decision that Redis is not asked for.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Copy)]
 enum Fault {
-    /// Its port refuses.
+    /// The port refuses connections.
     Killed,
-    /// Its port takes what it is sent, and does not answer.
+    /// The port accepts what it is sent, and does not answer.
     Stopped,
 }
 
-/// How long decisions took that ended after the fault.
+/// The times of decisions that ended after the fault.
 #[derive(Default)]
 struct Away {
-    /// Which began before the limiter had given Redis up.
+    /// Decisions that began before the limiter took Redis to be away.
     before: Vec<Duration>,
     after: Vec<Duration>,
 }
 
-/// Prints the table. Says which goals were missed.
+/// Prints the table. Returns the goals that were missed.
 pub(crate) fn print(lasting: Duration) -> Vec<String> {
     println!("### Redis away, {TASKS} tasks\n");
     println!(
-        "Killed, or stopped, under the load of all tasks, for {lasting:?}: the decisions that ended while it was away, each \
-         by this process's share, with a deadline of {DEADLINE:?}. A task asks again a millisecond after that.\n"
+        "The server is killed, or stopped, under the load of all tasks, for {lasting:?}. The table \
+         has the decisions that ended while it was away, each by this process's share, with a \
+         deadline of {DEADLINE:?}. A task asks again a millisecond after a decision.\n"
     );
     println!("| | decisions | p50, ms | p99, ms | longest, ms |");
     println!("| --- | ---: | ---: | ---: | ---: |");
@@ -90,7 +91,7 @@ fn measure(fault: Fault, lasting: Duration) -> Away {
                     if grant.source() == Source::Redis {
                         continue;
                     }
-                    // Before the fault a hiccup of the machine may have been one.
+                    // An error before the fault may have been a hiccup of the machine.
                     if gone.load(Relaxed) {
                         if given_up { &mut away.after } else { &mut away.before }.push(took);
                     }
@@ -100,7 +101,7 @@ fn measure(fault: Fault, lasting: Duration) -> Away {
             })
         })
         .collect();
-    // The server is at work before it goes.
+    // The server works for a while before it fails.
     runtime.block_on(async { tokio::time::sleep(lasting / 4).await });
     match fault {
         Fault::Killed => server.kill(),

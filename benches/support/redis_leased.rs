@@ -1,4 +1,4 @@
-//! Decisions from leases: how many a second, and what they cost Redis.
+//! Decisions from leases: how many a second, and how many calls to Redis they cost.
 
 use crate::redis_turns::runtime;
 use crate::server::Server;
@@ -8,15 +8,15 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 const KEY: &[u8] = b"user:0000001";
-/// More than can be asked for, so that all is admitted.
+/// More than the tasks can ask for, so that all requests are admitted.
 const QUOTA: Quota = Quota::per_second(100_000_000).burst(100_000_000);
 const TURN: Duration = Duration::from_millis(200);
-/// Of the paced turn.
+/// Decisions a second of the paced turn.
 const RATE: u64 = 1_000_000;
 const PACED: Duration = Duration::from_secs(1);
 
-/// Decisions a second of one thread. Next to all are admitted: a machine that has much else to do may keep the task from
-/// its turn for as long as a lease lasts.
+/// Measures the decisions a second of one thread. Nearly all are admitted: on a busy machine the
+/// task that leases may wait for its turn for as long as a lease lasts.
 fn decide(mut admitted: impl FnMut() -> bool) -> f64 {
     const BATCH: u64 = 1_000;
     let (began, mut decisions, mut denied) = (Instant::now(), 0, 0);
@@ -28,7 +28,7 @@ fn decide(mut admitted: impl FnMut() -> bool) -> f64 {
     (decisions - denied) as f64 / began.elapsed().as_secs_f64()
 }
 
-/// As many decisions as are due, millisecond by millisecond.
+/// Decides as many requests as are due, millisecond by millisecond.
 fn decide_at_pace(limiter: &LeasedLimiter) -> u64 {
     let (began, mut decisions, mut denied) = (Instant::now(), 0, 0);
     while began.elapsed() < PACED {
@@ -41,10 +41,10 @@ fn decide_at_pace(limiter: &LeasedLimiter) -> u64 {
     decisions
 }
 
-/// Prints the table. Says which goals were missed.
+/// Prints the table. Returns the goals that were missed.
 pub(crate) fn print(rounds: usize) -> Vec<String> {
     let server = Server::start(&[]);
-    // The task that leases has its own thread, and the decisions one.
+    // One thread for the task that leases, and one for the decisions.
     let runtime = runtime(2);
     let connecting = LeasedLimiter::builder(QUOTA).connect_timeout(Duration::from_secs(10));
     let url = server.url();
@@ -72,11 +72,12 @@ pub(crate) fn print(rounds: usize) -> Vec<String> {
     let [rate, local, ratio, cost] = [leases, locals, ratios, costs].map(Spread::of);
     println!("### leased, one hot key\n");
     println!(
-        "{rounds} rounds by turns, those admitted alone counted, on 1 thread beside that of the task that leases; medians \
-         (least to most).\n"
+        "{rounds} rounds by turns, on 1 thread beside that of the task that leases. Only admitted \
+         requests count. Medians (least to most).\n"
     );
     println!(
-        "| | millions of decisions a second | x in memory | calls to Redis for 1,000 decisions at {RATE}/s |"
+        "| | millions of decisions a second | x in memory | calls to Redis for 1,000 decisions at \
+         {RATE}/s |"
     );
     println!("| --- | ---: | ---: | ---: |");
     let millions = |of: &Spread| {
@@ -105,7 +106,7 @@ pub(crate) fn print(rounds: usize) -> Vec<String> {
     missed
 }
 
-/// Until leases are as large as the rate wants them.
+/// Decides until leases are as large as the rate needs them.
 fn warm_up(leased: &LeasedLimiter) {
     let (began, mut row) = (Instant::now(), 0);
     while row < 10_000_000 && began.elapsed() < Duration::from_secs(10) {

@@ -1,4 +1,4 @@
-//! What a key costs in the server's memory.
+//! The memory of a key in the server.
 
 use crate::redis_peers::{Peer, Setup, Who};
 use crate::redis_turns::runtime;
@@ -6,21 +6,21 @@ use crate::server::Server;
 use sluicegate::Quota;
 
 const MOST: f64 = 140.0;
-/// Bytes of the whole name of a key that the goal is for.
+/// The bytes of a key's whole name, at which the goal is measured.
 const NAME: usize = 23;
-/// That ask at once.
+/// The number of tasks that ask at once.
 const TASKS: usize = 64;
 
-/// Prints the table. Says which goals were missed.
+/// Prints the table. Returns the goals that were missed.
 pub(crate) fn print(keys: usize) -> Vec<String> {
     println!("### Memory of the server\n");
     println!(
-        "{keys} keys, of each of which a token is missing, and their expiry: what `MEMORY USAGE` says of one, and by \
-         how much `used_memory` has grown for one.\n"
+        "{keys} keys, each lacking a token, and their expiry. `MEMORY USAGE` is that of one key; \
+         `used_memory` is its growth for each key.\n"
     );
     println!("| | bytes of a key's name | `MEMORY USAGE` | `used_memory` |");
     println!("| --- | ---: | ---: | ---: |");
-    // Digits make up for what the limiter puts around them.
+    // More digits make up for what the limiter adds to a key's name.
     let short = |around: usize, number: usize| {
         format!("{number:0width$}", width = NAME.saturating_sub(around))
     };
@@ -35,10 +35,10 @@ pub(crate) fn print(keys: usize) -> Vec<String> {
     (ours > MOST).then(|| format!("memory of the server: {text}: {ours:.0}")).into_iter().collect()
 }
 
-/// The larger of its two figures.
+/// Prints the row of a kind of keys. Returns the larger of its two figures.
 fn row(keys: usize, who: Who, prefix: &'static str, name: fn(usize, usize) -> String) -> f64 {
     let server = Server::start(&[]);
-    // A token a day: no key expires meanwhile.
+    // A token a day: no key expires during the run.
     let setup = Setup { server: &server, quota: Quota::per_day(10).burst(10), prefix };
     let runtime = runtime(1);
     let mut control = server.client();

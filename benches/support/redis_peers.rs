@@ -1,4 +1,5 @@
-//! Who asks the server: a limiter, and what it is compared with, over connections of the same settings.
+//! The peers of a case: a limiter, and what it is compared with, over connections of the same
+//! settings.
 
 use crate::server::Server;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
@@ -9,25 +10,25 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Nobody is to fail for what else the machine does.
+/// A deadline that no peer misses because the machine is busy.
 const PATIENT: Duration = Duration::from_secs(10);
 
 const PIPELINE: usize = 4_096;
 
 const GCRA: &str = include_str!("redis_gcra.lua");
 
-/// Who takes part in a case.
+/// The peers that take part in a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
     Sluicegate,
-    /// The limiter, each of whose calls goes alone.
+    /// The limiter, with each of its calls sent alone.
     Uncombined,
     /// The limiter's own call, sent by the client alone.
     Evalsha,
-    /// The same, over a connection that is not made anew when it is lost.
+    /// The same call, over a connection that is not made anew when it is lost.
     Multiplexed,
     Gcra,
-    /// The least that a round trip costs.
+    /// The cheapest call, which shows the cost of a round trip.
     Get,
 }
 
@@ -63,11 +64,11 @@ impl Setup<'_> {
     }
 }
 
-/// One of them, connected. A clone is for a task of its own.
+/// A peer with its connection. Each task has a clone of its own.
 #[derive(Clone)]
 pub(crate) struct Peer {
     caller: Caller,
-    /// In Redis, or for the limiter, which makes that of it.
+    /// The names of keys in Redis, or, for the limiter, the keys that it makes names from.
     keys: Arc<[Vec<u8>]>,
 }
 
@@ -122,7 +123,8 @@ impl Peer {
         }
     }
 
-    /// What the keys hold before a turn: nothing, or for those who only read, what a limiter would have there.
+    /// Prepares the keys before a turn: empty, or, for a peer that only reads, with the values of a
+    /// limiter.
     pub(crate) fn prepare(&self, control: &mut redis::Connection) {
         redis::cmd("FLUSHALL").exec(control).expect("the server answers");
         if matches!(self.caller, Caller::Get(_)) {
@@ -133,11 +135,11 @@ impl Peer {
         }
     }
 
-    /// Whether it is admitted.
+    /// Asks for one token. Returns whether it was admitted.
     ///
     /// # Panics
     ///
-    /// If there is no answer.
+    /// There is no answer.
     pub(crate) async fn ask(&mut self, key: usize) -> bool {
         let key = &self.keys[key % self.keys.len()];
         match &mut self.caller {
@@ -168,7 +170,8 @@ impl Peer {
     }
 }
 
-/// The call by which a limiter takes a token, as the server saw it, so that it is the same one in every byte.
+/// The call by which a limiter takes a token, as the server saw it, so that the peer's call has the
+/// same bytes.
 pub(crate) struct Seen {
     digest: String,
     numbers: Vec<u64>,
@@ -180,9 +183,10 @@ impl Seen {
         monitor.set_read_timeout(Some(PATIENT)).expect("a time limit");
         monitor.write_all(b"MONITOR\r\n").expect("it listens");
         let mut lines = BufReader::new(monitor).lines();
-        // Without which the calls might come first.
+        // Wait for the answer, or the calls may come before the server monitors them.
         assert_eq!(lines.next().expect("a line").expect("its text"), "+OK");
-        // Whether the server knows the script before or not, it is asked for it so; and knows it then.
+        // The limiter calls the script by its digest, whether the server knows it before or not;
+        // afterwards the server knows it.
         limiter.check("seen").await.expect("a full bucket");
         redis::cmd("DEL").arg(limiter.key("seen")).exec(&mut server.client()).expect("an answer");
         let mut seen = None;
@@ -207,7 +211,7 @@ impl Seen {
         command
     }
 
-    /// For quotas of which a token flows in whole microseconds.
+    /// Checks the debt. It works for quotas whose tokens flow in whole microseconds.
     fn admits(&self, debt: u64) -> bool {
         let [burst, cost] = self.numbers[..] else {
             panic!("not the numbers of a token: {:?}", self.numbers);

@@ -1,4 +1,5 @@
-//! Tasks that ask a server, by turns: every contestant once a round, in an order that changes, and ratios within rounds.
+//! Tasks that ask a server, by turns: every peer once a round, in an order that changes. Ratios are
+//! taken within rounds.
 
 use crate::redis_peers::{Peer, Setup, Who};
 use crate::server::Server;
@@ -15,47 +16,47 @@ pub(crate) struct Case {
     pub(crate) tasks: usize,
     /// Threads of the runtime.
     pub(crate) threads: usize,
-    /// Keys; none if there are as many as calls need.
+    /// Keys; without a number, as many as there are calls.
     pub(crate) keys: Option<usize>,
-    /// Calls for a key in a row.
+    /// Calls in a row for one key.
     pub(crate) row: usize,
-    /// How many of a row are admitted.
+    /// How many calls of a row are admitted.
     pub(crate) admitted: usize,
     pub(crate) who: &'static [Who],
     pub(crate) goals: &'static [Goal],
 }
 
-/// A figure of the limiter, in ratio to that of `against`.
+/// A goal for a figure of the limiter, as a ratio to that of `against`.
 pub(crate) enum Goal {
     Rate { least: f64, against: Who },
     P99 { most: f64, against: Who },
 }
 
-/// How much is measured.
+/// The size of a measurement.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
-    /// Calls a turn.
+    /// Calls of each turn.
     pub(crate) calls: usize,
 }
 
 struct Turn {
     /// Decisions a second.
     rate: f64,
-    /// All in microseconds.
+    /// Times of calls, all in microseconds.
     p50: f64,
     p99: f64,
-    /// Processor time a decision: of this process, and of the server.
+    /// Processor time of a decision: of this process, and of the server.
     client: f64,
     server: f64,
 }
 
 impl Case {
-    /// Prints its table. Says which goals were missed.
+    /// Measures the case and prints its table. Returns the goals that were missed.
     ///
     /// # Panics
     ///
-    /// If anybody admits another number of calls than expected.
+    /// A peer admits another number of calls than expected.
     pub(crate) fn run(&self, effort: Effort) -> Vec<String> {
         let server = Server::start(&[]);
         let mut control = server.client();
@@ -69,7 +70,7 @@ impl Case {
         let mut turns: Vec<Vec<Turn>> = peers.iter().map(|_| Vec::new()).collect();
         for round in 0..effort.rounds {
             for turn in 0..peers.len() {
-                // Rotated, and every other round backwards, so that everyone follows everyone.
+                // Rotated, and every other round backwards, so that every peer follows every other.
                 let turn = if round % 2 == 0 { turn } else { peers.len() - 1 - turn };
                 let index = (turn + round) % peers.len();
                 peers[index].prepare(&mut control);
@@ -114,7 +115,8 @@ impl Case {
         }
     }
 
-    /// Asks for so many keys from a first one on. What it was admitted, and how long each call took.
+    /// Starts a task that makes so many calls from `first` on. It returns how many calls were
+    /// admitted, and how long each took.
     fn task(
         &self,
         peer: &Peer,
@@ -139,16 +141,16 @@ impl Case {
         let plural = |count: usize| if count == 1 { "" } else { "s" };
         println!("### {}, {tasks} task{}\n", self.name, plural(tasks));
         println!(
-            "{} {} rounds of {calls} calls by turns, on {threads} thread{}; medians, and of decisions a second the least and \
-             the most.\n",
+            "{} {} rounds of {calls} calls by turns, on {threads} thread{}. Medians; for \
+             decisions a second also the least and the most.\n",
             self.about,
             turns[0].len(),
             plural(threads)
         );
         let base = self.who[1].title();
         println!(
-            "| | decisions a second | x {base} | quartiles | p50, us | p99, us | us of the client's processor | of \
-             the server's |"
+            "| | decisions a second | x {base} | quartiles | p50, us | p99, us | us of the \
+             client's processor | of the server's |"
         );
         println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
         for (who, all) in self.who.iter().zip(turns) {
@@ -156,7 +158,8 @@ impl Case {
             let rate = Spread::of(all.iter().map(|turn| turn.rate));
             let times = ratio(all, &turns[1], |turn| turn.rate);
             println!(
-                "| {} | {:.0} ({:.0} to {:.0}) | {:.2} | {:.2} to {:.2} | {:.0} | {:.0} | {:.2} | {:.2} |",
+                "| {} | {:.0} ({:.0} to {:.0}) | {:.2} | {:.2} to {:.2} | {:.0} | {:.0} | {:.2} | \
+                 {:.2} |",
                 who.title(),
                 rate.median,
                 rate.least,
@@ -176,7 +179,7 @@ impl Case {
         missed
     }
 
-    /// What a goal is short of, if it is.
+    /// Returns what a goal is short of, if it is missed.
     fn judge(&self, goal: &Goal, turns: &[Vec<Turn>]) -> Option<String> {
         let of = |who: Who| {
             let index = self.who.iter().position(|other| *other == who);
@@ -216,7 +219,7 @@ pub(crate) fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
 }
 
-/// Of all threads of this process.
+/// Reads the processor time of all threads of this process.
 fn process_cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)

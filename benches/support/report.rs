@@ -3,7 +3,7 @@
 use crate::harness::{Case, Kind, Measured};
 use crate::spread::Spread;
 
-/// What a case's table came to, for the summary and the exit status.
+/// The outcome of a case's table, for the summary and the exit status.
 #[derive(Default)]
 pub(crate) struct Verdict {
     pub(crate) missed: Vec<String>,
@@ -70,7 +70,7 @@ pub(crate) fn print(case: &Case, measured: &Measured) -> Verdict {
             verdict.missed.push(format!("{}, {}: {text}: {reached:.2}", case.name, case.threads));
         }
     }
-    // Medians of ratios are not transitive, so every pair is looked at.
+    // Medians of ratios are not transitive, so look at every pair.
     for (row, ours) in case.contestants.iter().enumerate().filter(|(_, c)| c.kind == Kind::Ours) {
         for (other, peer) in case.contestants.iter().enumerate() {
             let times = ratio(row, other).median;
@@ -85,7 +85,7 @@ pub(crate) fn print(case: &Case, measured: &Measured) -> Verdict {
     verdict
 }
 
-/// Prints what all tables came to.
+/// Prints the outcome of all tables.
 pub(crate) fn summary(verdict: &Verdict) {
     println!("### Summary\n");
     let print = |title: &str, lines: &[String]| {

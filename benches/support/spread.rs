@@ -1,6 +1,6 @@
-//! The middle of a sample, and how far it spreads.
+//! The middle of a sample, and its spread.
 
-/// The middle of a sample, and how far it spreads.
+/// The middle of a sample, and its spread.
 pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) quartiles: (f64, f64),
@@ -13,7 +13,7 @@ impl Spread {
         let mut sorted: Vec<f64> = sample.into_iter().collect();
         sorted.sort_unstable_by(f64::total_cmp);
         let last = sorted.len() - 1;
-        // Between neighbours in proportion.
+        // Interpolate between neighbours.
         let at = |share: f64| {
             let place = share * last as f64;
             let (low, rest) = (place as usize, place.fract());

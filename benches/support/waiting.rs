@@ -12,15 +12,15 @@ use tokio::sync::Barrier;
 
 const TASKS: u64 = 1_000;
 const PERMITS: u64 = 100_000;
-/// A second.
+/// Permits a second.
 const RATE: u64 = 100_000;
-/// A millisecond's worth, since timers have milliseconds.
+/// The permits of a millisecond, which is as finely as timers count.
 const BURST: u64 = RATE / 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     Sluicegate,
-    /// Refilled as often as its timers allow.
+    /// The refill interval is as short as its timers allow.
     LeakyBucketOf1Ms,
     LeakyBucketOf10Ms,
 }
@@ -61,7 +61,7 @@ impl Limiter {
     }
 }
 
-/// Counts polls.
+/// Counts the polls of a future.
 struct Counted<'a, F> {
     inner: Pin<&'a mut F>,
     polls: &'a AtomicU64,
@@ -80,7 +80,7 @@ pub(crate) struct Run {
     runtime: Runtime,
 }
 
-/// What a run cost.
+/// The costs of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
     pub(crate) wall: Duration,
@@ -156,7 +156,7 @@ impl Run {
     }
 }
 
-/// Of all threads of the process.
+/// Reads the processor time of all threads of the process.
 fn cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)

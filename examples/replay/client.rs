@@ -1,9 +1,10 @@
-//! The client of a line: which of the words before the time it is, and one spelling of it.
+//! The client of a line: which of the words before the time names it, and one spelling of the name.
 
 use regex::Regex;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What syslog writes before a message: RFC 5424's header, or a date, a host and `program[pid]:`.
+/// The text that syslog writes before a message: RFC 5424's header, or a date, a host and
+/// `program[pid]:`.
 const SYSLOG: &str = concat!(
     r"^(?:<\d{1,3}>\d{1,2} (?:\S+ ){5}(?:-|(?:\[(?:[^\]\\]|\\.)*\])+) ",
     r"|(?:<\d{1,3}>)?(?:[A-Z][a-z]{2} +\d{1,2} (?:\d{4} )?\d\d:\d\d:\d\d(?:\.\d+)?",
@@ -11,7 +12,7 @@ const SYSLOG: &str = concat!(
 );
 /// A word, or a list of words with commas between them.
 const WORD: &str = r"(?:\S+,\s+)*\S+";
-/// The ports below this one are a server's, never those a client connects from.
+/// The ports below this one are a server's. A client never connects from them.
 const SERVERS: u16 = 1024;
 
 pub(crate) struct Clients {
@@ -24,7 +25,7 @@ pub(crate) struct Clients {
 pub(crate) struct Client<'a> {
     pub(crate) name: String,
     pub(crate) user: Option<&'a str>,
-    /// The name is one of a forwarded list.
+    /// Whether the name is one of a forwarded list.
     pub(crate) listed: bool,
 }
 
@@ -33,11 +34,11 @@ impl Clients {
         Ok(Self { syslog: Regex::new(SYSLOG)?, word: Regex::new(WORD)? })
     }
 
-    /// Finds the client and the user in what stands before the time: `host ident user`, and perhaps
-    /// a server's own prefix.
+    /// Finds the client and the user in the text before the time: `host ident user`, and perhaps a
+    /// server's own prefix.
     ///
-    /// A guess would put all clients of a server into one bucket, so that words with two readings
-    /// are an error that says why.
+    /// A guess would put all clients of a server into one bucket. So words with two readings are an
+    /// error, which gives the reason.
     pub(crate) fn find<'a>(&self, head: &'a str) -> Result<Client<'a>, String> {
         let head = self.syslog.find(head).map_or(head, |syslog| &head[syslog.end()..]);
         let spans: Vec<_> = self.word.find_iter(head).collect();
@@ -48,14 +49,15 @@ impl Clients {
             return Err("no host, ident and user before the time".into());
         }
         let (place, name, listed) = place(words)?;
-        // What stands between ident and user, as a prefix of `-`, is nobody's name.
+        // A `-` between ident and user is a prefix, not a name.
         let user = (place + 2..words.len()).find(|word| words[*word] != "-");
         let user = user.map(|word| head[spans[skipped + word].start()..].trim_end());
         Ok(Client { name, user, listed })
     }
 }
 
-/// Whether a `server:port` comes first, as in Apache's `vhost_combined`, and a client behind it.
+/// Tells whether the line begins with a `server:port`, as in Apache's `vhost_combined`, and a
+/// client behind it.
 fn begins_with_server(words: &[&str]) -> bool {
     let [server, client, _, _, ..] = words else { return false };
     let is_server = match (address(server), server.rsplit_once(':')) {
@@ -66,7 +68,7 @@ fn begins_with_server(words: &[&str]) -> bool {
     is_server && (list(client).is_some() || host_name(client).is_some())
 }
 
-/// Which of the words is the client, its name, and whether it comes from a list.
+/// Finds the word that is the client, its name, and whether it comes from a list.
 fn place(words: &[&str]) -> Result<(usize, String, bool), String> {
     let mut found: Vec<(usize, String, bool)> = Vec::new();
     for (place, word) in words.iter().enumerate() {
@@ -97,20 +99,20 @@ fn place(words: &[&str]) -> Result<(usize, String, bool), String> {
     }
 }
 
-/// The host's name in the first column, if it can be nothing else.
+/// Reads the host's name in the first column, if the column can be nothing else.
 fn lone_name(words: &[&str]) -> Result<String, String> {
     let name = host_name(words[0]).ok_or_else(|| {
         format!("{:?} is neither an address nor the name of a host", shortened(words[0]))
     })?;
-    // Behind a server's name the client's would be another name of the kind.
+    // Behind a server's name, the client's would be another name of the kind.
     if words[1] != "-" && (words.len() > 3 || words[1].contains(['.', ':'])) {
         return Err("several names before the time, and no address to tell the client by".into());
     }
     Ok(name)
 }
 
-/// The addresses of a word: one, or a forwarded list's. `None` if there is no address in it; an
-/// error if something else stands among them.
+/// Reads the addresses of a word: one, or those of a forwarded list. `None`: there is no address in
+/// it. It is an error if anything else is among them.
 fn list(word: &str) -> Option<Result<Vec<IpAddrIn>, String>> {
     let word = word.trim_matches('"');
     let all: Vec<_> = word.split(',').map(|part| address(part.trim())).collect();
@@ -155,8 +157,8 @@ fn plain(word: &str) -> Option<IpAddrIn> {
     }
 }
 
-/// The first that is no private network's, since many clients share those: each proxy adds the
-/// address that it was asked from at the end.
+/// Chooses the first address that is in no private network, since many clients share those. Each
+/// proxy adds the address of its own client at the end.
 fn first_public(addresses: &[IpAddrIn]) -> String {
     let public = addresses.iter().find(|(address, _)| !is_private(*address));
     match public.or(addresses.first()) {
@@ -181,7 +183,7 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-/// Whether some part of a word is an address, as in `src=203.0.113.5`.
+/// Tells whether some part of a word is an address, as in `src=203.0.113.5`.
 fn holds_address(word: &str) -> bool {
     let parts = word.split(|c: char| !c.is_ascii_hexdigit() && c != '.' && c != ':');
     parts
@@ -189,8 +191,8 @@ fn holds_address(word: &str) -> bool {
         .any(|part| address(part.trim_matches('.')).is_some())
 }
 
-/// The name of a host in lower case. The last of its labels is no number, or it would be an address
-/// that was cut off.
+/// Reads the name of a host, in lower case. Its last label must not be a number, or it would be an
+/// address that was cut off.
 fn host_name(word: &str) -> Option<String> {
     let name = word.strip_suffix('.').unwrap_or(word);
     let is_label = |label: &str| {

@@ -1,18 +1,19 @@
-//! One line of a log: when, and whose request.
+//! One line of a log: the time and the key of a request.
 
 use crate::Key;
 use crate::client::{Client, Clients};
 use chrono::DateTime;
 use regex::{Captures, Match, Regex};
 
-/// The time of `host ident user [time] "request" status bytes`. Other brackets may stand before it.
+/// The time in `host ident user [time] "request" status bytes`. Other brackets may come before it.
 const TIME: &str = r" \[(?<time>\d{1,2}/[A-Za-z]{3}/\d{4}:[^\]]*)\]";
-/// Any time, of a line that has none of that form.
+/// Any time, in a line that does not have that form.
 const SOME_TIME: &str = r"^\S+ \S+ \S.*? \[(?<time>[^\]]*)\]";
-/// What follows the time: `"request" status bytes`, and `"referer" "agent"` in the combined format.
+/// The text after the time: `"request" status bytes`, and `"referer" "agent"` in the combined
+/// format.
 ///
-/// Each part stands in the part before it, so that a line that does not parse tells how far it did. In
-/// quotes a backslash escapes; what follows is a server's own.
+/// Each part is nested in the part before it, so that a line that does not parse tells how far it
+/// did. In quotes a backslash escapes. A server may append text of its own.
 const REST: &str = concat!(
     r#"^(?: "(?<request>(?:[^"\\]|\\.)*)""#,
     r#"(?: (?<status>\d{3}|-)(?: (?<bytes>\d+|-)(?:\s|$)"#,
@@ -31,10 +32,10 @@ pub(crate) struct Lines {
 /// A request of the log.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// Seconds since 1970.
+    /// The time, in seconds since 1970.
     pub(crate) at: i64,
     pub(crate) key: String,
-    /// The key is one of a forwarded list.
+    /// Whether the key is one of a forwarded list.
     pub(crate) listed: bool,
 }
 
@@ -49,7 +50,7 @@ impl Lines {
         })
     }
 
-    /// The request of a line, or what is wrong with it.
+    /// Reads the request of a line, or says what is wrong with the line.
     pub(crate) fn parse(&self, line: &str) -> Result<Request, String> {
         let (head, time, rest) = self.around_time(line)?;
         let at = DateTime::parse_from_str(time, "%d/%b/%Y:%H:%M:%S %z");
@@ -73,10 +74,10 @@ impl Lines {
         Ok(Request { at, key: key.to_owned(), listed: false })
     }
 
-    /// What stands before the time, the time, and what follows. Where a prefix has a time as well,
-    /// the right one is the one before the request.
+    /// Splits a line into the text before the time, the time, and the text after it. If a prefix
+    /// has a time as well, the time is the one before the request.
     fn around_time<'a>(&self, line: &'a str) -> Result<(&'a str, &'a str, &'a str), String> {
-        // Without ` [` and `]`.
+        // Split without ` [` and `]`.
         let split =
             |time: Match<'a>| (&line[..time.start() - 2], time.as_str(), &line[time.end() + 1..]);
         let time = |parts: Captures<'a>| parts.name("time").map(split);
@@ -97,8 +98,8 @@ impl Lines {
 
 const NO_START: &str = "it does not begin with a host, two names and [a time]";
 
-/// The second word of `GET /path?query HTTP/1.1`, up to the query. Of a request that is no such thing,
-/// all of it.
+/// The second word of `GET /path?query HTTP/1.1`, up to the query. A request of another form is
+/// taken whole.
 fn path(request: &str) -> &str {
     let target = request.split(' ').nth(1).unwrap_or(request);
     target.split('?').next().unwrap_or(target)

@@ -1,4 +1,4 @@
-//! From bytes to requests.
+//! The requests of a log, read from its bytes.
 
 use crate::Key;
 use crate::line::{Lines, Request};
@@ -9,25 +9,25 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
-/// Longer lines are no requests.
+/// The most bytes of a line that can be a request.
 const LONGEST: u64 = 64 * 1024;
-/// So many lines that don't parse are told one by one.
+/// How many lines that don't parse are reported one by one.
 const TOLD: usize = 5;
 
 /// The requests of a log, in order of time.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
-    /// Seconds since 1970 in UTC, and the key's number.
+    /// Times in seconds since 1970 in UTC, and numbers of keys.
     pub(crate) requests: Vec<(i64, u32)>,
     pub(crate) keys: Vec<String>,
     pub(crate) lines: u64,
-    /// Lines that did not parse, and the first of them: number and reason.
+    /// The number of lines that did not parse, and the first of them: number and reason.
     pub(crate) skipped: u64,
     pub(crate) told: Vec<(u64, String)>,
-    /// Lines that were out of order, and by how many seconds at most.
+    /// The number of lines that were out of order, and by how many seconds at most.
     pub(crate) late: u64,
     pub(crate) late_by: i64,
-    /// Requests whose client is one of a forwarded list.
+    /// The number of requests whose client is one of a forwarded list.
     pub(crate) listed: u64,
 }
 
@@ -65,12 +65,12 @@ impl Log {
                 lines => format!("no requests in {name}: none of its {lines} lines parses"),
             });
         }
-        // Stable: requests of one second stay in the log's order.
+        // The sort is stable: requests of one second stay in the log's order.
         log.requests.sort_by_key(|(at, _)| *at);
         Ok(log)
     }
 
-    /// Seconds from the first request to the last.
+    /// The seconds from the first request to the last.
     pub(crate) fn span(&self) -> u64 {
         match &self.requests[..] {
             [(first, _), .., (last, _)] => last.abs_diff(*first),
@@ -128,7 +128,7 @@ impl Log {
     }
 }
 
-/// The bytes, and a bar that shows how many of them have been read, on a terminal.
+/// Opens the bytes, and on a terminal a bar that shows how many of them have been read.
 fn open(path: &Path) -> io::Result<(Box<dyn Read>, ProgressBar)> {
     let style = |template| {
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -147,7 +147,7 @@ fn open(path: &Path) -> io::Result<(Box<dyn Read>, ProgressBar)> {
     Ok((Box::new(bar.wrap_read(file)), bar))
 }
 
-/// Gzip by its first two bytes, whatever the file's name.
+/// Unpacks gzip, which it knows by the first two bytes, whatever the file's name.
 fn unpacked(mut bytes: Box<dyn Read>) -> io::Result<Box<dyn BufRead>> {
     let mut start = Vec::new();
     (&mut bytes).take(2).read_to_end(&mut start)?;

@@ -1,17 +1,17 @@
-//! What a limit would have done to yesterday's traffic: replays an access log through the real limiter.
+//! A replay of an access log through the real limiter: what a limit would have done to yesterday's
+//! traffic.
 //!
 //! ```sh
 //! cargo run --release --example replay -- access.log --limit 10/minute --burst 20 --key ip
 //! cargo run --release --example replay -- access.log.gz --limit 10/minute --compare --plot out.svg
 //! ```
 //!
-//! Reads the common and the combined log format, plain or gzip, from a file or from standard input
-//! (`-`), and replays it on its own timestamps, in order of time.
+//! The program reads the common and the combined log format, plain or gzip, from a file or from
+//! standard input (`-`). It replays the log on its own timestamps, in order of time.
 //!
-//! A server's own words may stand before the client's address: a virtual host, a time, what syslog
-//! adds, a forwarded list (of which the first public address is the client). A line from which the
-//! client cannot be told for certain is left out, and the reason is printed. All spellings of an
-//! address are one client.
+//! A server's own words may come before the client's address: a virtual host, a time, what syslog
+//! adds, a forwarded list (whose first public address is the client). A line whose client is not
+//! certain is left out, and the reason is printed. All spellings of an address are one client.
 
 mod client;
 mod line;
@@ -40,13 +40,13 @@ struct Flags {
     /// The burst, if not the limit's own. Windows have none.
     #[arg(long)]
     burst: Option<u64>,
-    /// Who is limited.
+    /// The part of a request that is limited.
     #[arg(long, value_enum, default_value_t = Key::Ip)]
     key: Key,
-    /// token, leaky, fixed or sliding.
+    /// The algorithm: token, leaky, fixed or sliding.
     #[arg(long, default_value = "token-bucket")]
     algorithm: Algorithm,
-    /// All four algorithms, side by side.
+    /// Compares all four algorithms, side by side.
     #[arg(long)]
     compare: bool,
     /// How many of the worst clients to name.
@@ -57,10 +57,10 @@ struct Flags {
     plot: Option<PathBuf>,
 }
 
-/// What of a request is the key.
+/// The part of a request that is its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Key {
-    /// The client's address, or its host's name where the server writes that.
+    /// The client's address, or its host's name in a log that has names.
     Ip,
     /// The user that the server has authenticated; the address of requests without one.
     User,
@@ -81,7 +81,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Thirty years, in seconds.
+/// The longest log, thirty years, in seconds.
 const LONGEST: u64 = 30 * 31_557_600;
 
 const ALL: [Algorithm; 4] = [
@@ -94,7 +94,7 @@ const ALL: [Algorithm; 4] = [
 fn main() -> ExitCode {
     match replay(&Flags::parse(), &mut std::io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
-        // Who reads, as `head`, has had enough.
+        // The reader of the output, such as `head`, has closed it.
         Err(why) if is_closed_pipe(&*why) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("error: {why}");
@@ -115,7 +115,7 @@ fn replay(flags: &Flags, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     if flags.burst.is_some() && run::is_window(flags.algorithm) && !flags.compare {
         return Err(format!("a {} has no burst: leave out --burst", flags.algorithm).into());
     }
-    // What cannot be is said before a long log is read.
+    // Reject an impossible limit before a long log is read.
     run::limiter(limit, flags.algorithm, 1)?;
     let log = Log::read(&flags.log, flags.key)?;
     write!(out, "{}", report::about(&log, flags.key))?;
@@ -128,7 +128,7 @@ fn replay(flags: &Flags, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
             let outcome = run::replay(&log, limit, algorithm)?;
             Ok((outcome, run::tightest_count(&log, limit, algorithm)?))
         };
-        // What an algorithm cannot hold, the others may.
+        // Other algorithms may hold a limit that one cannot.
         let rows = ALL.map(|algorithm| (algorithm, row(algorithm)));
         write!(out, "{}", report::compared(&log, limit, &rows))?;
     } else {

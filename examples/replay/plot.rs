@@ -1,7 +1,7 @@
-//! Allowed and denied over time, and the worst clients, as SVG.
+//! A plot of allowed and denied requests over time, and of the worst clients, as SVG.
 //!
-//! On a background of its own, so that it is legible wherever it is shown, and dark where the
-//! viewer's colour scheme is.
+//! It has a background of its own, so that it is legible on any page, and a dark one for viewers
+//! with a dark colour scheme.
 
 use crate::log::Log;
 use crate::report::{shown, worst};
@@ -13,12 +13,12 @@ use std::error::Error;
 use std::path::Path;
 
 const WIDTH: u32 = 960;
-/// Of the panel over time, with the title; of the other panel without its rows; of a row.
+/// Heights: of the panel over time, with the title; of the other panel without its rows; of a row.
 const HEIGHTS: (u32, u32, u32) = (400, 92, 24);
-/// Columns over time, at most.
+/// The most columns over time.
 const COLUMNS: i64 = 120;
 const CLIENTS: usize = 12;
-/// How wide a column may be, in seconds.
+/// The widths that a column may have, in seconds.
 const WIDTHS: [(i64, &str); 18] = [
     (1, "a second"),
     (2, "2 s"),
@@ -46,7 +46,7 @@ const INK: RGBColor = RGBColor(0x2b, 0x2f, 0x36);
 const FAINT: RGBColor = RGBColor(0xdd, 0xdd, 0xd6);
 const ALLOWED: RGBColor = RGBColor(0x2f, 0x7f, 0xb5);
 const DENIED: RGBColor = RGBColor(0xd1, 0x49, 0x2e);
-/// The same in a dark colour scheme, over the colours that plotters writes.
+/// The colours of a dark colour scheme, which replace those that plotters writes.
 const DARK: &str = "<style>
 @media (prefers-color-scheme: dark) {
 [fill='#FBFBF8'] { fill: #0d1117 }
@@ -58,14 +58,15 @@ const DARK: &str = "<style>
 </style>
 ";
 
-/// Text stands with its left end's middle at its place.
+/// Anchors text at the middle of its left end.
 const MIDDLE: Pos = Pos { h_pos: HPos::Left, v_pos: VPos::Center };
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Done = Result<(), Box<dyn Error>>;
 
 pub(crate) fn draw(file: &Path, log: &Log, outcome: &Outcome, title: &str) -> Done {
-    // In memory first: a file that cannot be written is then not left half drawn.
+    // The plot is drawn in memory first, so that a file that cannot be written is not left half
+    // drawn.
     let mut svg = String::new();
     let clients = worst(outcome, CLIENTS);
     let (upper, lower, row) = HEIGHTS;
@@ -93,7 +94,7 @@ pub(crate) fn draw(file: &Path, log: &Log, outcome: &Outcome, title: &str) -> Do
 fn over_time(area: &Area<'_>, log: &Log, outcome: &Outcome) -> Done {
     let first = log.requests.first().map_or(0, |(at, _)| *at);
     let last = log.requests.last().map_or(0, |(at, _)| *at);
-    // Widths that people count in, from a round moment on.
+    // Columns have widths that people count in, and begin at a round moment.
     let least = (last - first) / COLUMNS + 1;
     let (width, name) = WIDTHS.into_iter().find(|(width, _)| *width >= least).unwrap_or(LONGEST);
     let first = first - first.rem_euclid(width);
@@ -170,7 +171,7 @@ fn worst_clients(area: &Area<'_>, log: &Log, outcome: &Outcome, clients: &[usize
         .axis_style(INK)
         .x_labels(8)
         .y_labels(clients.len())
-        // Blanks instead of ticks, of which plotters draws one too many, above the rows.
+        // Blanks replace the ticks, since plotters draws one too many, above the rows.
         .set_tick_mark_size(LabelAreaPosition::Left, 0)
         .label_style(("sans-serif", 13, &INK))
         .y_label_formatter(&|row| match row {

@@ -1,4 +1,4 @@
-//! What is printed.
+//! The text that the program prints.
 
 use crate::Key;
 use crate::log::Log;
@@ -7,10 +7,10 @@ use sluicegate::{Algorithm, Quota, QuotaError};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Keys are shown in so many characters.
+/// The most characters of a key that are printed.
 const WIDTH: usize = 40;
 
-/// A key as it may be shown on a terminal: without control characters, and shortened in the middle.
+/// Prints a key for a terminal: without control characters, and shortened in the middle.
 pub(crate) fn shown(key: &str) -> String {
     let escaped: Vec<char> = key.chars().flat_map(char::escape_debug).collect();
     if escaped.len() <= WIDTH {
@@ -25,7 +25,7 @@ fn share(part: u64, whole: u64) -> f64 {
     100.0 * part as f64 / whole.max(1) as f64
 }
 
-/// What the log is.
+/// Describes the log.
 pub(crate) fn about(log: &Log, key: Key) -> String {
     let first = log.requests.first().map_or(0, |(at, _)| *at);
     let mut text = format!(
@@ -79,7 +79,7 @@ fn span(seconds: u64) -> String {
     }
 }
 
-/// One algorithm's outcome, and whom it would have hit.
+/// Describes one algorithm's outcome, and the clients that it would have denied.
 pub(crate) fn outcome(
     log: &Log,
     limit: Quota,
@@ -122,7 +122,7 @@ pub(crate) fn worst(outcome: &Outcome, top: usize) -> Vec<usize> {
     keys
 }
 
-/// The tightest limits that would have denied nobody.
+/// Finds the tightest limits that would have denied no request.
 pub(crate) fn tightest(
     limit: Quota,
     algorithm: Algorithm,
@@ -146,10 +146,10 @@ fn counted(limit: Quota, algorithm: Algorithm, count: u64) -> Option<Quota> {
     if is_window(algorithm) { Some(quota) } else { quota.try_burst(limit.burst_size()).ok() }
 }
 
-/// An algorithm's outcome and its tightest count, or why it cannot hold the limit.
+/// An algorithm's outcome and its tightest count, or the reason why it cannot hold the limit.
 pub(crate) type Row = Result<(Outcome, Option<u64>), QuotaError>;
 
-/// All algorithms, side by side.
+/// Compares all algorithms, side by side.
 pub(crate) fn compared(log: &Log, limit: Quota, rows: &[(Algorithm, Row)]) -> String {
     let mut text = format!("\n{limit}, by each algorithm:\n\n");
     let _ = writeln!(

@@ -4,13 +4,13 @@ use crate::log::Log;
 use sluicegate::{Algorithm, KeyedLimiter, ManualClock, Quota, QuotaError, WhenFull};
 use std::time::Duration;
 
-/// What became of the requests.
+/// The outcome of a replay.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     /// Requests and denials of each key.
     pub(crate) clients: Vec<(u64, u64)>,
     pub(crate) denied: u64,
-    /// Of each request, in order.
+    /// Whether each request was admitted, in order.
     pub(crate) admitted: Vec<bool>,
 }
 
@@ -18,7 +18,7 @@ pub(crate) fn is_window(algorithm: Algorithm) -> bool {
     matches!(algorithm, Algorithm::FixedWindow | Algorithm::SlidingWindow)
 }
 
-/// The quota as the algorithm takes it: a window admits its count, and has no burst.
+/// Adapts the quota to the algorithm: a window admits its count, and has no burst.
 fn for_algorithm(limit: Quota, algorithm: Algorithm) -> Result<Quota, QuotaError> {
     if is_window(algorithm) { limit.try_burst(limit.count()) } else { Ok(limit) }
 }
@@ -29,7 +29,7 @@ pub(crate) fn limiter(
     keys: usize,
 ) -> Result<(ManualClock, KeyedLimiter<u32>), QuotaError> {
     let clock = ManualClock::new();
-    // The replay of a log forgets nobody.
+    // A table so large forgets no key of the log.
     let builder = KeyedLimiter::builder(for_algorithm(limit, algorithm)?, keys.max(64));
     let builder = builder.algorithm(algorithm).when_full(WhenFull::Deny).clock(clock.clone());
     Ok((clock, builder.build()?))
@@ -39,7 +39,8 @@ pub(crate) fn limiter(
 pub(crate) fn replay(log: &Log, limit: Quota, algorithm: Algorithm) -> Result<Outcome, QuotaError> {
     let mut room = 2 * log.keys.len();
     loop {
-        // A key for which a table has no room would be taken for a limited one: a larger table, then.
+        // A key without room in the table would be taken for a limited one: use a larger table
+        // then.
         if let Some(outcome) = replay_in(log, limit, algorithm, room)? {
             return Ok(outcome);
         }
@@ -47,7 +48,7 @@ pub(crate) fn replay(log: &Log, limit: Quota, algorithm: Algorithm) -> Result<Ou
     }
 }
 
-/// The same with room for so many keys; `None` if that was not enough.
+/// Replays the log with room for `room` keys. `None`: that was too little.
 fn replay_in(
     log: &Log,
     limit: Quota,
@@ -73,15 +74,16 @@ fn replay_in(
     Ok(Some(Outcome { clients, denied, admitted }))
 }
 
-/// The clock's zero, at or before the first request: a multiple of the period since 1970, so that windows
-/// begin at whole minutes, hours and days of UTC.
+/// The clock's zero, at or before the first request. It is a multiple of the period since 1970, so
+/// that windows begin at whole minutes, hours and days of UTC.
 fn origin(log: &Log, limit: Quota) -> i64 {
     let first = log.requests.first().map_or(0, |(at, _)| *at);
     let period = i64::try_from(limit.period().as_secs()).unwrap_or(i64::MAX).max(1);
     first - first.rem_euclid(period)
 }
 
-/// The smallest burst, at the limit's rate, that would have denied nobody. Of buckets.
+/// Finds the smallest burst, at the limit's rate, that would have denied no request. It works for
+/// buckets.
 pub(crate) fn tightest_burst(
     log: &Log,
     limit: Quota,
@@ -95,8 +97,8 @@ pub(crate) fn tightest_burst(
     })
 }
 
-/// The smallest count in the limit's period, with its burst, that would have denied nobody. `None` if the
-/// burst is too small for any.
+/// Finds the smallest count in the limit's period, with its burst, that would have denied no
+/// request. `None`: the burst is too small for any count.
 pub(crate) fn tightest_count(
     log: &Log,
     limit: Quota,
@@ -118,7 +120,8 @@ fn most_requests(log: &Log) -> u64 {
     requests.into_iter().max().unwrap_or(1)
 }
 
-/// The smallest number from 1 to `most` that is enough, if any is; whatever is above it is enough as well.
+/// Finds the smallest number from 1 to `most` that is enough, if there is one. Every larger number
+/// must be enough as well.
 fn smallest(
     most: u64,
     mut enough: impl FnMut(u64) -> Result<bool, QuotaError>,

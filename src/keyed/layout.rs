@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn no_table_exceeds_what_can_be_addressed() {
         assert_eq!(most_keys(i64::MAX as u64), 1 << 40);
-        // Three slots of 16 bytes for two keys, and their floors.
+        // A table needs three slots of 16 bytes for two keys, and their floors.
         let most = most_keys(i32::MAX as u64);
         assert_eq!(most, 33_554_431);
         assert!(most * 24 + most / 8 < i32::MAX as u64);
