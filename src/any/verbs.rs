@@ -194,6 +194,7 @@ impl AnyLimiter {
         }
     }
 
+    /// Waits in Redis, by a future that the first poll starts.
     #[cfg(feature = "redis")]
     fn acquire_in<'a>(redis: &RedisLimiter, key: &[u8], n: u64) -> Acquire<'a, AnyError> {
         let acquire = redis.acquire(key, n);

@@ -2,23 +2,22 @@
 
 use super::Of;
 use super::held::{Ask, Asker, Held, Holds};
+use super::jitter::Jitter;
 use crate::answer::{Denied, Grant};
 use crate::bucket::Whose;
-use crate::bucket::queue::Progress;
-use crate::clock::{Instant, instant};
+use crate::bucket::queue::Stand;
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 use core::future::Future;
-use core::hash::{BuildHasher, Hash};
+use core::hash::Hash;
 use core::mem;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use tokio::task::coop;
-use tokio::time::{Sleep, sleep};
 
 /// The future of every limiter's `acquire`, such as [`RateLimiter::acquire`].
 ///
@@ -90,7 +89,7 @@ impl<'a> Acquire<'a> {
 }
 
 impl<'a, E> Acquire<'a, E> {
-    /// Waits for a limiter in memory, and makes an error of its denial.
+    /// Makes the future of a limiter in memory. `error` turns its denial into the error type.
     pub(crate) fn failing(
         bucket: impl Into<Of<'a>>,
         whose: Whose,
@@ -151,14 +150,6 @@ impl<E> fmt::Debug for Acquire<'_, E> {
     }
 }
 
-/// Draws a random time from the standard library's hasher, whose keys differ in every instance.
-/// That is random enough to spread callers.
-fn random(up_to: Duration) -> Duration {
-    let random = std::hash::RandomState::new().hash_one(());
-    let nanos = u64::try_from(up_to.as_nanos()).unwrap_or(u64::MAX);
-    Duration::from_nanos(((u128::from(random) * u128::from(nanos)) >> 64) as u64)
-}
-
 /// The state of a wait.
 enum State<A: Ask> {
     /// The request before the first poll, and the longest time to wait.
@@ -175,15 +166,6 @@ pub(crate) struct Wait<A: Ask> {
     state: State<A>,
     /// The random time, in a box of its own since few waits have one.
     jitter: Option<Box<Jitter>>,
-}
-
-/// A random time to wait once the tokens are there.
-pub(super) struct Jitter {
-    up_to: Duration,
-    /// The moment at which the timeout ends.
-    latest: Option<Instant>,
-    /// The timer of the random time. It starts when the tokens are there.
-    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<A: Ask> Unpin for Wait<A> {}
@@ -274,32 +256,6 @@ impl<A: Ask + fmt::Debug> Pollable<Denied> for Wait<A> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Grant, Denied>> {
         self.poll(cx)
-    }
-}
-
-impl Jitter {
-    pub(super) fn new(up_to: Duration) -> Self {
-        Self { up_to, latest: None, timer: None }
-    }
-
-    /// Ends with the caller's patience, which begins now.
-    pub(super) fn end_by(&mut self, within: Option<Duration>) {
-        self.latest = within.and_then(|within| instant().checked_add(within));
-    }
-
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = match &mut self.timer {
-            Some(timer) => timer,
-            none => {
-                let rest = self.latest.map(|latest| latest.saturating_duration_since(instant()));
-                let delay = random(rest.map_or(self.up_to, |rest| rest.min(self.up_to)));
-                if delay.is_zero() {
-                    return Poll::Ready(());
-                }
-                none.insert(Box::pin(sleep(delay)))
-            }
-        };
-        timer.as_mut().poll(cx)
     }
 }
 

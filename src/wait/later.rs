@@ -1,6 +1,7 @@
-//! A wait that a future of its own does: where the limiter is not in memory.
+//! A wait that runs a future of its own, for a limiter that is not in memory.
 
-use super::acquire::{Jitter, Pollable};
+use super::acquire::Pollable;
+use super::jitter::Jitter;
 use crate::answer::Grant;
 use alloc::boxed::Box;
 use core::fmt;
@@ -13,16 +14,16 @@ type Running<'a, E> = Pin<Box<dyn Future<Output = Result<Grant, E>> + Send + 'a>
 type Start<'a, E> = Box<dyn FnOnce(Option<Duration>) -> Running<'a, E> + Send + 'a>;
 
 enum State<'a, E> {
-    /// To be started at the first poll.
+    /// The function that starts the future, before the first poll.
     Begin(Start<'a, E>),
     Runs(Running<'a, E>),
-    /// Answered, and to be told when the jitter is over.
+    /// The answer, while the jitter runs.
     Done(Result<Grant, E>),
-    /// Told.
+    /// The answer has moved to the caller.
     Gone,
 }
 
-/// Starts a future at the first poll, by then with the longest wait.
+/// A wait whose first poll starts a future, with the longest time that it may wait.
 pub(crate) struct Later<'a, E> {
     state: State<'a, E>,
     within: Option<Duration>,

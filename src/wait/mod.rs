@@ -6,6 +6,8 @@ mod acquire;
 mod blocking;
 #[cfg(feature = "std")]
 pub(crate) mod held;
+#[cfg(feature = "tokio")]
+mod jitter;
 #[cfg(feature = "redis")]
 mod later;
 mod reservation;
