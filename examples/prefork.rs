@@ -27,7 +27,7 @@ struct Flags {
     /// Keys that all workers ask for, each in an order of its own.
     #[arg(long, default_value_t = 1)]
     keys: u64,
-    /// How long the workers ask, in seconds.
+    /// Seconds for which the workers ask.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// The table's file [default: one in the folder for temporary files, removed at the end].
@@ -36,10 +36,10 @@ struct Flags {
     /// Be the worker of this number. Print what it was granted.
     #[arg(long, hide = true)]
     worker: Option<u64>,
-    /// As a worker, print each admission: key, nanoseconds before and after, tokens.
+    /// Print each admission of a worker: key, nanoseconds before and after, tokens.
     #[arg(long, hide = true)]
     log: bool,
-    /// As a worker, ask at most so many times.
+    /// Ask at most this number of times, as a worker.
     #[arg(long, hide = true, default_value_t = u64::MAX)]
     calls: u64,
 }

@@ -95,10 +95,11 @@ impl Expect {
 /// The length of a turn.
 #[derive(Clone, Copy)]
 pub(crate) enum Turn {
-    /// As many calls as fit this time.
+    /// The calls that fit into this time.
     Lasting(Duration),
-    /// So many calls, the same numbers for all contestants of a round. They come after `lead` calls
-    /// that are not timed, and that bring the contestant's own memory back into the caches.
+    /// This number of calls, with the same numbers for all contestants of a round. They come after
+    /// `lead` calls that are not timed, and that bring the contestant's own memory back into the
+    /// caches.
     Calls { timed: u64, lead: u64 },
 }
 
@@ -238,8 +239,8 @@ impl Case {
     }
 }
 
-/// How often a turn is repeated until other processes leave it alone. If another process has one of
-/// two processors, two threads take turns on the other and do not contend at all.
+/// The number of tries of a turn until other processes leave it alone. If another process has one
+/// of two processors, two threads take turns on the other and do not contend at all.
 fn tries(threads: usize) -> usize {
     if threads == 1 { 1 } else { 4 }
 }

@@ -168,7 +168,7 @@ fn add(word: &AtomicU64, value: u64) -> bool {
     word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok()
 }
 
-/// Which calls are admitted.
+/// The calls that are admitted.
 #[derive(Clone)]
 enum Share {
     All,

@@ -20,7 +20,7 @@ pub(crate) struct Case {
     pub(crate) keys: Option<usize>,
     /// Calls in a row for one key.
     pub(crate) row: usize,
-    /// How many calls of a row are admitted.
+    /// The number of calls of a row that are admitted.
     pub(crate) admitted: usize,
     pub(crate) who: &'static [Who],
     pub(crate) goals: &'static [Goal],

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// The most bytes of a line that can be a request.
 const LONGEST: u64 = 64 * 1024;
-/// How many lines that don't parse are reported one by one.
+/// The number of lines that don't parse and are reported one by one.
 const TOLD: usize = 5;
 
 /// The requests of a log, in order of time.

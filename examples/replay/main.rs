@@ -49,7 +49,7 @@ struct Flags {
     /// Compares all four algorithms, side by side.
     #[arg(long)]
     compare: bool,
-    /// How many of the worst clients to name.
+    /// The number of the worst clients to name.
     #[arg(long, default_value_t = 10)]
     top: usize,
     /// Draws allowed and denied over time, and the worst clients, as SVG.

@@ -37,7 +37,7 @@ pub enum WhenFull {
 }
 
 impl WhenFull {
-    /// Where a first touch may go when the key's slots are taken.
+    /// The place for a first touch when the key's slots are taken.
     pub(super) fn room(self) -> Room {
         if self == Self::Evict { Room::Evict } else { Room::None }
     }

@@ -1,4 +1,4 @@
-//! How a check of a key is decided: by the fastest way that its algorithm and its quota permit.
+//! The decision of a check, by the fastest way that its algorithm and its quota permit.
 
 use super::KeyedLimiter;
 use super::table::{Buckets, Change};

@@ -7,8 +7,8 @@ use super::table::{Buckets, Change, Full, Room, Table};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{AtomicU64, fence};
 
-/// How often a first touch looks again when it finds no free slot, but some that other threads
-/// hold.
+/// The number of times that a first touch looks again when it finds no free slot, but some that
+/// other threads hold.
 ///
 /// Without this patience, when two threads first touched a key at once, the first claimed its last
 /// free slot, and the second evicted a bucket for it. A thread that is stopped while it holds a

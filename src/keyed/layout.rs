@@ -84,7 +84,7 @@ pub(super) struct Common {
     pub(super) announced: Apart<Announced>,
     /// The state of the bucket that keys without a slot share.
     pub(super) overflow: Apart<Cell>,
-    /// What has been given back to each group of keys.
+    /// The counts of what is given back to each group of keys.
     pub(super) returns: Apart<[Returns; GROUPS]>,
     /// The emptiest state that a bucket in debt has ever had.
     pub(super) furthest: Apart<Furthest>,

@@ -69,7 +69,7 @@ struct Book {
     next: u32,
     /// The accounts that were looked at last to be closed: one of the few, and one of the others.
     swept: (usize, Key),
-    /// What this process has given back to each group, and how often it has reset a key of the
+    /// The units that this process has given back to each group, and its resets of keys of the
     /// group.
     own: [Since; GROUPS / SHARDS],
 }

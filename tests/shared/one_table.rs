@@ -157,18 +157,12 @@ fn files_of_something_else_are_refused_untouched() {
     in_folder(|path| {
         used(path);
         fs::set_permissions(path, fs::Permissions::from_mode(0o622)).unwrap();
-        refused(
-            path,
-            "the file must belong to this user, be writable to no other user, and have one name",
-        );
+        refused(path, "the file must be this user's, writable to no other user, and have one name");
     });
     in_folder(|path| {
         used(path);
         fs::hard_link(path, path.with_extension("other")).unwrap();
-        refused(
-            path,
-            "the file must belong to this user, be writable to no other user, and have one name",
-        );
+        refused(path, "the file must be this user's, writable to no other user, and have one name");
     });
 }
 

@@ -85,7 +85,7 @@ impl fmt::Display for SharedError {
             Self::Option(option) => write!(f, "{option} must be left out of a shared table"),
             Self::NotAFile => f.write_str("not a regular file, or a symbolic link"),
             Self::NotOwned => f.write_str(
-                "the file must belong to this user, be writable to no other user, and have one name",
+                "the file must be this user's, writable to no other user, and have one name",
             ),
             Self::NotATable => f.write_str("the file is not a table of sluicegate"),
             Self::Layout { found, known } => {
@@ -104,8 +104,12 @@ impl fmt::Display for SharedError {
                 write!(f, "the file has {bytes} bytes of at least {expected}")
             }
             Self::Corrupt => f.write_str("the table's header is corrupt"),
-            Self::Busy => f.write_str("another process is making the table, or uses one of an earlier boot"),
-            Self::Replaced => f.write_str("the file was removed or replaced while it was being opened"),
+            Self::Busy => {
+                f.write_str("another process is making the table, or uses one of an earlier boot")
+            }
+            Self::Replaced => {
+                f.write_str("the file was removed or replaced while it was being opened")
+            }
         }
     }
 }
