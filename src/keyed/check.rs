@@ -11,8 +11,8 @@ impl<K: ?Sized> KeyedLimiter<K> {
     pub(super) fn check_hash(&self, hash: u64, n: u64) -> Result<Grant, Denied> {
         match self.take_unchanged(hash, n) {
             // The answer is built here, where the compiler sees which of its fields go unused.
-            Some((Ok(taken), read)) => Ok(Grant::new(n, self.live.figures(read, taken))),
-            Some((Err(state), read)) => Err(Denied::new(n, self.live.figures(read, state))),
+            Some((Ok(taken), read)) => Ok(Grant::new(n, self.timeline.figures(read, taken))),
+            Some((Err(state), read)) => Err(Denied::new(n, self.timeline.figures(read, state))),
             None => self.take(hash, n),
         }
     }
@@ -23,12 +23,12 @@ impl<K: ?Sized> KeyedLimiter<K> {
     #[inline]
     pub(super) fn take_unchanged(&self, hash: u64, n: u64) -> Option<(Result<u64, u64>, Reading)> {
         let announced = &self.table.lines.common().announced;
-        let rule = self.live.smooth()?;
+        let rule = self.timeline.smooth()?;
         // One comparison for both ends: 0 wraps to the top.
         if n.wrapping_sub(1) >= rule.limit() {
             return None;
         }
-        let read = || self.live.read_smoothly(announced);
+        let read = || self.timeline.read_smoothly(announced);
         self.table.update_live(read, hash, |state, now| match rule.take(state, now.units, n) {
             Some(taken) => Change::Grow(taken, (Ok(taken), now)),
             None => Change::Keep((Err(state), now)),
@@ -37,7 +37,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
 
     #[inline(always)]
     pub(super) fn in_force(&self) -> Option<InForce> {
-        self.live.in_force(&self.table.lines.common().announced)
+        self.timeline.in_force(&self.table.lines.common().announced)
     }
 
     /// Decides the same case under a quota that has replaced the first one.
@@ -47,9 +47,9 @@ impl<K: ?Sized> KeyedLimiter<K> {
         if n.wrapping_sub(1) >= quota.limit() {
             return None;
         }
-        let rule = self.live.bucket(quota)?;
+        let rule = self.timeline.bucket(quota)?;
         let announced = &self.table.lines.common().announced;
-        let read = || self.live.read(announced, quota);
+        let read = || self.timeline.read(announced, quota);
         self.table.update_live(read, hash, |state, now: Reading| {
             match rule.take(state, now.units, n) {
                 Some(taken) => Change::Grow(taken, (Ok(taken), now)),
@@ -67,12 +67,12 @@ impl<K: ?Sized> KeyedLimiter<K> {
         // After a change of the quota, the short way begins here. Before one, the caller has tried
         // it.
         let announced = &self.table.lines.common().announced;
-        if !self.live.first().is_window()
-            && self.live.has_changed(announced)
+        if !self.timeline.first().is_window()
+            && self.timeline.has_changed(announced)
             && let Some(quota) = self.in_force()
             && let Some((taken, read)) = self.take_live(hash, n, &quota)
         {
-            let now = self.live.moment(quota.slope, read);
+            let now = self.timeline.moment(quota.slope, read);
             return match taken {
                 Ok(taken) => Ok(now.grant(n, taken)),
                 Err(state) => Err(now.denied(n, state)),

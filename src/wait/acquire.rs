@@ -5,7 +5,7 @@ use super::held::{Ask, Asker, Held, Holds};
 use super::jitter::Jitter;
 use crate::answer::{Denied, Grant};
 use crate::bucket::Whose;
-use crate::bucket::queue::Stand;
+use crate::bucket::queue::Progress;
 use crate::keyed::KeyedLimiter;
 use crate::limiter::RateLimiter;
 use alloc::boxed::Box;

@@ -30,7 +30,7 @@ pub(crate) trait Ask {
 /// The hold of a caller that waits. Dropping it hands its tokens on to the next caller.
 pub(crate) trait Holds {
     /// Looks whether the hold is due. If it is not, the line tells the asker when that changes.
-    fn stand(&mut self, asker: Asker<'_>) -> Stand;
+    fn progress(&mut self, asker: Asker<'_>) -> Progress;
 
     /// Tells whether the hold waits in a line that will tell its task when it is due.
     #[cfg(feature = "tokio")]
