@@ -203,7 +203,8 @@ fn command(name: &str, script: &str, call: &Call, keys: &[&[u8]]) -> Cmd {
     let Call { verb, numbers, .. } = call;
     // A number has at most 20 digits.
     let names = keys.iter().map(|key| key.len()).sum::<usize>();
-    let size = name.len() + script.len() + 1 + names + verb.len() + 20 * numbers.len();
+    let size =
+        name.len() + script.len() + 1 + names + verb.map_or(0, str::len) + 20 * numbers.len();
     let mut command = Cmd::with_capacity(4 + keys.len() + numbers.len(), size);
     command.arg(name).arg(script).arg(keys.len()).arg(keys).arg(*verb).arg(numbers);
     command

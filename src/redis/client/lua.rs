@@ -48,11 +48,12 @@ macro_rules! lua {
 }
 pub(crate) use lua;
 
-/// A call of a script: what it is to do, and with which numbers.
+/// A call of a script.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) script: &'static Lua,
-    pub(crate) verb: &'static str,
+    /// What the script is to do, if it does several things.
+    pub(crate) verb: Option<&'static str>,
     pub(crate) numbers: Vec<u64>,
 }
 

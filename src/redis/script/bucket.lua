@@ -71,6 +71,10 @@ if stepped then
     put(debt, debt_part)
 end
 
+if verb == 'look' then
+    return {debt, debt_part}
+end
+
 local cost, cost_part = tonumber(ARGV[5]), tonumber(ARGV[6])
 
 if verb == 'take' then
@@ -78,10 +82,6 @@ if verb == 'take' then
     if not is_over(after, after_part, burst, burst_part) then
         put(after, after_part)
     end
-    return {debt, debt_part}
-end
-
-if verb == 'look' then
     return {debt, debt_part}
 end
 

@@ -7,7 +7,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 static BUCKET: Lua = lua!("bucket.lua");
-/// Takes from a bucket with one part in a microsecond.
+/// Takes from a bucket with one part in a microsecond. It has no verb, since an argument less is
+/// 2% less work for the server.
 static TAKE: Lua = lua!("bucket_take.lua", "bucket.lua");
 static GROUP: Lua = lua!(group: "bucket.lua");
 
@@ -20,7 +21,7 @@ impl Units {
         let burst = self.flow(self.burst());
         let mut numbers = Vec::with_capacity(3 + more);
         numbers.extend([self.parts(), burst.us, burst.part]);
-        Call { script: &BUCKET, verb, numbers }
+        Call { script: &BUCKET, verb: Some(verb), numbers }
     }
 
     /// The same, with the cost of `n` tokens.
@@ -57,7 +58,7 @@ impl Scripts for Units {
             Ask::Take(n) if self.parts() == 1 => {
                 let whole = |parts| self.flow(parts).us;
                 let numbers = alloc::vec![whole(self.burst()), whole(self.cost(n))];
-                Call { script: &TAKE, verb: "take", numbers }
+                Call { script: &TAKE, verb: None, numbers }
             }
             Ask::Take(n) | Ask::Look(n) => self.verb_of("take", n),
             Ask::UpTo(n) => {

@@ -14,7 +14,8 @@ impl<'a, T: Iterator<Item = &'a dyn Scripts> + Clone> Group<'a> for T {}
 
 /// The call that asks all limits, of which this is the first.
 pub(crate) fn call<'a>(first: &dyn Scripts, limits: impl Group<'a>, ask: Ask) -> Call {
-    let fits = |n, most| in_order(first, "fit", most, limits.clone().map(|limit| limit.fit(n)));
+    let fits =
+        |n, most| in_order(first, Some("fit"), most, limits.clone().map(|limit| limit.fit(n)));
     match ask {
         Ask::Take(n @ 1..) => fits(n, 1),
         Ask::UpTo(n @ 1..) => {
@@ -30,19 +31,19 @@ pub(crate) fn call<'a>(first: &dyn Scripts, limits: impl Group<'a>, ask: Ask) ->
 
 /// The call that resets all limits, of which this is the first.
 pub(crate) fn call_reset<'a>(first: &dyn Scripts, limits: impl Group<'a>) -> Call {
-    in_order(first, "reset", 0, limits.map(|limit| limit.call_reset(limit.limit()).numbers))
+    in_order(first, Some("reset"), 0, limits.map(|limit| limit.call_reset(limit.limit()).numbers))
 }
 
 /// The call that charges debts: the numbers of each, to limits of the first one's algorithm.
 pub(crate) fn call_debts(first: &dyn Scripts, debts: Vec<Vec<u64>>) -> Call {
-    in_order(first, "charge", 0, debts.into_iter())
+    in_order(first, Some("charge"), 0, debts.into_iter())
 }
 
 /// A call of the group's script: how many numbers each limit has, what is told of all, and those
 /// numbers.
 fn in_order(
     first: &dyn Scripts,
-    verb: &'static str,
+    verb: Option<&'static str>,
     most: u64,
     each: impl Iterator<Item = Vec<u64>>,
 ) -> Call {

@@ -280,7 +280,7 @@ impl Window {
     fn verb(&self, verb: &'static str, more: usize) -> Call {
         let mut numbers = Vec::with_capacity(2 + more);
         numbers.extend([self.period_us, if self.sliding { self.limit } else { 0 }]);
-        Call { script: &WINDOW, verb, numbers }
+        Call { script: &WINDOW, verb: Some(verb), numbers }
     }
 
     /// The same, with the highest level to reach and a number of tokens.

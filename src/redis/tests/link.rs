@@ -10,12 +10,12 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use tokio::time::timeout;
 
-const CODE: &str = "return redis.call('INCRBY', KEYS[1], ARGV[2])";
+const CODE: &str = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
 static COUNT: Lua = Lua::new(CODE, || digest_of(CODE));
 
 /// The call that adds so many to a count.
 fn add(n: u64) -> Call {
-    Call { script: &COUNT, verb: "add", numbers: [n].into() }
+    Call { script: &COUNT, verb: None, numbers: [n].into() }
 }
 
 const PATIENT: Duration = Duration::from_secs(20);
