@@ -4,9 +4,9 @@
 -- until the year 2112. No quotient is rounded up to a whole number: it is at least 1 / divisor away
 -- from one, and rounded by at most dividend / divisor / 2^53.
 -- KEYS: the window. ARGV: the verb; the period in microseconds; the limit if the window slides, or
--- else 0; then, as the verb needs them, the highest level to reach and a number of tokens.
+-- else 0; then, as the verb needs them, a number of tokens and the highest level to reach.
 local verb, key, period, count = ARGV[1], KEYS[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local limit, n = tonumber(ARGV[4]), tonumber(ARGV[5])
+local n, level = tonumber(ARGV[4]), tonumber(ARGV[5])
 local slides = count > 0
 local most = 2 ^ 52
 local time = redis.call('TIME')
@@ -67,17 +67,17 @@ local function is_over(whole, part, most, most_part)
 end
 
 -- The tokens left up to a level, rounded down.
-local function room(limit)
+local function room(level)
     if mark < 2 then
         local whole, rest = share(previous)
-        return limit - current - whole - math.min(rest, 1)
+        return level - current - whole - math.min(rest, 1)
     end
     local whole, part = flowed()
     whole, part = previous - whole, mark - 2 - part
     if whole < 0 or (whole == 0 and part <= 0) then
-        return limit - current
+        return level - current
     end
-    return limit - current - whole - (part > 0 and 1 or 0)
+    return level - current - whole - (part > 0 and 1 or 0)
 end
 
 -- Paces the window: the current count is what exceeds the limit.
@@ -155,19 +155,19 @@ end
 local found = {left, previous, current, mark}
 
 if verb == 'take' then
-    if n <= room(limit) then
+    if n <= room(level) then
         add(n)
     end
 elseif verb == 'up_to' then
-    local granted = math.min(room(limit), n)
+    local granted = math.min(room(level), n)
     if granted > 0 then
         add(granted)
     end
 elseif verb == 'each' then
-    -- ARGV: what each request asks for, in their order. One that asks for too much is denied, and
-    -- takes nothing from those after it.
-    local there, taken = room(limit), 0
-    for i = 5, #ARGV do
+    -- ARGV: what each of n requests asks for, in their order. One that asks for too much is
+    -- denied, and takes nothing from those after it.
+    local there, taken = room(level), 0
+    for i = 6, 5 + n do
         local asked = tonumber(ARGV[i])
         if asked <= there - taken then
             taken = taken + asked
@@ -177,7 +177,7 @@ elseif verb == 'each' then
         add(taken)
     end
 elseif verb == 'charge' then
-    local charged = math.min(n, most - current, room(limit))
+    local charged = math.min(n, most - current, room(level))
     if charged > 0 then
         add(charged, true)
     end
@@ -207,7 +207,7 @@ elseif verb == 'fit' then
     -- How many units of n tokens fit, at most so many, and their tokens. Units of nothing all fit.
     found.fit = function(units)
         if n > 0 then
-            units = math.max(math.min(units, math.floor(room(limit) / n)), 0)
+            units = math.max(math.min(units, math.floor(room(level) / n)), 0)
         end
         return units, units * n
     end

@@ -283,10 +283,10 @@ impl Window {
         Call { script: &WINDOW, verb: Some(verb), numbers }
     }
 
-    /// The same, with the highest level to reach and a number of tokens.
-    fn verb_of(&self, verb: &'static str, level: u64, n: u64) -> Call {
+    /// The same, with a number of tokens and the highest level to reach.
+    fn verb_of(&self, verb: &'static str, n: u64, level: u64) -> Call {
         let mut call = self.verb(verb, 2);
-        call.numbers.extend([level, n]);
+        call.numbers.extend([n, level]);
         call
     }
 }
@@ -305,10 +305,14 @@ impl Scripts for Window {
     fn call(&self, ask: Ask) -> Call {
         match ask {
             _ if ask.is_look() => self.verb("look", 0),
-            Ask::Take(n) | Ask::Look(n) => self.verb_of("take", self.limit, n.min(self.limit + 1)),
-            Ask::UpTo(n) => self.verb_of("up_to", self.limit, n.min(self.limit)),
-            Ask::Charge(n) => self.verb_of("charge", self.most_owed, n.min(MOST_COUNTED)),
-            Ask::Refund(n) => self.verb_of("refund", self.limit, n.min(2 * MOST_COUNTED)),
+            Ask::Take(n) | Ask::Look(n) => self.verb_of("take", n.min(self.limit + 1), self.limit),
+            Ask::UpTo(n) => self.verb_of("up_to", n.min(self.limit), self.limit),
+            Ask::Charge(n) => self.verb_of("charge", n.min(MOST_COUNTED), self.most_owed),
+            Ask::Refund(n) => {
+                let mut call = self.verb("refund", 1);
+                call.numbers.push(n.min(2 * MOST_COUNTED));
+                call
+            }
         }
     }
 
@@ -317,8 +321,8 @@ impl Scripts for Window {
         if asked.iter().all(|&n| n == 1) {
             return self.call(Ask::UpTo(asked.len() as u64));
         }
-        let mut call = self.verb("each", 1 + asked.len());
-        call.numbers.push(self.limit);
+        let mut call = self.verb("each", 2 + asked.len());
+        call.numbers.extend([asked.len() as u64, self.limit]);
         call.numbers.extend(asked.iter().map(|&n| n.min(self.limit + 1)));
         call
     }
@@ -332,7 +336,7 @@ impl Scripts for Window {
     }
 
     fn fit(&self, n: u64) -> Vec<u64> {
-        self.verb_of("fit", self.limit, n.min(self.limit + 1)).numbers
+        self.verb_of("fit", n.min(self.limit + 1), self.limit).numbers
     }
 
     fn state(&self, answer: &[u64]) -> Option<State> {

@@ -358,12 +358,12 @@ fn ask_by_chance(seed: u64, keys: u64, times: u64, exactly: bool) {
 
 /// 26,400 operations.
 #[test]
-fn scripts_decide_as_the_kernel_and_the_rational_model() {
+fn scripts_decide_as_rust_and_the_rational_model() {
     ask_by_chance(0x9E37_79B9_7F4A_7C15, 12, 200, true);
 }
 
 /// 99,000 operations.
 #[test]
-fn scripts_decide_as_the_kernel_also_on_a_clock_that_is_set_back() {
+fn scripts_decide_as_rust_also_on_a_clock_that_is_set_back() {
     ask_by_chance(0xD1B5_4A32_D192_ED03, 30, 300, false);
 }

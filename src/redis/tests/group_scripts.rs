@@ -57,7 +57,7 @@ fn writes(ask: Ask) -> bool {
 
 /// 28,800 operations, of 2 to 4 limits each.
 #[test]
-fn scripts_decide_of_several_limits_as_their_kernels_do() {
+fn the_script_of_a_group_decides_as_its_buckets_do() {
     let server = Server::start(&[]);
     let mut client = server.client();
     let digest = load(&mut client, Units::new(&quotas()[0]).unwrap().group(), EXPIRY);
@@ -159,7 +159,7 @@ impl Counted {
 
 /// 19,200 operations, of 2 to 4 windows each.
 #[test]
-fn scripts_decide_of_several_windows_as_their_kernels_do() {
+fn the_script_of_a_group_decides_as_its_windows_do() {
     const SECOND: u64 = 1_000_000;
     let server = Server::start(&[]);
     let mut client = server.client();

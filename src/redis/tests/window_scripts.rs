@@ -113,7 +113,7 @@ fn any_time(random: &mut Random, now: u64, period: u64, wait: u64) -> u64 {
 
 /// 218,880 operations.
 #[test]
-fn window_scripts_decide_as_the_kernel_and_the_rational_model() {
+fn window_scripts_decide_as_rust_and_the_rational_model() {
     let server = Server::start(&[]);
     let mut scripts = Timed::on(&server);
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
@@ -175,7 +175,7 @@ fn a_share_is_divided_exactly() {
         let count = short_of(MOST_COUNTED, &mut random);
         let now = period - left;
         let call = pipeline.cmd("EVALSHA").arg(&digest).arg(1).arg("a");
-        call.arg("share").arg(&[period, 1, 1, count, now / SECOND, now % SECOND]);
+        call.arg("share").arg(&[period, 1, count, now / SECOND, now % SECOND]);
         let product = u128::from(count) * u128::from(left);
         let period = u128::from(period);
         expected.push(((product / period) as u64, (product % period) as u64));
