@@ -12,7 +12,7 @@
 //! Time is counted in windows of `2^fraction` units.
 
 use super::GivenUp;
-use super::terms::window_bits;
+use super::windows::{layout, window_bits};
 use crate::error::QuotaError;
 use crate::quota::Quota;
 
@@ -122,20 +122,4 @@ impl FixedWindow {
     fn end(&self, index: u64) -> u64 {
         (index + 1) << self.fraction
     }
-}
-
-/// Returns the fraction bits of a window's time and the bits of a count, if a window's count fits
-/// in `count_bits`.
-pub(super) fn layout(quota: &Quota, count_bits: u32) -> Result<(i8, u8), QuotaError> {
-    if quota.burst_size() != quota.count() {
-        return Err(QuotaError::WINDOW_BURST);
-    }
-    let count_bits = count_bits.min(48);
-    let most = (1 << count_bits) - 1;
-    if quota.count() > most {
-        return Err(QuotaError::window_count(most));
-    }
-    // One bit is spared, so that the end of the last window is still a number.
-    let fraction = u64::BITS - 2 - window_bits(quota);
-    Ok((fraction as i8, count_bits as u8))
 }

@@ -21,6 +21,7 @@ mod terms;
 mod token_bucket;
 mod undo;
 mod warm_up;
+mod windows;
 
 pub(crate) use batch::Batch;
 pub use carry::Carry;
@@ -67,6 +68,49 @@ const NAMES: [(Algorithm, &str); 4] = [
     (Algorithm::FixedWindow, "fixed-window"),
     (Algorithm::SlidingWindow, "sliding-window"),
 ];
+
+#[cfg(all(unix, feature = "shared"))]
+impl Algorithm {
+    /// The number that stands for it in files.
+    pub(crate) fn code(self) -> u64 {
+        NAMES.iter().position(|(known, _)| *known == self).unwrap_or(NAMES.len()) as u64
+    }
+
+    /// The algorithm of a number, if it is one.
+    pub(crate) fn of_code(code: u64) -> Option<Self> {
+        NAMES.get(usize::try_from(code).ok()?).map(|(algorithm, _)| *algorithm)
+    }
+}
+
+/// The methods of a builder that choose an algorithm by its name.
+macro_rules! algorithm_setters {
+    () => {
+        /// Chooses [`Algorithm::TokenBucket`](crate::Algorithm::TokenBucket), the default.
+        pub fn token_bucket(self) -> Self {
+            self.algorithm($crate::Algorithm::TokenBucket)
+        }
+
+        /// Chooses [`Algorithm::LeakyBucket`](crate::Algorithm::LeakyBucket), as a meter: the burst
+        /// is its capacity, the rate its leak.
+        pub fn leaky_bucket(self) -> Self {
+            self.algorithm($crate::Algorithm::LeakyBucket)
+        }
+
+        /// Chooses [`Algorithm::FixedWindow`](crate::Algorithm::FixedWindow): the count in each
+        /// window of one period. The quota must have no burst of its own.
+        pub fn fixed_window(self) -> Self {
+            self.algorithm($crate::Algorithm::FixedWindow)
+        }
+
+        /// Chooses [`Algorithm::SlidingWindow`](crate::Algorithm::SlidingWindow). The quota must
+        /// have no burst of its own.
+        pub fn sliding_window(self) -> Self {
+            self.algorithm($crate::Algorithm::SlidingWindow)
+        }
+    };
+}
+
+pub(crate) use algorithm_setters;
 
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

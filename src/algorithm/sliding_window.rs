@@ -61,8 +61,7 @@ mod emptier;
 mod packing;
 
 use super::GivenUp;
-use super::fixed_window::layout;
-use super::terms::window_bits;
+use super::windows::{layout, window_bits};
 use crate::error::QuotaError;
 use crate::quota::Quota;
 

@@ -2,6 +2,7 @@
 
 use super::fixed_window::FixedWindow;
 use super::sliding_window::SlidingWindow;
+use super::windows::window_bits;
 use super::{Algorithm, Rule, TokenBucket};
 use crate::error::QuotaError;
 use crate::quota::Quota;
@@ -263,9 +264,3 @@ impl Terms {
 
 /// Bits for periods and their fraction, where both are counted in one number.
 const PERIOD_BITS: u32 = u64::BITS - 2;
-
-/// Returns the bits for a window's index: 30 years of windows.
-pub(super) fn window_bits(quota: &Quota) -> u32 {
-    let windows = HORIZON_NS.div_ceil(u128::from(quota.period_ns()));
-    u128::BITS - windows.leading_zeros()
-}

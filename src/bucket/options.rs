@@ -49,27 +49,7 @@ macro_rules! option_setters {
             self
         }
 
-        /// Counts by [`Algorithm::TokenBucket`](crate::Algorithm::TokenBucket), the default.
-        pub fn token_bucket(self) -> Self {
-            self.algorithm($crate::algorithm::Algorithm::TokenBucket)
-        }
-
-        /// Counts by [`Algorithm::LeakyBucket`](crate::Algorithm::LeakyBucket), as a meter: the
-        /// burst is its capacity, the rate its leak.
-        pub fn leaky_bucket(self) -> Self {
-            self.algorithm($crate::algorithm::Algorithm::LeakyBucket)
-        }
-
-        /// Counts by [`Algorithm::FixedWindow`](crate::Algorithm::FixedWindow): the count in each
-        /// window of one period.
-        pub fn fixed_window(self) -> Self {
-            self.algorithm($crate::algorithm::Algorithm::FixedWindow)
-        }
-
-        /// Counts by [`Algorithm::SlidingWindow`](crate::Algorithm::SlidingWindow).
-        pub fn sliding_window(self) -> Self {
-            self.algorithm($crate::algorithm::Algorithm::SlidingWindow)
-        }
+        $crate::algorithm::algorithm_setters!();
 
         /// Refills a token bucket at intervals: the whole count of the quota comes at once, at the
         /// end of each period, instead of smoothly.

@@ -99,7 +99,9 @@ impl Header {
             return Err(SharedError::Corrupt);
         }
         let quota = Quota::from_words(words[5], words[6], words[7]);
-        let Some(algorithm) = algorithm(words[4]) else { return Err(SharedError::Corrupt) };
+        let Some(algorithm) = Algorithm::of_code(words[4]) else {
+            return Err(SharedError::Corrupt);
+        };
         let Some(quota) = quota.filter(|quota| quota.burst_size() > 0) else {
             return Err(SharedError::Corrupt);
         };
@@ -164,7 +166,7 @@ impl Header {
             LAYOUT,
             kind.lines,
             kind.capacity,
-            code(kind.algorithm),
+            kind.algorithm.code(),
             kind.quota.count(),
             kind.quota.period_ns(),
             kind.quota.burst_size(),
@@ -238,19 +240,4 @@ fn boot() -> [u64; 2] {
     let digits = text.chars().filter_map(|c| c.to_digit(16));
     let number = digits.fold(0, |number: u128, digit| number << 4 | u128::from(digit));
     [(number >> 64) as u64, number as u64]
-}
-
-const CODES: [Algorithm; 4] = [
-    Algorithm::TokenBucket,
-    Algorithm::LeakyBucket,
-    Algorithm::FixedWindow,
-    Algorithm::SlidingWindow,
-];
-
-fn code(algorithm: Algorithm) -> u64 {
-    CODES.iter().position(|known| *known == algorithm).unwrap_or(CODES.len()) as u64
-}
-
-fn algorithm(code: u64) -> Option<Algorithm> {
-    CODES.get(usize::try_from(code).ok()?).copied()
 }

@@ -1,7 +1,7 @@
 //! The choices for a limiter in Redis.
 
 use super::RedisLimiter;
-use crate::algorithm::{Algorithm, Terms};
+use crate::algorithm::{Algorithm, Terms, algorithm_setters};
 use crate::bucket::{Queue, Waiting};
 use crate::quota::Quota;
 use crate::redis::client::distance::Distance;
@@ -111,27 +111,7 @@ impl RedisBuilder {
         self
     }
 
-    /// Chooses [`Algorithm::TokenBucket`], the default.
-    pub fn token_bucket(self) -> Self {
-        self.algorithm(Algorithm::TokenBucket)
-    }
-
-    /// Chooses [`Algorithm::LeakyBucket`], as a meter: the burst is its capacity, the rate its
-    /// leak. It has the buckets of a token bucket, read from the other side.
-    pub fn leaky_bucket(self) -> Self {
-        self.algorithm(Algorithm::LeakyBucket)
-    }
-
-    /// Chooses [`Algorithm::FixedWindow`], aligned to 1970 by the server's clock. The quota must
-    /// have no burst of its own, and a period of whole microseconds.
-    pub fn fixed_window(self) -> Self {
-        self.algorithm(Algorithm::FixedWindow)
-    }
-
-    /// Chooses [`Algorithm::SlidingWindow`], aligned likewise.
-    pub fn sliding_window(self) -> Self {
-        self.algorithm(Algorithm::SlidingWindow)
-    }
+    algorithm_setters!();
 
     /// Sets the beginning of the names of the limiter's keys in Redis; `sluicegate` unless set.
     /// Limiters with the same prefix and quota share their buckets, whatever process they are in.
