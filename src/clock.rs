@@ -46,8 +46,8 @@ pub trait Clock: Send + Sync {
     fn nanos(&self) -> u64;
 
     /// Returns the nanoseconds since 1970-01-01 00:00 UTC, for limiters that are [aligned to the
-    /// calendar](crate::Builder::aligned): they ask once, when they are built. By default it is the
-    /// clock's own reading.
+    /// calendar](crate::RateLimiterBuilder::aligned): they ask once, when they are built. By
+    /// default it is the clock's own reading.
     fn unix_nanos(&self) -> u64 {
         self.nanos()
     }

@@ -99,7 +99,7 @@ pub use error::{CombinedError, QuotaError, TiersError, UnknownTier};
 #[cfg(all(unix, feature = "shared"))]
 pub use keyed::SharedError;
 pub use keyed::{KeyedBuilder, KeyedLimiter, WhenFull};
-pub use limiter::{Builder, RateLimiter};
+pub use limiter::{RateLimiter, RateLimiterBuilder};
 pub use quota::Quota;
 #[cfg(feature = "redis")]
 pub use redis::{

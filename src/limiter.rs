@@ -8,7 +8,7 @@ mod restarts;
 mod set_quota;
 mod store;
 
-pub use builder::Builder;
+pub use builder::RateLimiterBuilder;
 
 use crate::algorithm::{Algorithm, Rule, Terms, TokenBucket};
 use crate::answer::{AnswerKind, Denied, Figures, Grant};
@@ -91,8 +91,8 @@ impl RateLimiter {
     }
 
     /// Chooses the algorithm, the clock and the rest.
-    pub fn builder(quota: Quota) -> Builder {
-        Builder::new(quota)
+    pub fn builder(quota: Quota) -> RateLimiterBuilder {
+        RateLimiterBuilder::new(quota)
     }
 
     fn assemble(terms: Terms, timer: Timer, mode: Mode, waiting: Waiting) -> Self {
@@ -253,8 +253,8 @@ impl RateLimiter {
         verbs::peek(self, Whose::default(), n)
     }
 
-    /// The quota in force. The burst of a [queue](Builder::queue)'s quota is the number of requests
-    /// that pass at once.
+    /// The quota in force. The burst of a [queue](RateLimiterBuilder::queue)'s quota is the number
+    /// of requests that pass at once.
     #[must_use]
     pub fn quota(&self) -> Quota {
         self.timeline.terms(&self.announced).quota

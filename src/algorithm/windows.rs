@@ -1,4 +1,5 @@
-//! The layout that both windows have in common: the window's number, and the bits that are left for counts.
+//! The layout that both windows have in common: the window's number, and the bits that are left for
+//! counts.
 
 use crate::error::QuotaError;
 use crate::quota::Quota;

@@ -78,9 +78,9 @@ const TRIES: u32 = if cfg!(sluicegate_loom) { 2 } else { 16 };
 /// check costs. A denial costs at most N looks, and nothing is written. Only if another call takes
 /// in between what a look had found, something has been debited: the debits are undone at once,
 /// exactly, and the call tries again, up to 16 times. Until then they may make a limit deny other
-/// callers. A limiter that is `striped()` or [batched](crate::Builder::batch) keeps its speed if it
-/// is the only one of its kind. With a second one, a request for more than half of its limit that
-/// has to be undone may lose what was leased.
+/// callers. A limiter that is `striped()` or [batched](crate::RateLimiterBuilder::batch) keeps its
+/// speed if it is the only one of its kind. With a second one, a request for more than half of its
+/// limit that has to be undone may lose what was leased.
 ///
 /// The same limit given twice is debited twice. Every limit keeps its own law, whatever is undone.
 #[derive(Clone, Copy)]

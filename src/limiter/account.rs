@@ -1,7 +1,7 @@
 //! The verbs of a direct limiter that look at its balance or correct it.
 
 #[cfg(doc)]
-use super::Builder;
+use super::RateLimiterBuilder;
 use super::{Mode, RateLimiter, striped};
 use crate::bucket::{Whose, verbs};
 use crate::cell::Step;
@@ -12,9 +12,9 @@ impl RateLimiter {
     /// Returns the time until the debt is paid: zero if there is none.
     ///
     /// While in debt the limiter denies. A charge stops at the bound of the debt, and forgets the
-    /// excess. The bound is [`max_debt`](Builder::max_debt), if that is set; otherwise 10 years of
-    /// flow (at most rates), or the largest count that a window's field holds. A fixed window
-    /// forgets its debt at the boundary.
+    /// excess. The bound is [`max_debt`](RateLimiterBuilder::max_debt), if that is set; otherwise
+    /// 10 years of flow (at most rates), or the largest count that a window's field holds. A fixed
+    /// window forgets its debt at the boundary.
     pub fn charge(&self, n: u64) -> Duration {
         verbs::charge(self, Whose::default(), n)
     }

@@ -11,14 +11,14 @@ use crate::word;
 /// Choices for a [`RateLimiter`], from [`RateLimiter::builder`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
-pub struct Builder {
+pub struct RateLimiterBuilder {
     options: Options,
     initial: Option<u64>,
     batch: Option<u64>,
     stripes: Option<usize>,
 }
 
-impl Builder {
+impl RateLimiterBuilder {
     pub(super) fn new(quota: Quota) -> Self {
         Self { options: Options::new(quota), initial: None, batch: None, stripes: None }
     }

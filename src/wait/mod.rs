@@ -62,9 +62,10 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// - `n` exceeds the limit and may not be paid in [instalments](crate::Builder::instalments);
+    /// - `n` exceeds the limit and may not be paid in
+    ///   [instalments](crate::RateLimiterBuilder::instalments);
     /// - the debt of all callers that wait would exceed
-    ///   [`max_waiting`](crate::Builder::max_waiting).
+    ///   [`max_waiting`](crate::RateLimiterBuilder::max_waiting).
     pub fn reserve(&self, n: u64) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, Whose::default(), n, None)
     }

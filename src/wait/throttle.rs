@@ -155,8 +155,8 @@ impl RateLimiter {
     /// wait already.
     ///
     /// The stream is polled for an item first, and the item then waits, so an idle stream holds no
-    /// place. If [`max_waiting`](crate::Builder::max_waiting) leaves no place, the item waits and
-    /// tries again. No item is lost.
+    /// place. If [`max_waiting`](crate::RateLimiterBuilder::max_waiting) leaves no place, the item
+    /// waits and tries again. No item is lost.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]

@@ -4,10 +4,15 @@
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use proptest::prelude::*;
-use sluicegate::{Algorithm, Builder, Carry, KeyedLimiter, ManualClock, Quota, RateLimiter};
+use sluicegate::{
+    Algorithm, Carry, KeyedLimiter, ManualClock, Quota, RateLimiter, RateLimiterBuilder,
+};
 use std::time::Duration;
 
-fn direct(quota: Quota, choose: impl Fn(Builder) -> Builder) -> (ManualClock, RateLimiter) {
+fn direct(
+    quota: Quota,
+    choose: impl Fn(RateLimiterBuilder) -> RateLimiterBuilder,
+) -> (ManualClock, RateLimiter) {
     let clock = ManualClock::new();
     let builder = choose(RateLimiter::builder(quota));
     let limiter = builder.clock(clock.clone()).build().unwrap();
@@ -88,7 +93,7 @@ fn debts_are_carried_scaled_or_forgiven() {
 #[cfg(feature = "std")]
 #[test]
 fn batches_and_stripes_change_too() {
-    let kinds: [fn(Builder) -> Builder; 2] =
+    let kinds: [fn(RateLimiterBuilder) -> RateLimiterBuilder; 2] =
         [|builder| builder.batch(16), |builder| builder.stripes(4)];
     for choose in kinds {
         let (clock, limiter) = direct(Quota::per_second(1_000).burst(1_000), choose);

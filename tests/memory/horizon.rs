@@ -1,6 +1,6 @@
 //! Near the end of the 30 years that token time is made for, at the end of its line, and beyond.
 
-use sluicegate::{Algorithm, Builder, KeyedLimiter, ManualClock, Quota, RateLimiter};
+use sluicegate::{Algorithm, KeyedLimiter, ManualClock, Quota, RateLimiter, RateLimiterBuilder};
 use std::time::Duration;
 
 const SECOND: u64 = 1_000_000_000;
@@ -32,7 +32,10 @@ fn limiters_of_56_bits(quota: (u64, u64, u64)) -> Limiters {
     with(quota, |builder| builder.batch(1))
 }
 
-fn with((count, period, burst): (u64, u64, u64), choose: fn(Builder) -> Builder) -> Limiters {
+fn with(
+    (count, period, burst): (u64, u64, u64),
+    choose: fn(RateLimiterBuilder) -> RateLimiterBuilder,
+) -> Limiters {
     let clock = ManualClock::new();
     let quota: Quota = format!("{count}/{period} ns burst {burst}").parse().unwrap();
     let direct = choose(RateLimiter::builder(quota)).clock(clock.clone()).build().unwrap();

@@ -1,14 +1,16 @@
 //! Windows and refills that people mean: by the calendar, and all at once.
 
 use proptest::prelude::*;
-use sluicegate::{Algorithm, Builder, Carry, KeyedLimiter, ManualClock, Quota, RateLimiter};
+use sluicegate::{
+    Algorithm, Carry, KeyedLimiter, ManualClock, Quota, RateLimiter, RateLimiterBuilder,
+};
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
-fn at(time: Duration, builder: Builder) -> (ManualClock, RateLimiter) {
+fn at(time: Duration, builder: RateLimiterBuilder) -> (ManualClock, RateLimiter) {
     let clock = ManualClock::new();
     clock.set(time);
     let limiter = builder.clock(clock.clone()).build().unwrap();
@@ -114,7 +116,7 @@ fn changed_periods_stay_aligned() {
 #[test]
 fn what_has_no_boundaries_is_not_aligned() {
     let quota = Quota::per_second(5);
-    let field = |builder: Builder| builder.build().unwrap_err().field();
+    let field = |builder: RateLimiterBuilder| builder.build().unwrap_err().field();
     assert_eq!(field(RateLimiter::builder(quota).aligned()), "aligned");
     let builder = RateLimiter::builder(quota).fixed_window();
     assert_eq!(field(builder.aligned_at(86_401)), "aligned");

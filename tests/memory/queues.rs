@@ -39,7 +39,7 @@ fn a_leaky_bucket_is_a_queue() {
     for (wait, i) in waits.iter().zip(0_u32..) {
         assert_eq!(*wait, STEP * i.saturating_sub(8));
     }
-    let error = |builder: sluicegate::Builder| builder.build().unwrap_err().field();
+    let error = |builder: sluicegate::RateLimiterBuilder| builder.build().unwrap_err().field();
     assert_eq!(error(builder().queue(5)), "queue");
     assert_eq!(error(builder().leaky_bucket().queue(5).delay_free(6)), "delay_free");
     assert_eq!(error(builder().leaky_bucket().delay_free(1)), "delay_free");

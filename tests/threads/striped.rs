@@ -1,7 +1,7 @@
 //! Striped limiters: the same law and the same answers, with every core's own tokens.
 
 use crate::support::windows_law::{Admission, worst_window};
-use sluicegate::{Builder, Grant, ManualClock, Quota, RateLimiter};
+use sluicegate::{Grant, ManualClock, Quota, RateLimiter, RateLimiterBuilder};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -121,7 +121,7 @@ fn starts_with_what_it_is_told() {
 
 #[test]
 fn stripes_are_for_buckets_alone() {
-    let field = |builder: Builder| builder.build().unwrap_err().field();
+    let field = |builder: RateLimiterBuilder| builder.build().unwrap_err().field();
     let quota = Quota::per_second(1_000);
     assert_eq!(field(RateLimiter::builder(quota).striped().fixed_window()), "striped");
     assert_eq!(field(RateLimiter::builder(quota).striped().sliding_window()), "striped");

@@ -51,13 +51,6 @@ impl Kind {
         }
     }
 
-    fn acquire_timeout(&self, n: u64, patience: Duration) -> Acquire<'_> {
-        match self {
-            Self::Direct(limiter) => limiter.acquire(n).timeout(patience),
-            Self::Keyed(limiter) => limiter.acquire(&7, n).timeout(patience),
-        }
-    }
-
     fn reserve(&self, n: u64) -> Reservation<'_> {
         match self {
             Self::Direct(limiter) => limiter.reserve(n).unwrap(),

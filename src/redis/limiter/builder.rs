@@ -249,7 +249,8 @@ impl RedisBuilder {
     }
 
     /// Makes each key's leaky bucket a queue (a shaper) of all machines: up to `capacity` tokens
-    /// wait, and depart evenly spaced at the rate. See [`Builder::queue`](crate::Builder::queue).
+    /// wait, and depart evenly spaced at the rate. See
+    /// [`RateLimiterBuilder::queue`](crate::RateLimiterBuilder::queue).
     pub fn queue(mut self, capacity: u64) -> Self {
         self.queue.capacity = Some(capacity);
         self

@@ -83,10 +83,10 @@ impl RedisLimiter {
     /// As [`reserve`](Self::reserve). Without a waiting line as [`check_n`](Self::check_n), if `n`
     /// exceeds the limit or there is no answer.
     ///
-    /// With [`timeout`](Acquire::timeout), a request that is known to come too late is denied at once
-    /// and takes nothing, even if others might leave. The round trip comes on top, with its own
-    /// [deadline](crate::RedisBuilder::deadline). Without a waiting line all round trips but the last
-    /// count as well.
+    /// With [`timeout`](Acquire::timeout), a request that is known to come too late is denied at
+    /// once and takes nothing, even if others might leave. The round trip comes on top, with its
+    /// own [deadline](crate::RedisBuilder::deadline). Without a waiting line all round trips but
+    /// the last count as well.
     pub fn acquire(&self, key: impl AsRef<[u8]>, n: u64) -> Acquire<'static, RedisError> {
         let (limiter, key) = (self.clone(), key.as_ref().to_vec());
         Acquire::other(Later::new(move |within| async move {

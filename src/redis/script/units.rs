@@ -3,9 +3,9 @@
 //! A script's numbers are doubles, exact below 2^53, and a server's clock counts microseconds. So
 //! flow is counted in whole microseconds and *parts* of one. Take `1000 count / period` (the period
 //! in nanoseconds) in lowest terms, `parts / token`: then a microsecond has `parts` parts, and a
-//! token takes `token` of them to flow. **Nothing is rounded**, neither time nor tokens, at any rate
-//! at which `parts` is at most 2^52; most quotas have one part. A single number that holds 30 years
-//! would be exact only up to 9 parts.
+//! token takes `token` of them to flow. **Nothing is rounded**, neither time nor tokens, at any
+//! rate at which `parts` is at most 2^52; most quotas have one part. A single number that holds 30
+//! years would be exact only up to 9 parts.
 //!
 //! With counts over 4.5 * 10^12 in an odd period `parts` may be larger. Then it is set to 2^52, and
 //! a token is rounded up, by less than one part in 10^9.
