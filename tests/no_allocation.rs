@@ -128,8 +128,8 @@ fn no_combined_verb_allocates() {
 async fn no_check_of_a_lease_allocates() {
     let server = server::Server::start(&[]);
     let patient = std::time::Duration::from_secs(20);
-    let builder = sluicegate::LeasedLimiter::builder(Quota::per_hour(1).burst(10_000));
-    let builder = builder.lease_for(patient).deadline(patient).connect_timeout(patient);
+    let builder = sluicegate::RedisLimiter::builder(Quota::per_hour(1).burst(10_000));
+    let builder = builder.deadline(patient).connect_timeout(patient).leased().lease_for(patient);
     let limiter = builder.connect(&server.url()).await.unwrap();
     while limiter.check_n("a", 1).await.unwrap().remaining() < 40 {}
     // Nothing arrives from here on: this thread is the only one. Under a quarter the next lease has

@@ -3,7 +3,7 @@
 use crate::redis_turns::runtime;
 use crate::server::Server;
 use crate::spread::Spread;
-use sluicegate::{KeyedLimiter, LeasedLimiter, Quota};
+use sluicegate::{KeyedLimiter, LeasedLimiter, Quota, RedisLimiter};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ pub(crate) fn print(rounds: usize) -> Vec<String> {
     let server = Server::start(&[]);
     // One thread for the task that leases, and one for the decisions.
     let runtime = runtime(2);
-    let connecting = LeasedLimiter::builder(QUOTA).connect_timeout(Duration::from_secs(10));
+    let connecting = RedisLimiter::builder(QUOTA).connect_timeout(Duration::from_secs(10)).leased();
     let url = server.url();
     let connecting = connecting.connect(&url);
     let leased = runtime.block_on(connecting).expect("the server answers");

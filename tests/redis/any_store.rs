@@ -2,8 +2,7 @@
 
 use crate::support::server::{self, Server};
 use sluicegate::{
-    Algorithm, AnyError, AnyLimiter, Grant, KeyedLimiter, LeasedLimiter, Quota, RedisError,
-    RedisLimiter, Source,
+    Algorithm, AnyError, AnyLimiter, Grant, KeyedLimiter, Quota, RedisError, RedisLimiter, Source,
 };
 use std::time::{Duration, Instant};
 
@@ -133,7 +132,7 @@ async fn limiters_that_are_built_become_any_limiter() {
     let redis = RedisLimiter::builder(SLOW.burst(10)).deadline(patient);
     let redis = AnyLimiter::from(redis.connect(&server.url()).await.unwrap());
     has_the_verbs(&redis, Source::Redis).await;
-    let leased = LeasedLimiter::builder(SLOW.burst(40)).deadline(patient).prefix("leased");
+    let leased = RedisLimiter::builder(SLOW.burst(40)).deadline(patient).prefix("leased").leased();
     let leased = AnyLimiter::from(leased.connect(&server.url()).await.unwrap());
     assert_eq!(leased.check("a").await.unwrap().source(), Source::Lease);
     let memory = KeyedLimiter::<[u8]>::builder(SLOW.burst(10), 100).build().unwrap();

@@ -4,7 +4,7 @@
 use crate::support::leases::{PATIENT, SLOW, connect, until};
 use crate::support::server::Server;
 use crate::support::windows_law::{Admission, worst_window};
-use sluicegate::{Clock, LeasedLimiter, MonotonicClock, Quota, RedisError, RedisLimiter};
+use sluicegate::{Clock, MonotonicClock, Quota, RedisError, RedisLimiter};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -140,8 +140,8 @@ async fn law_1_every_window_admits_at_most_burst_and_flow_and_leases() {
 #[tokio::test]
 async fn what_is_not_spent_comes_back_when_the_lease_ends() {
     let server = Server::start(&[]);
-    let builder = LeasedLimiter::builder(SLOW.burst(100)).deadline(PATIENT);
-    let builder = builder.lease_for(Duration::from_millis(300)).connect_timeout(PATIENT);
+    let builder = RedisLimiter::builder(SLOW.burst(100)).deadline(PATIENT);
+    let builder = builder.connect_timeout(PATIENT).leased().lease_for(Duration::from_millis(300));
     let limiter = builder.connect(&server.url()).await.unwrap();
     // A lease of more than one: at once the next one is wanted.
     for _ in 0..20 {

@@ -1,9 +1,7 @@
 //! Keys that are too long for a name: nobody else waits for them, and nobody chooses another's.
 
 use crate::support::server::Server;
-use sluicegate::{
-    Algorithm, AnyLimiter, Fallback, Grant, LeasedLimiter, Quota, RedisError, RedisLimiter, Source,
-};
+use sluicegate::{Algorithm, AnyLimiter, Fallback, Grant, Quota, RedisError, RedisLimiter, Source};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -131,7 +129,7 @@ async fn all_limiters_of_a_limit_count_a_long_key_together() {
     let url = format!("{}?deadline=20s", server.url());
     let any = AnyLimiter::open(&url, SLOW.burst(100)).await.unwrap();
     assert_eq!(any.check_n(&key, 10).await.unwrap().remaining(), 80);
-    let leased = LeasedLimiter::builder(SLOW.burst(100)).deadline(PATIENT);
+    let leased = RedisLimiter::builder(SLOW.burst(100)).deadline(PATIENT).leased();
     let leased = leased.connect(&server.url()).await.unwrap();
     leased.check_n(&key, 10).await.unwrap();
     // How many tokens are leased beside those spent depends on the pace; the rest comes back.

@@ -3,7 +3,7 @@
 
 use crate::support::server::Server;
 use crate::support::windows_law::{Admission, worst_window};
-use sluicegate::{Clock, LeasedLimiter, MonotonicClock, Quota};
+use sluicegate::{Clock, MonotonicClock, Quota, RedisLimiter};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
@@ -47,9 +47,10 @@ fn random(state: &mut u64) -> u64 {
 /// anything.
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn node(server: &str, log: &str, mut chance: u64) {
-    let builder = LeasedLimiter::builder(QUOTA).nodes(NODES).lease_for(Duration::from_millis(150));
     let patient = Duration::from_secs(20);
-    let limiter = builder.deadline(patient).connect_timeout(patient).connect(server).await.unwrap();
+    let builder = RedisLimiter::builder(QUOTA).deadline(patient).connect_timeout(patient).leased();
+    let builder = builder.nodes(NODES).lease_for(Duration::from_millis(150));
+    let limiter = builder.connect(server).await.unwrap();
     let mut log = File::create(log).unwrap();
     let (clock, began) = (MonotonicClock::new(), Instant::now());
     // Should the test itself be killed.

@@ -186,9 +186,9 @@ async fn leases_and_urls_start_without_their_server_too() {
     let mut server = Server::start(&[]);
     server.kill();
     let quota = Quota::per_day(1).burst(100);
-    let builder = LeasedLimiter::builder(quota).deadline(PATIENT).connect_timeout(PATIENT);
+    let builder = RedisLimiter::builder(quota).deadline(PATIENT).connect_timeout(PATIENT);
     assert!(builder.clone().connect(&server.url()).await.is_err());
-    let leased = builder.start_away(true).connect(&server.url()).await.unwrap();
+    let leased = builder.start_away(true).leased().connect(&server.url()).await.unwrap();
     let grant = leased.check_n("a", 1).await.unwrap();
     assert_eq!(grant.source(), Source::Fallback);
 

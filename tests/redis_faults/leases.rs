@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 async fn a_lease_that_comes_too_late_is_given_back() {
     let server = Server::start(&[]);
     let lease_for = Duration::from_millis(50);
-    let builder = LeasedLimiter::builder(SLOW.burst(100)).lease_for(lease_for);
-    let builder = builder.deadline(PATIENT).connect_timeout(PATIENT);
+    let builder = RedisLimiter::builder(SLOW.burst(100)).deadline(PATIENT);
+    let builder = builder.connect_timeout(PATIENT).leased().lease_for(lease_for);
     let limiter = builder.connect(&server.url()).await.unwrap();
     server.pause();
     let waiter = limiter.clone();
@@ -34,8 +34,8 @@ async fn a_lease_that_comes_too_late_is_given_back() {
 #[tokio::test]
 async fn who_asked_too_late_for_a_lease_takes_what_it_brought_before_it_is_denied() {
     let server = Server::start(&[]);
-    let builder = LeasedLimiter::builder(SLOW.burst(10)).lease_for(PATIENT);
-    let builder = builder.deadline(PATIENT).connect_timeout(PATIENT);
+    let builder = RedisLimiter::builder(SLOW.burst(10)).deadline(PATIENT);
+    let builder = builder.connect_timeout(PATIENT).leased().lease_for(PATIENT);
     let limiter = builder.connect(&server.url()).await.unwrap();
     limiter.redis().check_n("a", 8).await.unwrap();
     server.pause();
@@ -82,8 +82,8 @@ async fn a_lease_that_ended_while_the_process_stood_still_is_given_back_unspent(
 #[tokio::test]
 async fn a_call_that_the_fallback_stands_in_for_is_counted_as_failed() {
     let server = Server::start(&[]);
-    let builder = LeasedLimiter::builder(SLOW.burst(100)).deadline(Duration::from_millis(50));
-    let limiter = builder.connect_timeout(PATIENT).connect(&server.url()).await.unwrap();
+    let builder = RedisLimiter::builder(SLOW.burst(100)).deadline(Duration::from_millis(50));
+    let limiter = builder.connect_timeout(PATIENT).leased().connect(&server.url()).await.unwrap();
     let exact = RedisLimiter::builder(SLOW.burst(100)).deadline(PATIENT);
     let exact = exact.connect(&server.url()).await.unwrap();
     // The server knows the script from then on.
@@ -103,8 +103,8 @@ async fn a_call_that_the_fallback_stands_in_for_is_counted_as_failed() {
 #[tokio::test]
 async fn all_who_shut_it_down_wait_until_all_is_given_back() {
     let server = Server::start(&[]);
-    let builder = LeasedLimiter::builder(SLOW.burst(100)).lease_for(Duration::from_secs(60));
-    let builder = builder.deadline(PATIENT).connect_timeout(PATIENT);
+    let builder = RedisLimiter::builder(SLOW.burst(100)).deadline(PATIENT);
+    let builder = builder.connect_timeout(PATIENT).leased().lease_for(Duration::from_secs(60));
     let limiter = builder.connect(&server.url()).await.unwrap();
     for _ in 0..20 {
         limiter.check_n("a", 1).await.unwrap();
@@ -135,9 +135,9 @@ async fn all_who_shut_it_down_wait_until_all_is_given_back() {
 async fn a_killed_server_holds_nobody_up_and_is_found_again() {
     let mut server = Server::start(&[]);
     let deadline = Duration::from_millis(100);
-    let builder = LeasedLimiter::builder(SLOW.burst(1_000)).deadline(deadline);
+    let builder = RedisLimiter::builder(SLOW.burst(1_000)).deadline(deadline);
     let builder = builder.fallback(Fallback::Error);
-    let limiter = builder.connect_timeout(PATIENT).connect(&server.url()).await.unwrap();
+    let limiter = builder.connect_timeout(PATIENT).leased().connect(&server.url()).await.unwrap();
     until("a lease", async || limiter.check_n("a", 100).await.is_ok()).await;
     server.kill();
     let away = Instant::now();
@@ -163,8 +163,9 @@ async fn a_killed_server_holds_nobody_up_and_is_found_again() {
 #[tokio::test]
 async fn more_keys_than_the_capacity_are_turned_away_and_counted() {
     let server = Server::start(&[]);
-    let builder = LeasedLimiter::builder(SLOW.burst(100)).capacity(64).deadline(PATIENT);
-    let limiter = builder.connect_timeout(PATIENT).connect(&server.url()).await.unwrap();
+    let builder = RedisLimiter::builder(SLOW.burst(100)).deadline(PATIENT);
+    let builder = builder.connect_timeout(PATIENT).leased().capacity(64);
+    let limiter = builder.connect(&server.url()).await.unwrap();
     let mut turned_away = 0;
     for key in 0..80_u32 {
         match limiter.check_n(key.to_le_bytes(), 1).await {

@@ -4,7 +4,7 @@
 #![allow(unreachable_pub, reason = "a module of tests")]
 
 use super::server::Server;
-use sluicegate::{LeasedLimiter, Quota};
+use sluicegate::{LeasedLimiter, Quota, RedisLimiter};
 use std::time::{Duration, Instant};
 
 /// On a machine that has much else to do a test's calls may take long.
@@ -14,8 +14,8 @@ pub const PATIENT: Duration = Duration::from_secs(20);
 pub const SLOW: Quota = Quota::per_day(1);
 
 pub async fn connect(server: &Server, quota: Quota, nodes: u64) -> LeasedLimiter {
-    let builder = LeasedLimiter::builder(quota).nodes(nodes);
-    builder.deadline(PATIENT).connect_timeout(PATIENT).connect(&server.url()).await.unwrap()
+    let builder = RedisLimiter::builder(quota).deadline(PATIENT).connect_timeout(PATIENT);
+    builder.leased().nodes(nodes).connect(&server.url()).await.unwrap()
 }
 
 /// Looks again and again until it is so.

@@ -11,8 +11,7 @@ use crate::quota::Quota;
 use crate::redis::error::RedisError;
 use crate::redis::limiter::RedisLimiter;
 use crate::redis::limiter::builder::RedisBuilder;
-use crate::redis::outage::fallback::Fallback;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use core::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -22,7 +21,20 @@ const LEASE_FOR: Duration = Duration::from_secs(1);
 /// More than two ticks, since the end of a lease is rounded down by one.
 const SHORTEST: Duration = Duration::from_millis(10);
 
-/// The choices for a [`LeasedLimiter`], from [`LeasedLimiter::builder`].
+/// The choices for a [`LeasedLimiter`], from [`LeasedLimiter::builder`]. Choices about Redis come
+/// before them: [`RedisBuilder`] has the deadline, the prefix, the fallback and the rest, and
+/// [`leased`](RedisBuilder::leased).
+///
+/// ```no_run
+/// use sluicegate::{Quota, RedisError, RedisLimiter};
+/// use std::time::Duration;
+///
+/// # async fn example() -> Result<(), RedisError> {
+/// let builder = RedisLimiter::builder(Quota::per_second(10_000)).deadline(Duration::from_millis(20));
+/// let limiter = builder.leased().nodes(3).connect("redis://localhost").await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it connects"]
 pub struct LeasedBuilder {
@@ -83,57 +95,6 @@ impl LeasedBuilder {
     /// to 4 minutes. What is left then is given back.
     pub fn lease_for(mut self, time: Duration) -> Self {
         self.lease_for = time;
-        self
-    }
-
-    /// As [`RedisBuilder::leaky_bucket`].
-    pub fn leaky_bucket(mut self) -> Self {
-        self.redis = self.redis.leaky_bucket();
-        self
-    }
-
-    /// As [`RedisBuilder::prefix`]. A [`RedisLimiter`] of the same prefix and quota has the same
-    /// buckets, and may be asked at the same time.
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.redis = self.redis.prefix(prefix);
-        self
-    }
-
-    /// As [`RedisBuilder::deadline`]: the longest that a call to Redis takes, and
-    /// [`check`](LeasedLimiter::check) as a whole.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.redis = self.redis.deadline(deadline);
-        self
-    }
-
-    /// As [`RedisBuilder::deadline_round_trips`].
-    pub fn deadline_round_trips(mut self, round_trips: u32) -> Self {
-        self.redis = self.redis.deadline_round_trips(round_trips);
-        self
-    }
-
-    /// As [`RedisBuilder::start_away`]: leases come from the fallback until Redis is there.
-    pub fn start_away(mut self, start: bool) -> Self {
-        self.redis = self.redis.start_away(start);
-        self
-    }
-
-    /// As [`RedisBuilder::fallback`]: what grants leases while Redis is away.
-    pub fn fallback(mut self, fallback: Fallback) -> Self {
-        self.redis = self.redis.fallback(fallback);
-        self
-    }
-
-    /// As [`RedisBuilder::max_debt`], for charges to [`LeasedLimiter::redis`]: a lease is never in
-    /// debt.
-    pub fn max_debt(mut self, tokens: u64) -> Self {
-        self.redis = self.redis.max_debt(tokens);
-        self
-    }
-
-    /// As [`RedisBuilder::connect_timeout`].
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.redis = self.redis.connect_timeout(timeout);
         self
     }
 
