@@ -231,23 +231,33 @@ impl SlidingWindow {
                 Even { previous, current, reached: reached && previous + current > 0 }
             }
             Paced { .. } if self.level(at) == 0 => return None,
-            Paced { sum } => match self.lessened(at.index, sum, self.weight(n)) {
-                kept if self.level(At { kept, ..at }) > 0 => kept,
-                _ => Even { previous: 0, current: 0, reached: false },
-            },
+            Paced { .. } if self.level(at) <= self.weight(n) => {
+                let index = at.index.min(now >> self.fraction);
+                let full = Even { previous: 0, current: 0, reached: false };
+                return Some(self.pack(index, full));
+            }
+            Paced { sum } => return Some(self.lessened(at.index, sum, self.weight(n))),
         };
         Some(self.pack(at.index, kept))
     }
 
     /// Returns a paced state with `back` less.
-    fn lessened(&self, index: u64, sum: i128, back: i128) -> Kept {
-        let less = sum - back.min(sum);
-        if index > 0 || less >= self.weight(self.limit) {
-            return Paced { sum: less };
+    ///
+    /// A debt may be noted as a later window. So what exceeds the sum is taken of the windows before,
+    /// in each of which a whole limit flows.
+    fn lessened(&self, index: u64, sum: i128, back: i128) -> u64 {
+        let limit = self.weight(self.limit);
+        let before = ((back - sum).max(0) + limit - 1) / limit;
+        let (index, less) = match u64::try_from(before).ok().and_then(|n| index.checked_sub(n)) {
+            Some(index) => (index, sum + before * limit - back),
+            None => (0, 0),
+        };
+        if index > 0 || less >= limit {
+            return self.pack(index, Paced { sum: less });
         }
         // There is no window before, in which it would be empty.
         let previous = if self.limit == 1 { 0 } else { self.whole(less) };
-        Even { previous, current: 0, reached: false }
+        self.pack(index, Even { previous, current: 0, reached: false })
     }
 
     pub(super) fn fresh(&self, now: u64) -> u64 {
@@ -369,9 +379,8 @@ impl SlidingWindow {
                     _ if self.limit == 1 => most,
                     _ => self.weight(tokens),
                 };
-                let back = self.lessened(at.index, sum, back);
                 let some = level > 0 && given.n > 0;
-                return some.then(|| (self.pack(at.index, back), tokens));
+                return some.then(|| (self.lessened(at.index, sum, back), tokens));
             }
         };
         let after = at.index.checked_sub(self.due(given.place) >> self.fraction)?;

@@ -60,6 +60,25 @@ fn on(clock: &ManualClock, quota: Quota, sliding: bool) -> RateLimiter {
     if sliding { builder.sliding_window() } else { builder.fixed_window() }.build().unwrap()
 }
 
+/// A debt of a sliding window with a count of 1 is noted as a later window. A refund of two of it
+/// brought back one.
+#[test]
+fn a_refund_of_several_tokens_brings_back_all_of_them() {
+    for (count, start) in [(1, 0), (1, 5_300_000), (2, 0), (3, 7_900_000)] {
+        let clock = ManualClock::new();
+        let limiter = on(&clock, Quota::new(count, Duration::from_millis(1)).unwrap(), true);
+        clock.set(Duration::from_nanos(start));
+        for charged in 1..=9 {
+            for back in 1..=charged {
+                limiter.reset();
+                limiter.charge(charged);
+                limiter.refund(back);
+                assert_eq!(limiter.level(), charged - back, "{back} of {charged}, {count} a ms");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 1024, failure_persistence: None, ..ProptestConfig::default()
