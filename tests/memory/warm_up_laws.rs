@@ -164,6 +164,17 @@ fn run(quota: &Quota, period: u64, ops: &[Op]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// A refund lets a later place lie on the span of an earlier one. Both are paid for, so both come
+/// back when they are given up.
+#[test]
+fn two_places_on_one_span_both_come_back() {
+    let quota = Quota::new(1, Duration::from_micros(10)).unwrap();
+    use Op::{Cancel, Idle, Refund, Reserve};
+    let before = [Reserve(1), Reserve(1), Reserve(1), Cancel(0), Reserve(1), Cancel(0), Reserve(1)];
+    let after = [Refund(1), Reserve(1), Reserve(1), Cancel(2), Cancel(2), Cancel(2), Idle(0)];
+    run(&quota, 10_000, &[before, after].concat()).unwrap();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 1_000, failure_persistence: None, ..ProptestConfig::default()

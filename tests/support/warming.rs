@@ -200,12 +200,18 @@ impl Warming {
 
     /// To the word if nothing stands behind it; otherwise it is kept.
     pub fn hand_on(&mut self, mut start: Exact, mut end: Exact) {
-        let touching: Vec<_> =
-            self.gaps.iter().filter(|gap| gap.1 == start || gap.0 == end).cloned().collect();
-        self.gaps.retain(|gap| !touching.contains(gap));
-        for gap in touching {
-            (start, end) = (start.min(gap.0), end.max(gap.1));
-        }
+        // One after the other: after a refund two places may lie on the same span, and each of them
+        // was paid for.
+        self.gaps.retain(|gap| {
+            if gap.1 == start {
+                start = gap.0.clone();
+            } else if gap.0 == end {
+                end = gap.1.clone();
+            } else {
+                return true;
+            }
+            false
+        });
         start = start.max(self.fine.clone());
         if start < end && end >= self.full {
             self.take_last(start, end);
