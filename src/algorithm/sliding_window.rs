@@ -44,9 +44,9 @@
 //! debt, over the count, may fall faster; what was *admitted* of it does not.) The bound is met:
 //! the count at the end of a window, then the rate.
 //!
-//! **Nothing is lost**: a limiter that is asked at least N times a period admits N. The first
-//! window in which the limit is reached is followed by paced ones, whose level falls by N a window
-//! for as long as it is not empty.
+//! **Nothing is lost**: a limiter that is asked at least N times a period admits N a period. After
+//! the first window in which the limit is reached come paced windows. Their level falls by N a
+//! window until it is 0.
 //!
 //! The level is compared exactly, by 128-bit products. Time is in units of `2^-fraction` of a
 //! window, less than half a nanosecond each. The unit that has begun counts as passed, so that an

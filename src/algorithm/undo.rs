@@ -9,11 +9,11 @@
 //!   undo:     full time    ->  full time - min(n, made - now)
 //! ```
 //!
-//! Why that is never too much: let D be what the debited bucket lacks more than the bucket that was
-//! never debited. At first D is n, and `min(n, made - now)` is at most that. A caller that takes
-//! from both changes nothing. Flow lessens D only while the other bucket is full. Then that one
-//! lacks nothing, and D is all that this one lacks, which is at least `made - now`, since its full
-//! time has not gone back. If no caller took meanwhile, or no time passed, D is exactly that.
+//! Why that is never too much: compare the debited bucket A with B, the same bucket had it never
+//! been debited. Let D be how much more A lacks than B. At first D is n, and `min(n, made - now)`
+//! is at most n. A request that takes from both changes nothing. Flow reduces D only while B is
+//! full; then D is all that A lacks, which is at least `made - now`, since A's full time has not
+//! gone back. If no caller took meanwhile, or no time passed, D is exactly `min(n, made - now)`.
 //!
 //! More cannot be told, since the word does not tell when other callers took. A caller that gives
 //! back tokens takes the full time back, and `made` with it. So what has been given back since is

@@ -63,8 +63,9 @@ impl Denied {
     }
 
     /// Returns the time until the same request would be granted, if no other caller takes tokens.
-    /// `None` if it never can be, because it exceeds [`limit`](Self::limit); a reservation that is
-    /// paid in instalments must also exceed what can be waited for.
+    /// `None` if it can never be granted because it exceeds [`limit`](Self::limit). A reservation
+    /// over the limit that may be paid in instalments has `None` only if its place would be due too
+    /// late even behind a full bucket.
     ///
     /// The time is exact to the nanosecond of the limiter's clock, rounded up: waiting that long is
     /// enough, and a nanosecond less is not. For a reservation, it is the time until a place can be

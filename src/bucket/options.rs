@@ -119,12 +119,12 @@ macro_rules! option_setters {
         /// no lower than `-tokens`, and forgets what exceeds that. Unless set, debt ends at 10
         /// years of flow (at most rates).
         ///
-        /// Without it a caller that charges every denial, as a penalty, locks itself out for as
-        /// long as it asks and then for what it has asked. With 0 a charge takes what is there.
-        /// What a reservation takes beyond its tokens when it is
-        /// [settled](crate::Reservation::settle) is a charge. Reservations themselves are bounded
-        /// by [`max_waiting`](Self::max_waiting): where they have taken the balance lower, a charge
-        /// adds nothing.
+        /// Without a bound, a caller that charges every denial as a penalty goes on deepening its
+        /// debt while it asks, and stays denied until all of that debt has been paid off. With 0, a
+        /// charge takes only the tokens that are there. The tokens that a reservation takes beyond
+        /// its own when it is [settled](crate::Reservation::settle) are a charge. Reservations
+        /// themselves are bounded by [`max_waiting`](Self::max_waiting): where they have taken the
+        /// balance lower, a charge adds nothing.
         ///
         /// ```
         /// use sluicegate::{ManualClock, Quota, RateLimiter};

@@ -118,8 +118,9 @@ impl Queues {
         Self::with(1, None)
     }
 
-    /// Makes the queue of a limiter of one bucket, of that burst, that is paid afterwards: a place
-    /// is due when what is in front of it has been paid, and not what it costs itself.
+    /// Makes the queue of a limiter with one bucket, of this burst, whose costs are paid
+    /// afterwards. A place is due as soon as all places in front of it are paid; its own cost
+    /// delays the next place.
     pub(crate) fn of_one_paid_after(burst: u64) -> Arc<Self> {
         Self::with(1, Some(burst))
     }

@@ -5,9 +5,10 @@ use tokio::time::Instant;
 
 /// The clock of tokio's timers, which tests can pause.
 ///
-/// A limiter that tasks wait for on a [paused clock] must see the same time as the timers do: then
-/// no test sleeps. In production it is as good as [`MonotonicClock`](crate::MonotonicClock), within
-/// its own process. Make it where the time is paused: it counts from its construction.
+/// In tests on a [paused clock], a limiter must see the same time as tokio's timers, so that no
+/// test really sleeps. In production this clock is as good as
+/// [`MonotonicClock`](crate::MonotonicClock) within one process. Construct it inside the runtime
+/// whose clock is paused: it counts from its construction.
 ///
 /// [paused clock]: https://docs.rs/tokio/latest/tokio/time/fn.pause.html
 #[derive(Clone, Copy, Debug)]

@@ -13,11 +13,11 @@ pub(crate) use quanta::Mock;
 /// calibrates the counter against the system's clock for some milliseconds. If the counter does not
 /// run at a constant rate, quanta falls back to the system's monotonic clock.
 ///
-/// Some machines' counters restart at zero in a suspend. A limiter that reads its clock then
-/// continues with the system's monotonic clock (about 25 ns a reading) from where the counter
-/// stood, and stays with it. The time of the suspend does not count, nothing is granted twice, and
-/// no wait is longer for it by more than a second. A reading of this clock by itself shows the
-/// restart.
+/// Some machines' counters restart at zero in a suspend. At its next call, a limiter then continues
+/// with the system's monotonic clock (about 25 ns a reading) from where the counter stood, for the
+/// rest of its life. Nothing is granted twice, and no wait is longer for it by more than a second.
+/// Tokens flow for the time of the suspend only if that clock counts it; Linux's does not. A
+/// reading of this clock by itself shows the restart.
 #[derive(Clone, Debug)]
 pub struct QuantaClock {
     counter: quanta::Clock,

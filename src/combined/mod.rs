@@ -11,7 +11,7 @@
 //! **One order for all.** Limits are debited in the order of their addresses and fingerprints,
 //! however they were given. Two calls that want the same limits then meet at the first one of them,
 //! and only one goes on. So of calls that hinder each other one always succeeds: the one that has
-//! come furthest in the order. If each call began where it likes, one would hold what the other
+//! come furthest in the order. If each call chose its own order, one would hold what the other
 //! lacks, and both would be denied. That also bounds the repetitions of a call: each time another
 //! call has succeeded. (Processes that share a table see it at other addresses; their debits are
 //! only undone, and denied, more often.)
@@ -71,16 +71,18 @@ const TRIES: u32 = if cfg!(sluicegate_loom) { 2 } else { 16 };
 /// **Answers.** A grant has the figures of the limit with the least
 /// [`remaining`](Grant::remaining), and [`Grant::which`] returns that limit's index. A denial has
 /// the figures of the limit that denied. If several denied, it has the longest
-/// [`retry_after`](Denied::retry_after) ("never" being the longest), whose limit [`Denied::which`]
-/// names, the least `remaining` and the longest `reset_after`.
+/// [`retry_after`](Denied::retry_after) ("never" counts as the longest), the least `remaining` and
+/// the longest `reset_after`. [`Denied::which`] returns the index of the limit with the longest
+/// `retry_after`.
 ///
 /// **Cost.** A grant by N limits costs N - 1 looks (the clock and 1 load each), then N times what a
-/// check costs. A denial costs at most N looks, and nothing is written. Only if another call takes
-/// in between what a look had found, something has been debited: the debits are undone at once,
-/// exactly, and the call tries again, up to 16 times. Until then they may make a limit deny other
-/// callers. A limiter that is `striped()` or [batched](crate::RateLimiterBuilder::batch) keeps its
-/// speed if it is the only one of its kind. With a second one, a request for more than half of its
-/// limit that has to be undone may lose what was leased.
+/// check costs. A denial costs at most N looks, and nothing is written. If another call takes
+/// tokens between the look and the debit, a limit may deny although the look found enough. The
+/// debits made so far are then undone exactly, and the call tries again, up to 16 times. Until they
+/// are undone they may make a limit deny other callers. A limiter that is `striped()` or
+/// [batched](crate::RateLimiterBuilder::batch) keeps its speed if it is the only one of its kind.
+/// With two limits of that kind, a request for more than half of a limit that has to be undone may
+/// lose leased tokens.
 ///
 /// The same limit given twice is debited twice. Every limit keeps its own law, whatever is undone.
 #[derive(Clone, Copy)]

@@ -49,9 +49,10 @@ impl<'a> Combined<'a> {
     /// Costs two looks at each limit, and 1 compare-and-swap each. A denial writes nothing, unless
     /// another call was faster: then what was taken is undone.
     ///
-    /// A limit whose place is due earlier than the others' holds its tokens until then. So a caller
-    /// that acts when all are due may, in a limit's window of length W, come on top of those that
-    /// came in time: admitted <= burst + rate * W + tokens that combined waiters held at its start.
+    /// A limit whose place is due earlier than the others' holds those tokens until the last is
+    /// due. They may then be used in a later window than they were granted for. So in any window of
+    /// length W a limit may admit burst + rate * W, plus the tokens that combined waiters held when
+    /// the window began.
     ///
     /// ```
     /// # #[cfg(feature = "std")] {
@@ -82,8 +83,8 @@ impl<'a> Combined<'a> {
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve), and by limits where the wait would be longer: then
-    /// [`Denied::retry_after`] is the time until such a place can be had.
+    /// Those of [`reserve`](Self::reserve). Also if a limit's wait would be longer than `max_wait`:
+    /// [`Denied::retry_after`] is then the time until a place within `max_wait` can be had.
     pub fn reserve_within(
         &self,
         n: u64,

@@ -27,7 +27,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     /// [`max_debt`](crate::KeyedBuilder::max_debt) if that is set, and forgets the excess.
     ///
     /// With [`WhenFull::Deny`](crate::WhenFull::Deny), a key that finds no slot is not charged, and
-    /// the answer is the time until there is one.
+    /// `charge` returns the time until a slot may be free.
     pub fn charge(&self, key: &K, n: u64) -> Duration {
         verbs::charge(self, self.whose(key), n)
     }

@@ -123,8 +123,8 @@ mod tests {
         table
     }
 
-    /// Two threads first touched a key, and the second evicted a bucket while the first still held
-    /// the slot that was free: both looked once.
+    /// Guards against: two threads first touched a key, and the second evicted a bucket while the
+    /// first still held the slot that was free: both looked once.
     #[test]
     fn nobody_is_evicted_for_a_slot_that_is_held_for_a_moment() {
         for room in [Room::Evict, Room::None] {

@@ -49,7 +49,7 @@ impl<K: ?Sized> KeyedLimiter<K> {
     }
 
     /// Puts another quota in force as [`set_quota`](Self::set_quota) does. `carry` decides what
-    /// becomes of the tokens that are there. Making all keys full again takes the same time with
+    /// becomes of the tokens in the buckets. Making all keys full again takes the same time with
     /// any number of keys, too.
     ///
     /// ```
@@ -66,9 +66,11 @@ impl<K: ?Sized> KeyedLimiter<K> {
     ///
     /// # Errors
     ///
-    /// Those of [`set_quota`](Self::set_quota), and balances that are to be carried proportionally.
-    /// Making all keys full uses up a part of the limiter's 30 years of token time: as much as a
-    /// bucket takes to fill.
+    /// Those of [`set_quota`](Self::set_quota). Also if `carry` is
+    /// [`Proportional`](Carry::Proportional).
+    ///
+    /// Making all keys full uses up part of the limiter's 30 years of token time: the time in which
+    /// a bucket fills.
     pub fn set_quota_with(&self, quota: Quota, carry: Carry) -> Result<(), QuotaError> {
         let (common, quota) = (self.table.lines.common(), self.waiting.shape(quota));
         let mut shifted_back = 0;

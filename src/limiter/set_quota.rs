@@ -48,7 +48,7 @@ impl RateLimiter {
     }
 
     /// Puts another quota in force as [`set_quota`](Self::set_quota) does. `carry` decides what
-    /// becomes of the tokens that are there.
+    /// becomes of the tokens in the bucket.
     ///
     /// ```
     /// # #[cfg(feature = "std")] {
@@ -66,8 +66,8 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// Those of [`set_quota`](Self::set_quota), and a window whose balance is to be carried
-    /// proportionally.
+    /// Those of [`set_quota`](Self::set_quota). Also if the limiter is a window and `carry` is
+    /// [`Proportional`](Carry::Proportional).
     pub fn set_quota_with(&self, quota: Quota, carry: Carry) -> Result<(), QuotaError> {
         let quota = self.waiting.shape(quota);
         let mut shifted_back = 0;

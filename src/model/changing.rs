@@ -24,8 +24,8 @@ pub struct Late(Option<(u64, Slope)>);
 /// The way in which a clock is read.
 #[derive(Clone, Copy, Debug)]
 pub enum Clocks {
-    /// A counter: the later of two readings is never the lower, whichever threads take them. That
-    /// they are swaps means no more than that, since no swap of them acquires or releases anything.
+    /// A counter: the later of two readings is never the lower, whichever threads take them.
+    /// Readings are modelled as swaps only for that; no swap acquires or releases anything.
     Counter,
     /// A word of memory, which may be seen late, and orders nothing.
     Word,

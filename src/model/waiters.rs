@@ -15,8 +15,8 @@ impl core::fmt::Debug for Waiting {
     }
 }
 
-/// A limiter that callers wait for, on a clock by hand. No thread sleeps: each caller looks at the
-/// queue itself.
+/// A limiter with waiting callers, on a clock that only [`pass`](Self::pass) moves. No thread
+/// sleeps: each caller polls the queue itself.
 #[derive(Debug)]
 pub struct Waiters {
     limiter: RateLimiter,

@@ -45,9 +45,9 @@ pub enum RedisError {
     /// know: from a service behind it, from its own quota of requests, or from a fault of its own.
     /// The call may have been charged.
     Failed(String),
-    /// The set-up is wrong and stays wrong until somebody mends it: the URL, the login, the rights
-    /// of the user, the value under a key of the limiter, or a server without scripts. Only errors
-    /// that are known to be such mistakes are reported so. Nothing was taken.
+    /// The set-up is wrong, and every call fails until it is corrected: the URL, the login, the
+    /// rights of the user, the value under a key of the limiter, or a server without scripts. Only
+    /// errors that are known to be such mistakes are reported so. Nothing was taken.
     Configuration(String),
     /// Redis answers, but a round trip takes longer than the deadline, so no call could be in time.
     /// Connecting measured it, or the last probe. Nothing was taken. Set a longer
@@ -94,14 +94,14 @@ impl RedisError {
         )
     }
 
-    /// Says whether somebody has to mend the set-up first.
+    /// Says whether the set-up must be corrected before any call can succeed.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         matches!(self, Self::Configuration(_) | Self::Quota(_))
     }
 
     /// Says whether the server may have run the call although no answer came. The limiter does not
-    /// repeat such a call: it may be charged in vain, and is never charged twice.
+    /// repeat such a call. It may have been charged without a grant, but never twice.
     #[must_use]
     pub fn may_be_applied(&self) -> bool {
         matches!(self, Self::Timeout(_) | Self::Connection(_) | Self::Failed(_))

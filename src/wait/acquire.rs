@@ -23,9 +23,10 @@ use tokio::task::coop;
 ///
 /// The first poll takes the tokens, or a place in line in the order of the first polls. While the
 /// caller waits, its task is woken once. Dropping the future at any moment costs no other caller a
-/// token: the callers behind it come earlier by the tokens that it leaves. That holds even if its
-/// own moment had come and it had not been polled since. After its answer, the future of a limiter
-/// in memory returns the same answer on every poll; that of any other limiter stays pending.
+/// token: the callers behind it come earlier by the tokens that it leaves. This holds even if the
+/// future's tokens were already granted but it has not been polled since. After its answer, the
+/// future of a limiter in memory returns the same answer on every poll; that of any other limiter
+/// stays pending.
 ///
 /// `E` is the error of the limiter: [`Denied`] in memory, and an error that contains a `Denied`
 /// elsewhere.

@@ -82,8 +82,8 @@ impl RateLimiter {
         Reservation::take(self, Whose::default(), n, Some(max_wait))
     }
 
-    /// Takes a place that owns a share in its limiter, for a task or an object that outlives the
-    /// call. See [`reserve`](Self::reserve).
+    /// Takes a place that holds an [`Arc`] of its limiter, so that a task or an object can keep it.
+    /// See [`reserve`](Self::reserve).
     ///
     /// ```
     /// # #[cfg(feature = "std")] {
@@ -137,7 +137,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         Reservation::take(self, self.whose(key), n, Some(max_wait))
     }
 
-    /// Takes a place that owns a share in its limiter. See [`RateLimiter::reserve_owned`].
+    /// Takes a place that holds an [`Arc`] of its limiter. See [`RateLimiter::reserve_owned`].
     ///
     /// # Errors
     ///

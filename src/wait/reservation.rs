@@ -99,15 +99,14 @@ impl<'a> Reservation<'a> {
 
     /// Gives the place up. Returns how many of its tokens come back for other callers.
     ///
-    /// - Before the place is due, the tokens that have not flowed by come back. These are all of
-    ///   them, unless the cost was to be paid in instalments. Once the place is due, none come
-    ///   back.
+    /// - Before the place is due, its tokens come back: all of them, or, for a cost paid in
+    ///   instalments, those that have not flowed yet. Once it is due, none do.
     /// - The tokens go to the next caller in line: the callers that wait behind the place in
-    ///   `acquire` come earlier by as much.
+    ///   `acquire` come earlier by these tokens.
     /// - Other reservations keep the moment that they were promised, to the nanosecond. If only
     ///   reservations stand behind the place, it is kept for the next call of `reserve` or
     ///   `acquire` that fits into it. A limiter that [warms up](crate::WarmUpLimiter) does not keep
-    ///   it. The rest of it comes back to the bucket once no place is behind it.
+    ///   it. What no call has used goes back to the bucket once no place is behind it.
     /// - All tokens of a window come back, unless places in a later window have been taken since
     ///   (of a sliding window, places in the window after the next).
     #[must_use = "some tokens may not come back; to ignore that, drop the reservation"]
@@ -119,9 +118,10 @@ impl<'a> Reservation<'a> {
     /// back, or takes the missing ones, into debt if they are not there. Returns the time until the
     /// debt is paid: zero if there is none.
     ///
-    /// Before the place is due, the rest is given up as by [`cancel`](Self::cancel). Afterwards as
-    /// many tokens come back as the bucket would have more if they had not been taken. Tokens that
-    /// would have overflowed since, or that were of an earlier window, do not come back.
+    /// Before the place is due, the rest is given up as by [`cancel`](Self::cancel). Once it is
+    /// due, the tokens come back only as far as the bucket would now hold more if they had never
+    /// been taken. Tokens that would have overflowed since, or that belong to an earlier window, do
+    /// not come back.
     pub fn settle(mut self, actual: u64) -> Duration {
         self.closed = true;
         let reserved = self.place.n;

@@ -23,11 +23,12 @@ use crossbeam_utils::CachePadded;
 /// period of steady demand. It is for callers that wait for a service whose caches must fill and
 /// whose connections must open before it can take the full load.
 ///
-/// It is Guava's `SmoothWarmingUp` (see `SmoothRateLimiter` there) with its cold factor of 3. In
-/// the period M tokens flow. As many *permits* are stored while no caller asks, one in the time of
-/// a token, and the limiter starts with all of them: cold. A request of `n` spends permits, and
-/// those that it takes of the upper half are dearer, up to three times at the very top. With
-/// `above` permits over M/2, of which it takes `a = min(n, max(0, above))`, it costs
+/// It is Guava's `SmoothWarmingUp` (see `SmoothRateLimiter` there) with its cold factor of 3. M is
+/// the number of tokens that flow in the warm-up period. While no caller asks, the limiter stores
+/// up to M *permits*, one for each token that flows. It starts with all M: cold. A request spends
+/// permits. The lower half costs a token each. The upper half costs more, up to three at the top.
+/// If `above` permits are stored beyond M/2, a request of `n` takes `a = min(n, above)` of those
+/// and costs
 ///
 /// ```text
 /// n + 2a(2 above - a) / M    tokens.
@@ -35,9 +36,9 @@ use crossbeam_utils::CachePadded;
 ///
 /// So from cold the first M/2 tokens take the whole period, and from then on they flow at the rate.
 /// *The next* request waits for the cost: the first one is served at once, whatever it costs
-/// itself, up to M in whole tokens (at least one), which is the limit. There is no other burst,
-/// since what is stored is not given out faster; a caller that comes late loses what it is late by.
-/// In any window of length W the limiter admits at most limit + rate * W.
+/// itself, up to M in whole tokens (at least one), which is the limit. There is no other burst:
+/// stored permits make requests dearer, not faster. A caller that comes late loses the tokens that
+/// flowed meanwhile. In any window of length W the limiter admits at most limit + rate * W.
 ///
 /// ```
 /// use sluicegate::{ManualClock, Quota, WarmUpLimiter};
@@ -71,15 +72,15 @@ use crossbeam_utils::CachePadded;
 ///
 /// [`reserve`](Self::reserve) and `acquire` read the clock once, and do 3 loads and 1
 /// compare-and-swap. A reservation is bounded by [`max_waiting`](WarmUpBuilder::max_waiting). A
-/// caller that leaves the queue hands its turn to the next one, and has not warmed the limiter. A
-/// grant leaves nothing: `remaining` is the limit if nothing is owed, and otherwise 0;
-/// `reset_after` is the time until what is owed is paid.
+/// caller that leaves the queue hands its turn to the next one, and has not warmed the limiter.
+/// After a grant that costs anything, `remaining` is 0; if nothing is owed it is the limit.
+/// `reset_after` is the time until the debt is paid.
 ///
-/// **Precision.** Time and permits share the word, so time is coarser than in other limiters: its
-/// unit flows in 25 to 51 us for a period of a second, and longer as the period's square root, at
-/// any rate; at most it is a token. A window may admit what flows in one unit more. M is rounded
-/// down to a unit, and what a request costs over its `n` up to one; the rate of a warm limiter is
-/// not rounded.
+/// **Precision.** Time and permits share the word, so time is coarser than in other limiters. For a
+/// warm-up period of 1 s a unit takes 25 to 51 us to flow, whatever the rate. It grows with the
+/// square root of the period, and is at most one token. A window may admit one unit's flow more. M
+/// is rounded down to a unit, and what a request costs over its `n` up to one; the rate of a warm
+/// limiter is not rounded.
 pub struct WarmUpLimiter {
     /// The word, on a cache line of its own, as that of a [`RateLimiter`](crate::RateLimiter).
     cell: CachePadded<Cell>,

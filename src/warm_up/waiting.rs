@@ -33,8 +33,8 @@ impl WarmUpLimiter {
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve), and if the wait would be longer: then [`Denied::retry_after`]
-    /// is the time until such a place can be had.
+    /// Those of [`reserve`](Self::reserve). Also if the wait would be longer than `max_wait`:
+    /// [`Denied::retry_after`] is then the time until a place within `max_wait` can be had.
     pub fn reserve_within(&self, n: u64, max_wait: Duration) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, Whose::default(), n, Some(max_wait))
     }

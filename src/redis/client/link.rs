@@ -125,7 +125,7 @@ impl Link {
         Ok(Fresh(connection))
     }
 
-    /// Sends all later calls over this connection. Those in flight end where they are.
+    /// Sends all later calls over this connection. Calls in flight end on the old connection.
     pub(crate) fn adopt(&self, fresh: Fresh) {
         let mut managed = self.managed();
         *managed = Managed { connection: Some(fresh.0), replaced: managed.replaced + 1 };
@@ -146,8 +146,8 @@ impl Link {
         }
     }
 
-    /// Begins with a manager that has not failed, and connects when it is next used. Of many calls
-    /// that find the old one refused, one replaces it.
+    /// Begins with a manager that has not failed, and connects when it is next used. If many calls
+    /// find the old connection refused, only one of them replaces it.
     fn replace(&self, seen: u64) {
         let mut managed = self.managed();
         if managed.replaced == seen

@@ -67,32 +67,33 @@ impl RedisBuilder {
 
 impl LeasedBuilder {
     /// Sets how many processes lease from the same buckets at a time; 1 unless set. Together they
-    /// never hold more than half of a burst. If there are more processes, they may hold more, and
-    /// admit that much too many together.
+    /// never hold more than half of a burst. If there are more processes, they may together hold
+    /// more, and admit the difference too many.
     pub fn nodes(mut self, nodes: u64) -> Self {
         self.nodes = nodes;
         self.redis = self.redis.nodes(nodes);
         self
     }
 
-    /// Sets the most keys that hold leases at a time, with those that have spent theirs and those
-    /// that are denied; 65,536 unless set. They take 24 bytes each, and some 300 while a lease is
-    /// out. A key beyond is denied.
+    /// Sets the most keys that are tracked at a time: keys with a lease, with a spent lease, or
+    /// denied. 65,536 unless set. They take 24 bytes each, and some 300 while a lease is out.
+    /// Further keys are denied.
     pub fn capacity(mut self, keys: usize) -> Self {
         self.capacity = keys;
         self
     }
 
     /// Sets the time for which a lease should suffice: a key's next lease is what it spends in that
-    /// time at its present rate. 100 ms unless set. Longer leases cost fewer calls, and keep more
+    /// time at its present rate. 100 ms unless set. Longer leases need fewer calls, and keep more
     /// tokens from the other nodes.
     pub fn horizon(mut self, horizon: Duration) -> Self {
         self.horizon = horizon;
         self
     }
 
-    /// Sets how long a lease holds, from before it was asked for; a second unless set, from 10 ms
-    /// to 4 minutes. What is left then is given back.
+    /// Sets how long a lease holds: from 10 ms to 4 minutes; a second unless set. The time starts
+    /// when the lease is requested, not when it is granted. Tokens left at its end are given back
+    /// to Redis.
     pub fn lease_for(mut self, time: Duration) -> Self {
         self.lease_for = time;
         self

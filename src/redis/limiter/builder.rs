@@ -184,8 +184,8 @@ impl RedisBuilder {
 
     /// Sets the number of processes that share the limit, each with a limiter like this; 1 unless
     /// set. While Redis is away, each process admits that part of the limit, and at least a token
-    /// at once. So at once all of them together admit the burst, or a token for each node if those
-    /// are more.
+    /// at once. Together, all nodes can then admit the burst at once, or one token each if there
+    /// are more nodes than tokens in the burst.
     pub fn nodes(mut self, nodes: u64) -> Self {
         self.nodes = nodes.max(1);
         self
@@ -206,9 +206,9 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets the most requests in flight at once; 4,096 unless set. One more is
-    /// [`RedisError::Overloaded`], and decided as if Redis were away. So is one more when the names
-    /// of all in flight take 512 bytes for each that is allowed: 2 MiB.
+    /// Sets the most requests in flight at once; 4,096 unless set. Any further request gets
+    /// [`RedisError::Overloaded`], and the fallback decides it. The same happens when the names of
+    /// the keys in flight take more than 512 bytes times this number: 2 MiB by default.
     pub fn max_pending(mut self, requests: u64) -> Self {
         self.most_pending = requests;
         self
@@ -224,17 +224,17 @@ impl RedisBuilder {
     /// Bounds the debt that [`charge`](RedisLimiter::charge) makes: it takes a key's balance no
     /// lower than `-tokens`, and the rest is forgotten. Unless set, debt ends at 142 years of flow.
     ///
-    /// Without a bound, a caller that charges every denial as a penalty locks its key out for as
-    /// long as it asks, and then for what it has asked. With 0 a charge takes what is there. The
-    /// tokens that a reservation takes beyond its own when it is
-    /// [settled](crate::RedisReservation::settle) are a charge. Reservations themselves are bounded
-    /// by [`max_waiting`](Self::max_waiting): where they have taken the balance lower, a charge
-    /// adds nothing.
+    /// Without a bound, a caller that charges every denial as a penalty goes on deepening its key's
+    /// debt while it asks, and stays denied until all of that debt has been paid off. With 0, a
+    /// charge takes only the tokens that are there. The tokens that a reservation takes beyond its
+    /// own when it is [settled](crate::RedisReservation::settle) are a charge. Reservations
+    /// themselves are bounded by [`max_waiting`](Self::max_waiting): where they have taken the
+    /// balance lower, a charge adds nothing.
     ///
-    /// Each of [several](Self::and) limits has this bound. Another limiter that shares the buckets
-    /// has its own. While Redis is away, each node has its part of the bound. Afterwards what was
-    /// charged meanwhile is charged in Redis under the same bound, and what was granted is charged
-    /// whole.
+    /// Each of [several](Self::and) limits has this bound. Another limiter on the same buckets has
+    /// its own bound. While Redis is away, each node has its part of the bound. When Redis is back,
+    /// charges made meanwhile are charged there up to the bound. Tokens granted meanwhile are
+    /// charged in full.
     pub fn max_debt(mut self, tokens: u64) -> Self {
         self.max_debt = tokens;
         self
@@ -256,7 +256,7 @@ impl RedisBuilder {
         self
     }
 
-    /// Lets so many requests of a [queue](Self::queue)'s capacity pass without delay, as the
+    /// Lets this many requests of a [queue](Self::queue)'s capacity pass without delay, as the
     /// `delay` of nginx does.
     pub fn delay_free(mut self, requests: u64) -> Self {
         self.queue.delay_free = requests;
@@ -266,9 +266,9 @@ impl RedisBuilder {
     /// Connects to the server at `redis://[[user]:password@]host[:port][/database]`, or to a socket
     /// at `unix:///path`.
     ///
-    /// A connection that is lost later is made anew by itself; calls fail meanwhile. `rediss://`
-    /// asks over TLS, in a build with the feature `redis-tls`. With `#insecure` at its end,
-    /// whatever server answers there is trusted.
+    /// A connection that is lost is reopened automatically; calls fail meanwhile. `rediss://` asks
+    /// over TLS, in a build with the feature `redis-tls`. With `#insecure` at the end of the URL,
+    /// the server's certificate is not checked.
     ///
     /// A cluster is `redis-cluster://[[user]:password@]host[:port][,host[:port]...]` with some of
     /// its nodes, or `rediss-cluster://`, in a build with the feature `redis-cluster`.
@@ -280,11 +280,12 @@ impl RedisBuilder {
     ///
     /// # Errors
     ///
-    /// - [`RedisError::Quota`]: the burst takes over 71 years to flow; a queue of anything but a
-    ///   leaky bucket, or of a capacity less than what passes without delay;
+    /// - [`RedisError::Quota`]: the burst takes over 71 years to flow; a queue on another algorithm
+    ///   than the leaky bucket, or one with a capacity below [`delay_free`](Self::delay_free);
     /// - [`RedisError::Configuration`]: the URL, or an option in it, which the text names; the
     ///   login, the certificates, another service at that address, braces in the prefix;
-    ///   [several](Self::and) limits that are queues, over 8, or two of them the same;
+    ///   [several](Self::and) limits of which one is a queue, or two are equal, or more than 8
+    ///   limits;
     /// - [`RedisError::TooFar`]: a round trip takes longer than the deadline; the error tells both;
     /// - [`RedisError::Connection`]: no server answers there, or not in time;
     /// - [`RedisError::Unavailable`], [`RedisError::Failed`]: the server answers that it cannot

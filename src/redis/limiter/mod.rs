@@ -56,8 +56,9 @@ use core::time::Duration;
 ///
 /// **While Redis is away**, the [`Fallback`](crate::Fallback) decides, by default a local limiter
 /// with this node's share of the limit. [`Grant::source`] and
-/// [`Denied::source`](crate::Denied::source) tell who decided. After some failures in a row Redis
-/// is no longer asked, so that calls cost nothing, until a probe finds that it answers again.
+/// [`Denied::source`](crate::Denied::source) tell which of the two decided. After some failures in
+/// a row Redis is no longer asked, so that calls cost nothing, until a probe finds that it answers
+/// again.
 ///
 /// **Calls for one key** that come while another is in flight share one script, first come, first
 /// served.
@@ -140,8 +141,8 @@ impl RedisLimiter {
         self.requests.available(&self.id(key.as_ref()).await).await
     }
 
-    /// The level of the leaky bucket: whole tokens poured in and not yet leaked, rounded up. Of a
-    /// token bucket it is what is missing from the burst.
+    /// The level of the leaky bucket: whole tokens poured in and not yet leaked, rounded up. For a
+    /// token bucket this is the number of tokens missing from the burst.
     ///
     /// # Errors
     ///

@@ -53,8 +53,9 @@ impl RedisLimiter {
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve), and if the wait would be longer: then
-    /// [`Denied::retry_after`](crate::Denied::retry_after) says by how much.
+    /// Those of [`reserve`](Self::reserve). Also if the wait would be longer than `max_wait`:
+    /// [`Denied::retry_after`](crate::Denied::retry_after) is then the time until a place within
+    /// `max_wait` can be had.
     pub async fn reserve_within(
         &self,
         key: impl AsRef<[u8]>,

@@ -9,11 +9,11 @@
 //! ```
 //!
 //! A failure adds ten to a score, and an answer takes one off. So a few failures in a row open the
-//! breaker, and so does a lasting share of failures over a tenth. Failures are in a row if they
-//! follow one another: calls that are in flight at once may all fail by one and the same hiccup, so
-//! as many times more of them are needed. While the breaker is open, no call does any I/O. One task
-//! probes Redis over a connection of its own. Once a probe has been answered well, the limiter goes
-//! on with that connection.
+//! breaker, and so does a lasting share of failures over a tenth. Calls in flight at the same time
+//! may all fail for one cause. So if N calls were in flight, N times as many failures are needed to
+//! open the breaker. While the breaker is open, no call does any I/O. One task probes Redis over a
+//! connection of its own. Once a probe has been answered well, the limiter goes on with that
+//! connection.
 
 use crate::sync::plain::AtomicU64;
 use crate::sync::plain::Ordering::{Acquire, Relaxed, Release};
@@ -24,8 +24,8 @@ use std::hash::RandomState;
 /// The weight of a failure, where an answer weighs 1.
 const WEIGHT: u64 = 10;
 
-/// The state of an open breaker. That of a closed one is the most calls that were in flight when
-/// one failed, above the score.
+/// The state of an open breaker. A closed breaker's state holds the score in its low 40 bits, and
+/// above them the most calls that were in flight at a failure.
 const OPEN: u64 = u64::MAX;
 const SCORE_BITS: u32 = 40;
 const SCORE: u64 = (1 << SCORE_BITS) - 1;

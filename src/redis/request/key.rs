@@ -151,8 +151,7 @@ mod tests {
         assert_eq!(long("p", &[7; 1 << 20]), other);
     }
 
-    /// What is kept of a user is in one slot of a cluster, whatever the limits: that of what is in
-    /// the braces.
+    /// All limits of a user lie in one slot of a cluster: the slot of the text in the braces.
     #[test]
     fn limits_of_a_long_key_have_their_braces_in_common() {
         let key = long("p", b"}".repeat(300).as_slice());

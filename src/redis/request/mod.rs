@@ -233,8 +233,8 @@ impl Requests {
         self.guard.note(&names[0], answer)
     }
 
-    /// Charges what was taken while Redis was away, in one call: what was granted whole, and what
-    /// was charged as far as a charge goes.
+    /// Charges Redis, in one call, for the tokens taken while it was away: tokens that were granted
+    /// in full, tokens that were charged up to the debt bound.
     async fn pay(&self, owed: Vec<(&Limit, &Vec<u8>, Owed<'_>)>) -> Result<(), RedisError> {
         let (mut debts, mut keys) = (Vec::new(), Vec::new());
         for (limit, name, owed) in &owed {

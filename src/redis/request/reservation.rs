@@ -98,11 +98,11 @@ impl RedisReservation {
 
     /// Gives the place up. Returns how many tokens come back.
     ///
-    /// All of them come back if a caller waits for this key in this process, which then has them,
-    /// or if no caller has reserved behind the place. Otherwise those behind it keep the moments
-    /// that they were told, and as many tokens come back as the place has more than all of those.
-    /// None come back if the place is due already, or if its line has been reset, refunded, or lost
-    /// with the server's data.
+    /// If a caller in this process waits for the key, it gets all of them. If no caller has
+    /// reserved behind the place, all go back to Redis. Otherwise the callers behind keep their
+    /// promised moments, and only the tokens by which this place exceeds all places behind it come
+    /// back. None come back if the place is due already, or if its line has been reset, refunded,
+    /// or lost with the server's data.
     ///
     /// One `EVALSHA`: a `TIME`, a `GET`, a `SET`.
     ///

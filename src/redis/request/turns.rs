@@ -9,8 +9,8 @@ use std::hash::RandomState;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// Locks, so that keys seldom wait for each other. They are so many that few of the keys in flight
-/// share one: those are searched one by one.
+/// Locks, so that keys seldom wait for each other. There are 256, so that few keys in flight share
+/// a lock; keys that share one are searched one after the other.
 const SHARDS: usize = 256;
 
 /// The most requests of one script, so that it stays short.

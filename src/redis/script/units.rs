@@ -1,11 +1,12 @@
 //! The units in which a bucket in Redis counts, and its decisions: integers in, integers out.
 //!
 //! A script's numbers are doubles, exact below 2^53, and a server's clock counts microseconds. So
-//! flow is counted in whole microseconds and *parts* of one. Take `1000 count / period` (the period
-//! in nanoseconds) in lowest terms, `parts / token`: then a microsecond has `parts` parts, and a
-//! token takes `token` of them to flow. **Nothing is rounded**, neither time nor tokens, at any
-//! rate at which `parts` is at most 2^52; most quotas have one part. A single number that holds 30
-//! years would be exact only up to 9 parts.
+//! flow is counted in whole microseconds and *parts* of one. A quota flows `1000 * count / period`
+//! tokens a microsecond (period in nanoseconds). Reduce that fraction to lowest terms and call it
+//! `parts / token`. A microsecond is divided into `parts` parts, and one token takes `token` parts
+//! to flow. So **nothing is rounded**, neither time nor tokens, as long as `parts` is at most 2^52;
+//! for most quotas it is 1. Were 30 years kept as one number of parts, it would be exact only up to
+//! 9 parts a microsecond.
 //!
 //! With counts over 4.5 * 10^12 in an odd period `parts` may be larger. Then it is set to 2^52, and
 //! a token is rounded up, by less than one part in 10^9.
@@ -79,8 +80,8 @@ impl Units {
         Ok(units.with_max_debt(u64::MAX))
     }
 
-    /// The same bucket, whose charges take its balance no lower than `-tokens`. With the largest
-    /// number the numbers themselves are the bound.
+    /// The same bucket, whose charges take its balance no lower than `-tokens`. With `u64::MAX`
+    /// only the range of the numbers bounds the debt.
     pub(crate) fn with_max_debt(self, tokens: u64) -> Self {
         let longest = self.longest_debt();
         let bounded = (self.burst() + self.cost(tokens)).min(longest);

@@ -2,8 +2,9 @@
 //!
 //! A caller that leaves gives its tokens to those behind as if it had never come: their places are
 //! taken anew, in their order, on the state that was before it. That is done in one step, so no
-//! check comes between, and only if the word is what these places made of it. Otherwise something
-//! that does not move lies among them, and only the tokens of the last one come back.
+//! check comes between, and only if the word is exactly the result of these places. Otherwise a
+//! reservation, a debt or another process's place lies among them, and only the last place's tokens
+//! come back.
 
 use super::super::{Queue, Span};
 use super::Waiter;
