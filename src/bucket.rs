@@ -3,9 +3,10 @@
 //! A place is a charge into the future. The word moves ahead by the cost, and from then on itself
 //! makes later callers come later. `queue` keeps the waiting callers in their order.
 //!
-//! ORDERING: what is given back is counted before the word is swapped for it, with a Release fence
-//! between them. A caller that undoes a debit loads the word, and after an Acquire fence the count.
-//! So a caller that sees the word with the tokens given back sees that they were counted.
+//! ORDERING: tokens that are given back are counted before the word is swapped for them, with a
+//! Release fence between them. A caller that undoes a debit loads the word, and after an Acquire
+//! fence the count. So a caller that sees the word with the tokens given back sees that they were
+//! counted.
 //!
 //! Two more fences, after what a place remembers and before a reset ends its count, prevent a place
 //! from counting as taken after a reset if the reset's swap has overwritten its debit. For that the

@@ -39,8 +39,8 @@ pub use tsc::QuantaClock;
 ///
 /// Implement it to drive limiters from a simulator, an embedded timer or a clock of your own. It
 /// should not go backwards, but may: limiters hold it at the latest time that they have seen. So a
-/// step back neither grants extra tokens nor forgets what was taken, and time goes on when the
-/// clock has caught up.
+/// step back neither grants extra tokens nor forgets taken ones, and time goes on when the clock
+/// has caught up.
 pub trait Clock: Send + Sync {
     /// Returns the nanoseconds since a moment that stays the same for the clock's life.
     fn nanos(&self) -> u64;

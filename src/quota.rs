@@ -62,7 +62,7 @@ impl Quota {
     ///
     /// # Panics
     ///
-    /// As [`Quota::per_second`].
+    /// Those of [`Quota::per_second`].
     #[must_use]
     pub const fn per_minute(count: u64) -> Self {
         Self::shorthand(count, 60)
@@ -72,7 +72,7 @@ impl Quota {
     ///
     /// # Panics
     ///
-    /// As [`Quota::per_second`].
+    /// Those of [`Quota::per_second`].
     #[must_use]
     pub const fn per_hour(count: u64) -> Self {
         Self::shorthand(count, 3_600)
@@ -82,7 +82,7 @@ impl Quota {
     ///
     /// # Panics
     ///
-    /// As [`Quota::per_second`].
+    /// Those of [`Quota::per_second`].
     #[must_use]
     pub const fn per_day(count: u64) -> Self {
         Self::shorthand(count, 86_400)

@@ -191,7 +191,8 @@ impl Scale {
     /// units.
     fn fitting(quota: &Quota, room: u128) -> i32 {
         let flow = (HORIZON_NS * u128::from(quota.count())).div_ceil(u128::from(quota.period_ns()));
-        // A burst is at most half of what is set aside for debt, so that one can be charged on top.
+        // A burst is at most half of the range that is set aside for debt, so that one can be
+        // charged on top.
         let burst = u128::from(quota.burst_size());
         let tokens = (flow + 2 * burst).max(6 * burst);
         let mut fraction = 0;

@@ -132,7 +132,7 @@ impl Timeline {
     }
 
     /// Returns the first quota's rule, if it is a bucket that flows smoothly. The rule is the
-    /// limiter's for as long as the quota has [not changed](Self::read_smoothly).
+    /// limiter's while the quota has [not changed](Self::read_smoothly).
     #[inline(always)]
     pub(crate) fn smooth(&self) -> Option<&TokenBucket> {
         self.smooth.as_ref()

@@ -9,7 +9,7 @@
 //! Why the burst law holds: tokens in the field were debited from the bucket when they were drawn,
 //! and spending them takes nothing more from it. At the start of any window at most `batch - 1` of
 //! them are there, or what one rounded draw leaves. So the bucket that they are drawn from is
-//! lowered by as many, and both together never exceed the burst. That is the price: up to
+//! lowered by the same number, and both together never exceed the burst. That is the price: up to
 //! `batch - 1` tokens of a burst are withheld.
 
 use super::Rule;
@@ -78,7 +78,8 @@ impl Batch {
             return None;
         }
         let wanted = (need + self.ahead).min(there).max(need).next_multiple_of(self.unit);
-        // Rounding to whole units may exceed what is there: then only the need is drawn.
+        // Rounding to whole units may exceed the tokens that are there: then only the need is
+        // drawn.
         let drawn = if wanted <= there { wanted } else { need.next_multiple_of(self.unit) };
         let full = bucket.take(full, now, drawn.min(bucket.limit()))?;
         Some(word::pack(drawn - need, full))

@@ -11,11 +11,11 @@
 use super::{Rule, Terms};
 use crate::error::QuotaError;
 
-/// The treatment of the tokens that are there when a quota changes.
+/// The treatment of a bucket's tokens when the quota changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Carry {
-    /// Keeps the number of tokens, up to the new burst; what is owed stays owed. The default.
+    /// Keeps the number of tokens, up to the new burst; a debt stays as it is. The default.
     #[default]
     AsIs,
     /// Fills the bucket: a burst of the new quota is there, debts are forgiven, and places in the

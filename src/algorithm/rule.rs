@@ -169,8 +169,7 @@ impl Rule {
         if let Self::Bucket(rule) = self { rule.take_back(state, now, end, units) } else { None }
     }
 
-    /// Returns the state with `units` more, at most as many as are missing; `None` if a caller
-    /// waits.
+    /// Returns the state with `units` more, but no more than are missing; `None` if a caller waits.
     pub(crate) fn add_if_idle(&self, state: u64, now: u64, units: u64) -> Option<u64> {
         match self {
             Self::Bucket(rule) if rule.until_place(state, now) == 0 => {

@@ -140,7 +140,7 @@ impl SlidingWindow {
         At { index, kept, passed: i128::from(now) + 1 - i128::from(start) }
     }
 
-    /// Returns what a window leaves to the next one.
+    /// Returns the state with which a window leaves the next one to begin.
     #[inline(always)]
     fn next(&self, kept: Kept) -> Kept {
         let limit = self.weight(self.limit);
@@ -371,7 +371,7 @@ impl SlidingWindow {
                 if level > made && level > self.weight(self.limit) {
                     return None;
                 }
-                // From the beginning of the unit, so that what was taken in it comes back whole.
+                // From the beginning of the unit, so that all tokens taken in it come back.
                 let most = level.min(made) + i128::from(self.limit);
                 let tokens = given.n.min(u64::try_from(most >> self.fraction).unwrap_or(u64::MAX));
                 let back = match self.weight(given.n) {

@@ -58,8 +58,8 @@ impl Terms {
         })
     }
 
-    /// Returns the bits that a keyed limiter gives to its states. A bucket gets all that its slots
-    /// have. A window gets as many as hold 16 times its count (8 times for a sliding one), at least
+    /// Returns the bits that a keyed limiter gives to its states. A bucket gets all bits of its
+    /// slots. A window gets enough to hold 16 times its count (8 times for a sliding one), at least
     /// 4,095, for later counts and for debt, but not less than 40 bits. The slot counts epochs with
     /// the rest.
     pub(crate) fn keyed_bits(quota: &Quota, algorithm: Algorithm) -> u32 {
@@ -202,7 +202,7 @@ impl Terms {
         if self.stepped && window_bits(quota) + u32::from(self.count_bits) > PERIOD_BITS {
             return Err(QuotaError::HORIZON);
         }
-        // Half of what is set aside for debt, as at construction.
+        // Half of the range that is set aside for debt, as at construction.
         let most = u128::from(if self.is_wide() { 1 << 61 } else { NARROW_END / 6 });
         let units =
             (u128::from(quota.burst_size()) << self.fraction.max(0)) >> (-self.fraction).max(0);

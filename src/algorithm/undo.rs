@@ -1,6 +1,6 @@
 //! Undoing a debit exactly, as if it had never been made.
 //!
-//! A refund of what was taken would be too much. Take 5 of a bucket of 5, let it flow full again,
+//! A refund of the tokens taken would be too much. Take 5 of a bucket of 5, let it flow full again,
 //! let another caller take 5, refund 5: the bucket has 5. Had it never been debited, it would have
 //! none. So what may come back is the number of tokens that such a bucket would have more *now*:
 //!
@@ -16,11 +16,11 @@
 //! gone back. If no caller took meanwhile, or no time passed, D is exactly `min(n, made - now)`.
 //!
 //! More cannot be told, since the word does not tell when other callers took. A caller that gives
-//! back tokens takes the full time back, and `made` with it. So what has been given back since is
+//! back tokens takes the full time back, and `made` with it. So the tokens given back since are
 //! counted beside the word, and subtracted.
 //!
 //! If a caller *waits* behind the place, the place goes to that caller (`bucket::queue`). Windows
-//! count, so what was counted in a window that still counts is subtracted.
+//! count, so tokens counted in a window that still counts are subtracted.
 
 use super::{GivenUp, Rule};
 

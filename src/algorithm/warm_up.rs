@@ -133,8 +133,8 @@ impl WarmUp {
         3 * quarter(self.warmth_bits)
     }
 
-    /// Returns half of what is set aside for debt: a request that waits so long can still be
-    /// charged for.
+    /// Returns half of the range that is set aside for debt: a request that waits so long can still
+    /// be charged for.
     pub(crate) fn longest_wait(&self) -> u64 {
         quarter(self.warmth_bits) / 2
     }

@@ -61,7 +61,8 @@ impl AnyLimiter {
     ///
     /// # Errors
     ///
-    /// Those of [`reserve`](Self::reserve), and [`AnyError::Denied`] if the wait would be longer.
+    /// Those of [`reserve`](Self::reserve). Also [`AnyError::Denied`] if the wait would be longer
+    /// than `max_wait`.
     pub async fn reserve_within(
         &self,
         key: impl AsRef<[u8]>,

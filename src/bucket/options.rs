@@ -150,7 +150,7 @@ macro_rules! option_setters {
         /// that would take the limiter further is denied. Unless set, debt ends at 10 years of flow
         /// (at most rates).
         ///
-        /// For a window, it bounds the wait: to the time in which as many tokens would flow.
+        /// For a window, it bounds the wait: to the time in which that number of tokens would flow.
         pub fn max_waiting(mut self, tokens: u64) -> Self {
             self.options.waiting.most = tokens;
             self
@@ -162,7 +162,7 @@ macro_rules! option_setters {
         /// [`reserve`](crate::RateLimiter::reserve) returns the moment of departure, and `acquire`
         /// waits for it; `check` admits only requests that need not wait. A cost of `n` takes `n`
         /// places and leaves with its last. The burst of the quota is not used: one request passes
-        /// at once, and as many more as are [free of delay](Self::delay_free).
+        /// at once, and with it those that are [free of delay](Self::delay_free).
         ///
         /// ```
         /// # #[cfg(feature = "std")] {

@@ -307,7 +307,7 @@ impl Queue {
         self.settle(bucket, whose, now);
     }
 
-    /// Grants what is due, and sets the alarm for the next place.
+    /// Grants the places that are due, and sets the alarm for the next place.
     #[cfg(feature = "std")]
     fn look(&mut self, now: &Moment, told: &mut Told) {
         self.serve(now, told);

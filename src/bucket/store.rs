@@ -15,7 +15,7 @@ use alloc::sync::Arc;
 pub(crate) struct Ask<'a> {
     pub(crate) whose: Whose,
     /// The tokens that the operation means to take. A store that keeps tokens beside the state
-    /// moves as many of them into it as the state lacks.
+    /// moves those into the state that it lacks.
     pub(crate) n: u64,
     /// The moment to decide at, if the caller has just read the clock. A store whose buckets may be
     /// forgotten reads it again.
@@ -102,7 +102,7 @@ pub(crate) trait Store: Send + Sync {
     }
 }
 
-/// The record of what has been given back to a bucket since a place in its queue was taken.
+/// The record of the tokens given back to a bucket since a place in its queue was taken.
 pub(crate) trait Account: Copy {
     /// Returns the counts before a debit that the same call may undo.
     fn since(self) -> Since;

@@ -91,7 +91,7 @@ pub(crate) fn level<S: Store>(store: &S, whose: Whose) -> u64 {
     store.look(whose, 0, level).unwrap_or_default()
 }
 
-/// Makes the bucket full, and lets the waiting callers take what is there then.
+/// Makes the bucket full, and lets the waiting callers take tokens from it.
 pub(crate) fn reset<S: Store>(store: &S, whose: Whose) {
     store.queues().reset(store, whose, || fill(store, whose));
 }

@@ -49,8 +49,8 @@ impl Clock for MonotonicClock {
 /// The thread reads the system's monotonic clock every `resolution` and ends when the last clone of
 /// the clock is dropped. A reading is behind the true time by at most the resolution and the delay
 /// with which the system wakes the thread (under a millisecond on an idle machine, unbounded on one
-/// without a free core), and never ahead of it. So a limiter on it may deny that much too long, and
-/// never admits more than the limit. Clones share the time and the thread.
+/// without a free core), and never ahead of it. So a limiter on it may deny for that delay too
+/// long, and never admits more than the limit. Clones share the time and the thread.
 ///
 /// A forked child has no such thread, so there the time stands still, and nothing flows, until
 /// [`resume`](Self::resume) is called or a limiter is built on a clone of the clock.

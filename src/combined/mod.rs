@@ -17,7 +17,7 @@
 //! only undone, and denied, more often.)
 //!
 //! Limits that draw ahead come last, because the last debit is never undone: it is a plain check,
-//! which spends what was drawn or leased without reading a clock.
+//! which spends drawn or leased tokens without reading a clock.
 
 mod limit;
 mod reservation;
@@ -158,7 +158,7 @@ impl<'a> Combined<'a> {
     ///
     /// # Errors
     ///
-    /// As [`check_n`](Self::check_n).
+    /// Those of [`check_n`](Self::check_n).
     pub fn check(&self) -> Result<Grant, Denied> {
         self.check_n(1)
     }
@@ -253,7 +253,7 @@ impl<'a> Combined<'a> {
     ///
     /// # Errors
     ///
-    /// As [`check_n`](Self::check_n).
+    /// Those of [`check_n`](Self::check_n).
     pub fn peek(&self, n: u64) -> Result<Grant, Denied> {
         let (last, others) = self.ends();
         let (mut denied, mut tightest) = (None::<Denied>, Tightest::default());

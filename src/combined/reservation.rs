@@ -47,7 +47,7 @@ impl<'a> Combined<'a> {
     /// are.
     ///
     /// Costs two looks at each limit, and 1 compare-and-swap each. A denial writes nothing, unless
-    /// another call was faster: then what was taken is undone.
+    /// another call was faster: then the places taken so far are undone.
     ///
     /// A limit whose place is due earlier than the others' holds those tokens until the last is
     /// due. They may then be used in a later window than they were granted for. So in any window of

@@ -128,7 +128,7 @@ impl Combined<'_> {
     ///
     /// # Errors
     ///
-    /// At once, as [`reserve`](Self::reserve).
+    /// Those of [`reserve`](Self::reserve), at once.
     pub fn acquire_blocking(&self, n: u64) -> Result<Grant, Denied> {
         sleep_for(Request { limits: *self, n }.ask(None, Asker::Thread)?)
     }
@@ -138,7 +138,7 @@ impl Combined<'_> {
     ///
     /// # Errors
     ///
-    /// At once, as [`reserve_within`](Self::reserve_within).
+    /// Those of [`reserve_within`](Self::reserve_within), at once.
     pub fn acquire_blocking_timeout(&self, n: u64, timeout: Duration) -> Result<Grant, Denied> {
         sleep_for(Request { limits: *self, n }.ask(Some(timeout), Asker::Thread)?)
     }
@@ -169,7 +169,7 @@ impl<'a> Combined<'a> {
     ///
     /// # Errors
     ///
-    /// At once, as [`reserve`](Self::reserve).
+    /// Those of [`reserve`](Self::reserve), at once.
     ///
     /// # Panics
     ///

@@ -46,7 +46,7 @@ pub(super) fn slots(capacity: usize) -> Result<usize, QuotaError> {
     Ok(capacity + capacity.div_ceil(2))
 }
 
-/// The number of floors beside so many lines.
+/// The number of floors beside `lines` lines.
 pub(super) fn floors(lines: usize) -> usize {
     lines.div_ceil(FLOOR)
 }
@@ -84,7 +84,7 @@ pub(super) struct Common {
     pub(super) announced: Apart<Announced>,
     /// The state of the bucket that keys without a slot share.
     pub(super) overflow: Apart<Cell>,
-    /// The counts of what is given back to each group of keys.
+    /// The counts of the tokens given back to each group of keys.
     pub(super) returns: Apart<[Returns; GROUPS]>,
     /// The emptiest state that a bucket in debt has ever had.
     pub(super) furthest: Apart<Furthest>,

@@ -1,4 +1,4 @@
-//! The accounts of keys that have places: what has been given back to each key, and whether it was
+//! The accounts of keys that have places: the tokens given back to each key, and whether it was
 //! reset.
 //!
 //! A caller that gives a place back must know what others have given back since the place was taken
@@ -30,7 +30,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::ops::Bound::{Excluded, Unbounded};
 
-/// The number of groups of keys that share the count of what is given back.
+/// The number of groups of keys that share a count of the tokens given back.
 pub(super) const GROUPS: usize = 64;
 const SHARDS: usize = 16;
 /// The account number of places that have no account.
@@ -218,8 +218,8 @@ impl bucket::Account for Entries<'_> {
         stands.then(|| others.returned.wrapping_add(account.returned).wrapping_sub(since.returned))
     }
 
-    /// Enters what is given back. Called before the word is swapped; if the swap fails, the entry
-    /// is a little too high.
+    /// Enters tokens that are given back. Called before the word is swapped; if the swap fails, the
+    /// entry is a little too high.
     fn count(self, units: u64) {
         if !self.ledger.is_shared && self.shard().open.load(Relaxed) == 0 {
             return self.returns.count(units);

@@ -85,7 +85,7 @@ impl Lines {
         }
     }
 
-    /// The bytes of what is not lines.
+    /// The bytes of everything beside the lines.
     pub(super) fn bytes_beside(&self) -> usize {
         size_of_val(self.floors()) + size_of_val(self.common())
     }

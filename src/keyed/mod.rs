@@ -86,7 +86,7 @@ pub struct KeyedLimiter<K: ?Sized> {
     /// The debt in tokens at which a charge stops.
     max_debt: u64,
     waiting: Waiting,
-    /// The accounts of what is given back to keys that have places.
+    /// The accounts of the tokens given back to keys that have places.
     ledger: Ledger,
     /// The callers of this process that wait. No check looks at them.
     queues: Arc<Queues>,

@@ -74,7 +74,7 @@ impl Fields {
     /// The division for buckets.
     pub(super) const BUCKET: Self = Self { value_bits: VALUE_BITS };
 
-    /// The division for values of so many bits, at most those of a bucket's value.
+    /// The division for values of `bits` bits, at most those of a bucket's value.
     pub(super) const fn with_value_bits(bits: u32) -> Self {
         Self { value_bits: if bits < VALUE_BITS { bits } else { VALUE_BITS } }
     }

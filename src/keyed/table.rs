@@ -22,8 +22,8 @@
 //! behind as a *floor*, which some keys share. A first touch of such a key begins no fuller than
 //! the floor. So a key that comes back finds at most the tokens that it had left, whatever was
 //! forgotten meanwhile. Space-Saving (Metwally, Agrawal, El Abbadi 2005) does the same: a new key
-//! inherits the count that it displaces. The new keys pay for it, and only for as long as the
-//! forgotten bucket would have taken to be full. A first touch that is denied forgets no bucket.
+//! inherits the count that it displaces. The new keys pay for it, but only until the forgotten
+//! bucket would have been full. A first touch that is denied forgets no bucket.
 //!
 //! Why no key gets past its floor: the floor is raised before the swap that takes the slot, and
 //! read after the look at the key's candidates. That look saw the swap or what came after it, or

@@ -21,7 +21,7 @@ impl RateLimiter {
 
     /// Gives `n` tokens back, never above the burst.
     ///
-    /// The tokens may be taken again, so the limiter then admits that much more in a window of
+    /// The tokens may be taken again, so the limiter then admits these tokens on top in a window of
     /// time. A fixed window takes back only what it has admitted since its boundary. A sliding
     /// window takes back only what it has admitted in the current and the previous window.
     ///

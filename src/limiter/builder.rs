@@ -35,7 +35,7 @@ impl RateLimiterBuilder {
     /// third of the cost.
     ///
     /// The law of the burst holds. In return, up to `size - 1` tokens of a burst are withheld
-    /// (`limit()` is what is left), and the figures of most grants are bounds.
+    /// (`limit()` is the rest), and the figures of most grants are bounds.
     pub fn batch(mut self, size: u64) -> Self {
         self.batch = Some(size);
         self
@@ -48,8 +48,8 @@ impl RateLimiterBuilder {
     /// spent. A lease is large while tokens abound; when they are scarce there are no leases. A
     /// thread that finds too few tokens in its stripe and in the bucket takes from the other
     /// stripes before it denies. Threads empty the stripes that have fallen out of use. In return,
-    /// up to a quarter of the burst is withheld from a single burst (`limit()` is what is left),
-    /// and the figures of grants are lower bounds. A quota whose burst is under 8 is too small to
+    /// up to a quarter of the burst is withheld from a single burst (`limit()` is the rest), and
+    /// the figures of grants are lower bounds. A quota whose burst is under 8 is too small to
     /// share, and gets no stripes.
     #[cfg(feature = "std")]
     pub fn striped(self) -> Self {
@@ -57,7 +57,7 @@ impl RateLimiterBuilder {
         self.stripes(cores)
     }
 
-    /// Makes as many stripes as given, rounded up to a power of two; at most 256. Use it instead of
+    /// Makes this number of stripes, rounded up to a power of two; at most 256. Use it instead of
     /// [`striped`](Self::striped) in a program that knows better how many threads will check.
     #[cfg(feature = "std")]
     pub fn stripes(mut self, stripes: usize) -> Self {

@@ -51,8 +51,8 @@ fn granted(limiter: &RateLimiter) -> u64 {
     limiter.check_up_to(u64::MAX).map_or(0, |grant| grant.granted())
 }
 
-/// Guards against a limiter that denied for as long as the machine had been up, on whichever side
-/// of its epoch the counter was.
+/// Guards against a limiter that denied for the whole uptime of the machine, on whichever side of
+/// its epoch the counter was.
 #[test]
 fn limiter_goes_on_where_the_counter_stood() {
     for (up, restarted) in [(DAY, 0), (DAY, DAY / 2), (SECOND, 2 * SECOND), (0, 0)] {

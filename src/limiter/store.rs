@@ -1,9 +1,8 @@
 //! The only bucket of a direct limiter, and the tokens that the limiter keeps beside its state.
 //!
 //! A batched limiter keeps drawn tokens in another field of the word; a striped limiter has leased
-//! some to its stripes. An operation that wants `n` tokens first moves as many of them into the
-//! state as the state lacks. So a place in line consists of tokens of the state alone, and can be
-//! undone exactly.
+//! some to its stripes. An operation that wants `n` tokens first moves those into the state that it
+//! lacks. So a place in line consists of tokens of the state alone, and can be undone exactly.
 
 use super::{Mode, RateLimiter, Stripes, striped};
 use crate::answer::{Denied, Figures, Grant};

@@ -124,8 +124,8 @@ impl Striped {
         Some(Self { stripes: (0..stripes).map(stripe).collect() })
     }
 
-    /// Computes the number of stripes that share `share` tokens, at most as many as are wanted,
-    /// rounded up to a power of two.
+    /// Computes the number of stripes that share `share` tokens, at most `wanted`, rounded up to a
+    /// power of two.
     fn number(share: u64, wanted: usize) -> usize {
         // The largest power of two that leaves a token for each. It may exceed a word of 32 bits.
         let most = 1_u64 << share.max(1).ilog2();

@@ -14,7 +14,7 @@
 //! wait a third dearer. Handlers of `pthread_atfork` would cost nothing there, but cannot be
 //! registered without a call that the compiler does not check. A process with the number of an
 //! ancestor that has ended is taken for that ancestor: then both kinds behave as without these
-//! measures. That takes as many processes as there are numbers.
+//! measures. That happens only once all process numbers have been used.
 
 pub(crate) use lock::{Locked, ProcessLock};
 
@@ -29,7 +29,7 @@ pub(crate) fn process() -> u64 {
     1
 }
 
-/// The turn of one thread of a process, which holds the word for as long as the turn lives.
+/// The turn of one thread of a process, which holds the word while the turn lives.
 ///
 /// ```text
 ///   0          no thread has the turn

@@ -277,8 +277,8 @@ impl RateLimiter {
     /// The first poll takes the tokens, at the cost of a check, and is ready at once if they are
     /// there. Otherwise the caller stands in line, and one of tokio's timers rings for the first in
     /// line. A caller that leaves the line at any moment costs no other a token: the callers behind
-    /// it come earlier by as much. All come earlier when the quota is raised, and later when it is
-    /// lowered.
+    /// it come earlier by its tokens. All come earlier when the quota is raised, and later when it
+    /// is lowered.
     ///
     /// Timers count milliseconds: a wait ends up to one millisecond after its moment, never before.
     /// A limiter whose callers wait on a paused clock should read
@@ -311,8 +311,8 @@ impl RateLimiter {
         Acquire::new(self, Whose::default(), n)
     }
 
-    /// Makes the future of [`acquire`](Self::acquire) with a share in its limiter, for tasks that
-    /// outlive the call.
+    /// Makes the future of [`acquire`](Self::acquire) hold an [`Arc`] of its limiter, for tasks
+    /// that outlive the call.
     ///
     /// # Errors
     ///
@@ -341,7 +341,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
         Acquire::new(self, self.whose(key), n)
     }
 
-    /// Makes the future of [`acquire`](Self::acquire) with a share in its limiter.
+    /// Makes the future of [`acquire`](Self::acquire) hold an [`Arc`] of its limiter.
     ///
     /// # Errors
     ///

@@ -75,9 +75,10 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// Those of [`reserve`](Self::reserve), and a wait that would be longer.
-    /// [`Denied::retry_after`] is then the time by which it is too long. It is `None` if the tokens
-    /// of a request over the burst would take longer than `max_wait` to flow by themselves.
+    /// Those of [`reserve`](Self::reserve). Also if the wait would be longer than `max_wait`:
+    /// [`Denied::retry_after`] is then the time until a place within `max_wait` can be had. It is
+    /// `None` if the tokens of a request over the burst would take longer than `max_wait` to flow
+    /// by themselves.
     pub fn reserve_within(&self, n: u64, max_wait: Duration) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, Whose::default(), n, Some(max_wait))
     }
@@ -117,7 +118,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     ///
     /// # Errors
     ///
-    /// Those of [`RateLimiter::reserve`], and a table without room for the key.
+    /// Those of [`RateLimiter::reserve`]. Also if the table has no room for the key.
     pub fn reserve(&self, key: &K, n: u64) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, self.whose(key), n, None)
     }
@@ -127,7 +128,7 @@ impl<K: Hash + ?Sized> KeyedLimiter<K> {
     ///
     /// # Errors
     ///
-    /// Those of [`RateLimiter::reserve_within`], and a table without room for the key.
+    /// Those of [`RateLimiter::reserve_within`]. Also if the table has no room for the key.
     pub fn reserve_within(
         &self,
         key: &K,

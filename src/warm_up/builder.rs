@@ -37,7 +37,7 @@ impl WarmUpBuilder {
     }
 
     /// Bounds the debt that [`charge`](WarmUpLimiter::charge) makes: it adds no debt beyond
-    /// `tokens`, and what exceeds them is forgotten. Reservations are bounded by
+    /// `tokens`, and the excess is forgotten. Reservations are bounded by
     /// [`max_waiting`](Self::max_waiting).
     pub fn max_debt(mut self, tokens: u64) -> Self {
         self.max_debt = tokens;

@@ -58,10 +58,10 @@ use crossbeam_utils::CachePadded;
 /// # Ok::<(), sluicegate::QuotaError>(())
 /// ```
 ///
-/// **There is no `check`.** A caller that is denied and comes again leaves the limiter idle in
-/// between, by as much as it comes late, and so keeps it cold for as long as it goes on: at 10/s
-/// with a warm-up of 500 ms, checks every 105 ms would be granted 3 of a second for ever. Callers
-/// that wait are served one after the other, without a gap, and warm it.
+/// **There is no `check`.** A caller that is denied and comes again leaves the limiter idle for the
+/// time by which it comes late, and so keeps it cold while it goes on: at 10/s with a warm-up of
+/// 500 ms, checks every 105 ms would be granted 3 of a second for ever. Callers that wait are
+/// served one after the other, without a gap, and warm it.
 ///
 /// ```compile_fail
 /// # let limiter = sluicegate::WarmUpLimiter::new(
@@ -79,8 +79,8 @@ use crossbeam_utils::CachePadded;
 /// **Precision.** Time and permits share the word, so time is coarser than in other limiters. For a
 /// warm-up period of 1 s a unit takes 25 to 51 us to flow, whatever the rate. It grows with the
 /// square root of the period, and is at most one token. A window may admit one unit's flow more. M
-/// is rounded down to a unit, and what a request costs over its `n` up to one; the rate of a warm
-/// limiter is not rounded.
+/// is rounded down to a unit, and the cost of a request beyond its `n` up to one; the rate of a
+/// warm limiter is not rounded.
 pub struct WarmUpLimiter {
     /// The word, on a cache line of its own, as that of a [`RateLimiter`](crate::RateLimiter).
     cell: CachePadded<Cell>,
@@ -174,7 +174,7 @@ impl WarmUpLimiter {
     ///
     /// # Errors
     ///
-    /// As [`WarmUpBuilder::build`].
+    /// Those of [`WarmUpBuilder::build`].
     #[cfg(feature = "std")]
     pub fn new(quota: Quota, period: Duration) -> Result<Self, QuotaError> {
         Self::builder(quota, period).build()
@@ -240,7 +240,7 @@ impl WarmUpLimiter {
         Now { moment, ramp, units: moment.units.min(self.units(end)), time, unit: 1 << self.shift }
     }
 
-    /// Returns the limit if nothing is owed, and otherwise what is owed as a negative number: whole
+    /// Returns the limit if nothing is owed, and otherwise the debt as a negative number: whole
     /// tokens, rounded down.
     #[must_use]
     pub fn available(&self) -> i64 {
@@ -248,11 +248,11 @@ impl WarmUpLimiter {
         now.rule().balance(self.cell.load(), now.time)
     }
 
-    /// Spends `n` tokens whatever is owed, for a cost that is known only afterwards. Returns the
-    /// time until it is paid.
+    /// Spends `n` tokens however large the debt is, for a cost that is known only afterwards.
+    /// Returns the time until it is paid.
     ///
     /// Debt ends at [`max_debt`](WarmUpBuilder::max_debt), if that is chosen, and otherwise at 10
-    /// years of flow or more; what exceeds it is forgotten.
+    /// years of flow or more; the excess is forgotten.
     pub fn charge(&self, n: u64) -> Duration {
         let now = self.now();
         self.cell.update(|seen| {
@@ -261,8 +261,8 @@ impl WarmUpLimiter {
         })
     }
 
-    /// Gives back `n` tokens of what is owed, at the price of a warm limiter. It stays as warm as
-    /// it is.
+    /// Gives back `n` tokens of the debt, at the price of a warm limiter. It stays as warm as it
+    /// is.
     ///
     /// While callers wait the tokens go to the first of them, and with it all others come earlier.
     pub fn refund(&self, n: u64) {
@@ -272,7 +272,7 @@ impl WarmUpLimiter {
         self.give_back(self.token.saturating_mul(n), &self.now());
     }
 
-    /// Makes the limiter cold, and forgets what is owed, as if no caller had ever asked. Waiting
+    /// Makes the limiter cold, and forgets the debt, as if no caller had ever asked. Waiting
     /// callers are served from then on in their order; reservations keep their times.
     pub fn reset(&self) {
         self.queues.reset(self, Whose::default(), || {
@@ -295,8 +295,8 @@ impl WarmUpLimiter {
         self.period
     }
 
-    /// Puts another quota in force, which warms up in the same period. What is owed, and how warm
-    /// the limiter is, stay as they are in tokens, and places in the queue move with the rate.
+    /// Puts another quota in force, which warms up in the same period. The debt, and how warm the
+    /// limiter is, stay as they are in tokens, and places in the queue move with the rate.
     ///
     /// # Errors
     ///

@@ -107,7 +107,7 @@ impl Bucket for WarmUpLimiter {
             }
             match now.rule().give_back(seen, now.time, span.units() >> self.shift) {
                 Some(back) => {
-                    // Tokens were refunded behind it: what was taken before moves down with them.
+                    // Tokens were refunded behind it: the places taken before move down with them.
                     if end < span.end {
                         self.returns.count(self.freed(seen, back));
                     }

@@ -14,12 +14,12 @@ use core::time::Duration;
 
 impl WarmUpLimiter {
     /// Takes a place in the queue for `n` tokens, behind all earlier reservations: see
-    /// [`RateLimiter::reserve`](crate::RateLimiter::reserve). It is due when what is owed has been
+    /// [`RateLimiter::reserve`](crate::RateLimiter::reserve). It is due when the debt has been
     /// paid.
     ///
     /// # Errors
     ///
-    /// - `n` exceeds the limit, which is what flows in the period;
+    /// - `n` exceeds the limit, which is the number of tokens that flow in the period;
     /// - the wait would be longer than [`max_waiting`](super::WarmUpBuilder::max_waiting) permits.
     pub fn reserve(&self, n: u64) -> Result<Reservation<'_>, Denied> {
         Reservation::take(self, Whose::default(), n, None)
@@ -44,7 +44,7 @@ impl WarmUpLimiter {
     ///
     /// # Errors
     ///
-    /// At once, as [`reserve`](Self::reserve).
+    /// Those of [`reserve`](Self::reserve), at once.
     ///
     /// # Panics
     ///
@@ -58,7 +58,7 @@ impl WarmUpLimiter {
     ///
     /// # Errors
     ///
-    /// At once, as [`reserve`](Self::reserve).
+    /// Those of [`reserve`](Self::reserve), at once.
     #[cfg(feature = "std")]
     pub fn acquire_blocking(&self, n: u64) -> Result<Grant, Denied> {
         acquire_in_thread(self, Whose::default(), n, None)
@@ -69,7 +69,7 @@ impl WarmUpLimiter {
     ///
     /// # Errors
     ///
-    /// At once, as [`reserve_within`](Self::reserve_within).
+    /// Those of [`reserve_within`](Self::reserve_within), at once.
     #[cfg(feature = "std")]
     pub fn acquire_blocking_timeout(&self, n: u64, timeout: Duration) -> Result<Grant, Denied> {
         acquire_in_thread(self, Whose::default(), n, Some(timeout))

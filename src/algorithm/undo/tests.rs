@@ -119,9 +119,9 @@ proptest! {
         }
     }
 
-    /// A fixed window counts, so it is the same, whichever caller comes between, for as long as it
-    /// counts. A sliding one is the same if no caller comes, and never has more than one that was
-    /// never debited.
+    /// A fixed window counts, so it is the same, whichever caller comes between, while it counts. A
+    /// sliding one is the same if no caller comes, and never has more than one that was never
+    /// debited.
     #[test]
     fn undone_a_window_is_as_if_never_counted(
         sliding: bool,

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! A *run* is places of waiters without anything between them. They move: when one leaves, those
-//! behind it come earlier by as much. What lies between runs does not move and is not known here:
+//! behind it come earlier by its span. The things between runs do not move and are not known here:
 //! places with a promised moment (reservations), debts, other processes' places. A *gap* is a span
 //! that was given up in front of such a thing. The first waiter behind a gap moves into it if its
 //! whole place fits. A gap with no waiter behind it goes to the next caller that comes.
@@ -286,7 +286,7 @@ impl<W> Order<W> {
         self.waiters.try_remove(key).map(|waiter| (waiter.caller, granted))
     }
 
-    /// Takes a waiter out, wherever it is, and hands on what it had.
+    /// Takes a waiter out, wherever it is, and hands on its tokens.
     pub(crate) fn leave(
         &mut self,
         key: usize,

@@ -53,8 +53,8 @@ fn hand_on(bucket: &dyn Bucket, place: &Place, span: Span, now: &Moment) {
     });
 }
 
-/// Gives back what was given up in front of a reservation that has ended, if no other caller waits
-/// behind it.
+/// Gives back the places that were given up in front of a reservation that has ended, if no other
+/// caller waits behind it.
 pub(crate) fn ended(bucket: &dyn Bucket, whose: Whose) {
     if bucket.queues().is_busy(whose) {
         let now = bucket.moment();
@@ -120,7 +120,7 @@ pub(crate) fn refund(bucket: &dyn Bucket, whose: Whose, n: u64) -> bool {
     let given = bucket.queues().with_queue(key(whose), |queue, told| {
         queue.settle(bucket, whose, &now);
         let Some(start) = queue.order.first_start() else { return false };
-        // The first place comes earlier by as much, and with it all others.
+        // The first place comes earlier by the tokens, and with it all others.
         queue.free(bucket, (whose, None), Span::ending(start, units), &now);
         queue.look(&now, told);
         true

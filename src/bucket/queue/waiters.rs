@@ -209,7 +209,7 @@ pub(crate) fn act(bucket: &dyn Bucket, whose: Whose, number: usize, place: &Plac
     }
 }
 
-/// Leaves the queue in any state: hands on what the caller had, and returns it. It was taken as
+/// Leaves the queue in any state: hands on the caller's tokens, and returns it. It was taken as
 /// `place`.
 pub(crate) fn leave(
     bucket: &dyn Bucket,

@@ -71,15 +71,15 @@ const TRIES: u32 = 100;
 /// The number of bytes before the lines.
 const PAGE: usize = size_of::<Page>();
 
-/// Computes the bytes of a file of so many lines: the page, the lines, their floors.
+/// Computes the bytes of a file with `lines` lines: the page, the lines, their floors.
 pub(super) fn bytes(lines: u64) -> u64 {
     let of = |size: usize, count: u64| count.saturating_mul(size as u64);
     let floors = of(size_of::<Cell>(), lines.div_ceil(layout::FLOOR as u64));
     of(PAGE, 1).saturating_add(of(size_of::<Line>(), lines)).saturating_add(floors)
 }
 
-/// Computes the bytes of a mapping of so many lines, and the number of lines. `None`: they are more
-/// than the `most` bytes that can be mapped.
+/// Computes the bytes of a mapping with `lines` lines, and the number of lines. `None`: they are
+/// more than the `most` bytes that can be mapped.
 fn mappable(lines: u64, most: usize) -> Option<(usize, usize)> {
     let bytes = usize::try_from(bytes(lines)).ok().filter(|bytes| *bytes <= most)?;
     Some((bytes, usize::try_from(lines).ok()?))
@@ -98,7 +98,7 @@ pub(in super::super) struct Mapping {
 }
 
 impl Mapping {
-    /// Maps the file, which has at least the bytes of so many lines.
+    /// Maps the file, which is long enough for `lines` lines.
     pub(super) fn new(file: &File, lines: u64) -> Result<Self, SharedError> {
         let (length, lines) =
             mappable(lines, isize::MAX as usize).ok_or(SharedError::Quota(QuotaError::CAPACITY))?;

@@ -107,7 +107,7 @@ impl Refiller {
         waiting.into_iter().for_each(|waiter| tell(waiter, Ok(())));
     }
 
-    /// Denies the key for as long as Redis has said.
+    /// Denies the key until the time that Redis named.
     fn denied(&mut self, key: &Key, denied: &Denied, now: u64) {
         let longest = self.shared.lease_for;
         let retry_after = denied.retry_after().map_or(longest, nanos);

@@ -104,7 +104,7 @@ impl LeasedBuilder {
     ///
     /// # Errors
     ///
-    /// As [`RedisBuilder::connect`] and [`over`](Self::over).
+    /// Those of [`RedisBuilder::connect`] and [`over`](Self::over).
     ///
     /// # Panics
     ///

@@ -23,10 +23,10 @@ const QUEUE: usize = 4_096;
 /// A limit for each key that all machines share, kept in Redis. This process holds small leases of
 /// it, so that most decisions are made here, in nanoseconds.
 ///
-/// A background task asks Redis for a key's tokens ahead, as many as the key will spend in the next
-/// 100 ms at its present rate, and gives back what is not spent within a second. A check takes
-/// tokens from a table in memory: it hashes the key, reads the clock and swaps a word. No caller
-/// waits for another.
+/// A background task asks Redis for a key's tokens ahead: those that the key will spend in the next
+/// 100 ms at its present rate. It gives back the tokens that are not spent within a second. A check
+/// takes tokens from a table in memory: it hashes the key, reads the clock and swaps a word. No
+/// caller waits for another.
 ///
 /// ```no_run
 /// use sluicegate::{LeasedLimiter, Quota, RedisError};
@@ -56,9 +56,9 @@ const QUEUE: usize = 4_096;
 /// node's share of the limit; [`Grant::source`] says `Lease` or `Fallback`.
 ///
 /// **What it costs.** While one machine holds a lease, others cannot have its tokens, for a second
-/// at most. The figures of answers are bounds: [`remaining`](Grant::remaining) is what is left of
-/// this machine's lease, and `reset_after` the time in which a whole burst flows. A long key goes
-/// to Redis as a digest, as a [`RedisLimiter`]'s does.
+/// at most. The figures of answers are bounds: [`remaining`](Grant::remaining) counts the tokens
+/// left of this machine's lease, and `reset_after` the time in which a whole burst flows. A long
+/// key goes to Redis as a digest, as a [`RedisLimiter`]'s does.
 ///
 /// **`check` or `try_check`.** [`check`](Self::check) waits for a lease where the key has none.
 /// [`try_check`](Self::try_check) never waits. So it denies a key that has no lease yet, or whose
@@ -85,7 +85,7 @@ impl LeasedLimiter {
     ///
     /// # Errors
     ///
-    /// As [`try_check_n`](Self::try_check_n).
+    /// Those of [`try_check_n`](Self::try_check_n).
     #[inline]
     pub fn try_check(&self, key: impl AsRef<[u8]>) -> Result<Grant, Denied> {
         self.try_check_n(key, 1)
@@ -108,7 +108,7 @@ impl LeasedLimiter {
     ///
     /// # Errors
     ///
-    /// As [`try_check_n`](Self::try_check_n) of one token.
+    /// Those of [`try_check_n`](Self::try_check_n) of one token.
     #[inline]
     pub fn try_check_up_to(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, Denied> {
         self.spend(key.as_ref(), n.min(1), n)
@@ -152,11 +152,11 @@ impl LeasedLimiter {
     ///
     /// # Errors
     ///
-    /// As [`check_n`](Self::check_n).
+    /// Those of [`check_n`](Self::check_n).
     ///
     /// # Panics
     ///
-    /// As [`check_n`](Self::check_n).
+    /// Those of [`check_n`](Self::check_n).
     pub async fn check(&self, key: impl AsRef<[u8]>) -> Result<Grant, RedisError> {
         self.check_n(key, 1).await
     }
@@ -213,9 +213,10 @@ impl LeasedLimiter {
         }
     }
 
-    /// Ends the background task, and gives back what is left of all leases. From then on every
-    /// request is denied. Takes at most as long as a lease
-    /// [holds](crate::LeasedBuilder::lease_for): what has not been given back by then is lost.
+    /// Ends the background task, and gives back the tokens left of all leases. From then on every
+    /// request is denied. Waits at most for the time that a lease
+    /// [holds](crate::LeasedBuilder::lease_for): tokens that have not been given back by then are
+    /// lost.
     pub async fn shutdown(&self) {
         // If this fails, another caller has stopped the task already.
         let _ = self.asks.send(Message::Stop).await;
@@ -260,7 +261,7 @@ impl LeasedLimiter {
         self.shared.redis.algorithm()
     }
 
-    /// Counts of what has become of its leases.
+    /// Returns the counts of what its leases did.
     #[must_use]
     pub fn metrics(&self) -> LeaseMetrics {
         self.shared.counters.read(self.shared.leases.evictions())

@@ -14,7 +14,8 @@ pub(super) struct Record {
     /// Whether a call is in flight. There is one at a time, so that tokens that are being given
     /// back are never leased again before that has ended.
     pub(super) calls: bool,
-    /// The size of the last lease, what was there when it came, and when that was.
+    /// The size of the last lease, the tokens that were left when it came, and the time at which it
+    /// came.
     pub(super) size: u64,
     pub(super) left: u64,
     pub(super) at: u64,

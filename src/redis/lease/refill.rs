@@ -1,4 +1,4 @@
-//! The task that fetches leases, and gives back what has not been spent of them.
+//! The task that fetches leases, and gives back the tokens that no caller has spent.
 
 use super::message::{Ask, Done, Key, Message, tell};
 use super::record::Records;
@@ -203,7 +203,7 @@ impl Refiller {
         self.end(key, now);
     }
 
-    /// Gives back what is left of a lease that has ended. Returns whether anything is.
+    /// Gives back the tokens left of a lease that has ended. Returns whether there are any.
     fn end(&mut self, key: &Key, now: u64) -> bool {
         let Some(record) = self.records.get(key) else { return false };
         if record.ends == 0 || now < record.ends {
@@ -229,7 +229,8 @@ impl Refiller {
         });
     }
 
-    /// Takes in what is left of all leases, and gives it back, within the time that a lease holds.
+    /// Collects the tokens left of all leases, and gives them back, within the time that a lease
+    /// holds.
     async fn give_all_back(&mut self) {
         self.stops = true;
         let mut left = Vec::new();

@@ -81,7 +81,7 @@ impl Shared {
         }
     }
 
-    /// The same verdict again, that much later.
+    /// The same verdict again, as of now.
     pub(super) fn still(&self, verdict: &RedisError, left: u64) -> RedisError {
         match verdict {
             RedisError::Denied(denied) => Denied::new(denied.asked(), self.figures(0, left)).into(),
@@ -90,7 +90,7 @@ impl Shared {
     }
 }
 
-/// The nanoseconds in which so many tokens flow. A burst flows in 71 years at most.
+/// The nanoseconds in which `tokens` flow. A burst flows in 71 years at most.
 #[cold]
 pub(super) fn flow(quota: &Quota, tokens: u64) -> u64 {
     let nanos = u128::from(tokens) * u128::from(quota.period_ns());

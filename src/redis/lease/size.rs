@@ -1,7 +1,7 @@
 //! The size of a key's next lease.
 
-/// A lease is at most so many times as large as the last one, since two readings at a moment tell
-/// no rate.
+/// The most times that a lease is as large as the last one, since two readings at a moment tell no
+/// rate.
 const GROWTH: u64 = 8;
 
 /// The tokens that are spent within `horizon`, at the rate at which `spent` tokens were spent in

@@ -122,7 +122,7 @@ impl RedisBuilder {
 
     /// Sets the longest time that a whole call takes; 5 ms unless set. A call that is not answered
     /// by then is a [`RedisError::Timeout`], and may have been charged. Timers count milliseconds:
-    /// they are set for one less, and may be late by as much.
+    /// they are set one millisecond early, and may be one late.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
@@ -176,7 +176,7 @@ impl RedisBuilder {
         self
     }
 
-    /// Sets what decides while Redis is away; [`Fallback::Local`] unless set.
+    /// Sets the policy that decides while Redis is away; [`Fallback::Local`] unless set.
     pub fn fallback(mut self, fallback: Fallback) -> Self {
         self.fallback = fallback;
         self

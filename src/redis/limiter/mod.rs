@@ -77,7 +77,7 @@ impl RedisLimiter {
     ///
     /// # Errors
     ///
-    /// As [`check_n`](Self::check_n).
+    /// Those of [`check_n`](Self::check_n).
     pub async fn check(&self, key: impl AsRef<[u8]>) -> Result<Grant, RedisError> {
         self.check_n(key, 1).await
     }
@@ -107,7 +107,7 @@ impl RedisLimiter {
     ///
     /// # Errors
     ///
-    /// As [`check_n`](Self::check_n).
+    /// Those of [`check_n`](Self::check_n).
     pub async fn peek(&self, key: impl AsRef<[u8]>, n: u64) -> Result<Grant, RedisError> {
         self.requests.decide(&self.id(key.as_ref()).await, Ask::Look(n), n).await
     }

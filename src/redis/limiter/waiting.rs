@@ -36,7 +36,7 @@ impl RedisLimiter {
     ///
     /// # Errors
     ///
-    /// - [`RedisError::Denied`]: `n` exceeds the limit; or so many callers wait that the debt would
+    /// - [`RedisError::Denied`]: `n` exceeds the limit; or the debt of all callers that wait would
     ///   exceed [`max_waiting`](crate::RedisBuilder::max_waiting);
     /// - [`RedisError::Configuration`]: the limiter has windows, or several limits, which have no
     ///   waiting line;
@@ -70,9 +70,9 @@ impl RedisLimiter {
     /// behind.
     ///
     /// A future that is dropped while it waits leaves the queue of this process, and costs no other
-    /// caller a token, wherever it stood: the callers behind it move up, and what is then left goes
-    /// to the next caller, or back to Redis. The same holds before the answer has come. Dropping
-    /// takes a short lock, and does not wait.
+    /// caller a token, wherever it stood: the callers behind it move up, and the tokens that they
+    /// do not need go to the next caller, or back to Redis. The same holds before the answer has
+    /// come. Dropping takes a short lock, and does not wait.
     ///
     /// Windows have no waiting line, nor have several limits. There this is a
     /// [`check_n`](Self::check_n), and another after each
@@ -81,8 +81,8 @@ impl RedisLimiter {
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve). Without a waiting line as [`check_n`](Self::check_n), if `n`
-    /// exceeds the limit or there is no answer.
+    /// Those of [`reserve`](Self::reserve). Without a waiting line: those of
+    /// [`check_n`](Self::check_n), if `n` exceeds the limit or there is no answer.
     ///
     /// With [`timeout`](Acquire::timeout), a request that is known to come too late is denied at
     /// once and takes nothing, even if others might leave. The round trip comes on top, with its

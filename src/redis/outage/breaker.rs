@@ -42,7 +42,7 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    /// A breaker that so many failures in a row open.
+    /// A breaker that this number of failures in a row opens.
     pub(super) fn new(failures: u32) -> Self {
         let failures = u64::from(failures.max(1));
         Self { state: AtomicU64::new(0), failures, pause: AtomicU64::new(0) }
@@ -69,7 +69,7 @@ impl Breaker {
         }
     }
 
-    /// Notes that one of so many calls in flight was not answered. Returns whether this failure
+    /// Notes that one of `pending` calls in flight was not answered. Returns whether this failure
     /// opens the breaker.
     pub(super) fn bad(&self, pending: u64) -> bool {
         let step = |state| (state != OPEN).then(|| self.after_failure(state, pending));

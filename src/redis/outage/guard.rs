@@ -50,7 +50,7 @@ impl Drop for InFlight<'_> {
 }
 
 impl Guard {
-    /// A guard in the present runtime, that opens after so many failures in a row.
+    /// A guard in the present runtime, whose breaker opens after this number of failures in a row.
     pub(crate) fn new(link: Link, failures: u32, fallback: Fallback, most_in_flight: u64) -> Self {
         Self {
             link,
@@ -65,8 +65,8 @@ impl Guard {
         }
     }
 
-    /// Lets a request in flight, with names of so many bytes. Fails while Redis is away, and if too
-    /// many requests are in flight.
+    /// Lets a request in flight, whose names have `bytes` bytes. Fails while Redis is away, and if
+    /// too many requests are in flight.
     pub(crate) fn enter(&self, bytes: u64) -> Result<InFlight<'_>, RedisError> {
         if self.breaker.is_open() {
             let distance = self.link.distance();

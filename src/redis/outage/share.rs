@@ -221,9 +221,9 @@ impl Drop for Owed<'_> {
     }
 }
 
-/// The quota of one of so many nodes: at most that part of the rate, and that part of the burst,
-/// but at least a token at once. Every quota has one, although its period may be longer, and its
-/// count larger beside the burst, than a user can choose.
+/// The quota of one of `nodes` nodes: at most its part of the rate and of the burst, but at least a
+/// token at once. Every quota has one, although its period may be longer, and its count larger
+/// beside the burst, than a user can choose.
 pub(crate) fn share_of(quota: &Quota, nodes: u64) -> Quota {
     let burst = (quota.burst_size() / nodes).max(1);
     let period = u128::from(quota.period_ns()) * u128::from(nodes);

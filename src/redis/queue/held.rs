@@ -4,7 +4,7 @@ use crate::redis::script::units::Units;
 use alloc::collections::VecDeque;
 
 /// The age, in nanoseconds since it was due, at which unused flow is forgotten. A caller that got
-/// it later would act on it that much later than other processes know.
+/// it later would act on it later than other processes know, by the difference.
 pub(crate) const STALE: u64 = 10_000_000;
 
 /// A stretch of flow, in parts since 1970.
@@ -94,7 +94,7 @@ impl Stretches {
         self.list.insert(at, held);
     }
 
-    /// The point so much after the beginning, and the stretch that it is in. There must be no gaps.
+    /// The point `cost` after the beginning, and the stretch that it is in. There must be no gaps.
     pub(crate) fn after(&self, cost: u128) -> Option<(usize, u128)> {
         let end = self.list.front()?.start + cost;
         let at = self.list.partition_point(|held| held.end < end);
@@ -146,7 +146,7 @@ impl Stretches {
         }
     }
 
-    /// Removes so much flow from the end, or less if there is a gap.
+    /// Removes `most` of the flow from the end, or less if there is a gap.
     pub(crate) fn take_last(&mut self, mut most: u128) -> Option<Held> {
         let last = *self.list.back()?;
         let mut start = last.end;

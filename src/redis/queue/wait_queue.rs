@@ -3,8 +3,8 @@
 //!
 //! Each caller that comes asks Redis for a place, but the queue *holds* what Redis grants: a
 //! stretch of flow that Redis counts as taken. The queue serves its callers from what it holds,
-//! first come, first served. So nothing has to be mended when a caller leaves, wherever it stands:
-//! the callers behind it are served from the same stretches, and the excess is at the end.
+//! first come, first served. So nothing has to be corrected when a caller leaves, wherever it
+//! stands: the callers behind it are served from the same stretches, and the excess is at the end.
 //!
 //! ```text
 //!   waiting:  A  B  C  D       held:  |--1--|--2--|--3--|--4--|    each acts when its own is due
@@ -19,8 +19,8 @@
 //! latest its own, and the flow before that is lost.
 //!
 //! A caller that is handed flow after it was due acts late. The callers behind then wait as if the
-//! flow's first owner had acted as late, and as much flow stays taken in Redis. The *lag* is how
-//! much later the bucket is full than Redis knows.
+//! flow's first owner had acted as late, and flow for that delay stays taken in Redis. The *lag* is
+//! how much later the bucket is full than Redis knows.
 
 use super::held::{Held, STALE, Stretches};
 use crate::redis::error::RedisError;
@@ -42,7 +42,7 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// What is missing from the bucket when its caller acts, in parts.
+    /// The flow missing from the bucket when its caller acts, in parts.
     pub(crate) fn missing(&self, units: &Units) -> u128 {
         self.held.missing.unwrap_or(units.burst())
     }
@@ -66,7 +66,7 @@ pub(crate) enum Entry {
     Settled,
     /// The caller must ask Redis, and first hand back this excess, which is too little for it.
     Asks(Option<Held>),
-    /// The queue holds enough for it, but so much later than its limit.
+    /// The queue holds enough for it, but this much later than its limit, in nanoseconds.
     TooLate(u64),
 }
 
@@ -268,7 +268,7 @@ impl WaitQueue {
             let (at, used) = self.reach_of(self.unsettled)?;
             self.held.behind(at, used)
         };
-        // After a caller that acted late all others are later, and as much flow stays taken.
+        // After a caller that acted late all others are later, and flow for the delay stays taken.
         let lag = self.lag_at(self.held.first()?.start);
         let excess = excess.saturating_sub(lag);
         self.held.take_last(excess - excess % self.units.cost(1))

@@ -205,12 +205,12 @@ impl Requests {
         self.guard.enter(bytes)
     }
 
-    /// Makes a call, and before it charges what the key owes, within one round trip. In two a call
+    /// Makes a call, and before it charges the key's debt, within one round trip. In two a call
     /// might miss a deadline that it would otherwise meet. It would then be granted here and be
     /// owed, so that the next call misses its deadline too.
     ///
-    /// While calls fail nothing is charged: what has no answer may have been charged, and each
-    /// later call would charge it again.
+    /// While calls fail nothing is charged: a charge without an answer may have been applied, and
+    /// each later call would repeat it.
     async fn with_debts<T>(
         self: &Arc<Self>,
         id: &[u8],

@@ -26,7 +26,7 @@ impl Requests {
         self.first().scripts.limit().saturating_add(more)
     }
 
-    /// Reserves a place. Returns what is missing with it, and the server's time.
+    /// Reserves a place. Returns the debt that includes it, and the server's time.
     pub(super) async fn reserve_place(
         self: &Arc<Self>,
         id: &[u8],

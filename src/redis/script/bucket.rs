@@ -40,7 +40,7 @@ impl Units {
         self.in_parts(Flow { us, part })
     }
 
-    /// The state of a bucket from which so much is missing, in parts.
+    /// The state of a bucket with this debt, in parts.
     pub(crate) fn state_of(&self, debt: u128) -> State {
         let Flow { us, part } = self.flow(debt);
         [us, part, 0, 0]
@@ -77,7 +77,7 @@ impl Scripts for Units {
     }
 
     fn call_each(&self, asked: &[u64]) -> Call {
-        // So many single tokens are as many as there are, at most so many.
+        // Requests of a token each take the same as one request for up to their sum.
         if asked.iter().all(|&n| n == 1) {
             return self.call(Ask::UpTo(asked.len() as u64));
         }

@@ -27,13 +27,13 @@ use window::Window;
 /// A question about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
-    /// Takes so many tokens, all or none.
+    /// Takes this number of tokens, all or none.
     Take(u64),
-    /// Takes as many tokens as there are, at most so many and at least one.
+    /// Takes the tokens that are there, at most this number and at least one.
     UpTo(u64),
-    /// Takes so many tokens, into debt if they are not there.
+    /// Takes this number of tokens, into debt if they are not there.
     Charge(u64),
-    /// Gives so many tokens back.
+    /// Gives this number of tokens back.
     Refund(u64),
     /// Tells what `Take` would. Writes nothing.
     Look(u64),
@@ -112,8 +112,8 @@ pub(super) fn of(
     })
 }
 
-/// A short and readable name of a quota, as `b100/1m/20`. The letter says what is kept: a bucket, a
-/// fixed window or a sliding one. The period is in its largest whole unit.
+/// A short and readable name of a quota, as `b100/1m/20`. The letter names the kind of state: a
+/// bucket, a fixed window or a sliding one. The period is in its largest whole unit.
 pub(super) fn fingerprint(quota: &Quota, algorithm: Algorithm) -> String {
     const UNITS: [(u64, &str); 7] = [
         (86_400_000_000_000, "d"),

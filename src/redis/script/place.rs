@@ -41,7 +41,7 @@ pub(crate) struct ServerQueue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum HandedBack {
-    /// Redis takes it: so much less is missing from the bucket, in parts.
+    /// Redis takes it: the bucket lacks this much less, in parts.
     Returned(u128),
     /// Redis does not take it, since others have taken places behind it.
     Kept,
@@ -58,8 +58,8 @@ impl ServerQueue {
 }
 
 impl Units {
-    /// The debt that a reservation may reach, in parts, where callers wait for at most so many
-    /// tokens, and this one at most so long.
+    /// The debt that a reservation may reach, in parts, where callers wait for at most `tokens`,
+    /// and this one at most for the time `within`.
     pub(crate) fn reach(&self, tokens: u64, within: Option<Duration>) -> u128 {
         let longest = self.cost(tokens);
         let within = within.map(|within| within.as_micros().saturating_mul(self.parts().into()));
@@ -80,12 +80,12 @@ impl Units {
         Some(self.until_full(debt.saturating_sub(room)))
     }
 
-    /// Microseconds until a place is due that left so much missing.
+    /// Microseconds until a place is due that left this debt.
     pub(crate) fn until_due(&self, debt: u128) -> u64 {
         self.until_full(debt.saturating_sub(self.burst()))
     }
 
-    /// The end of a place that left so much missing.
+    /// The end of a place that left this debt.
     pub(crate) fn end(&self, debt: u128, now: u64) -> End {
         let Flow { us, part } = self.flow(debt);
         End { us: now.saturating_add(us), part }
@@ -118,7 +118,7 @@ impl Units {
         }
     }
 
-    /// Whole tokens in so many parts, rounded down.
+    /// The whole tokens in `parts`, rounded down.
     pub(crate) fn whole(&self, parts: u128) -> u64 {
         // A request has no more, all of which costs less than 2^105.
         (parts / self.cost(1)) as u64

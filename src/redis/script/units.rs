@@ -48,7 +48,7 @@ pub(crate) struct Flow {
 pub(crate) struct Settled {
     /// The tokens granted; `None` if the request is denied.
     pub(crate) granted: Option<u64>,
-    /// What is missing afterwards, in parts.
+    /// The debt afterwards, in parts.
     pub(crate) debt: u128,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Units {
     /// The parts in which a token flows.
     token: u128,
     limit: u64,
-    /// The most that a charge leaves missing, in parts.
+    /// The largest debt that a charge makes, in parts.
     most_owed: u128,
 }
 
@@ -106,7 +106,7 @@ impl Units {
         self.token.saturating_mul(n.into()).min(self.longest_debt())
     }
 
-    /// The most that a charge leaves missing, in parts.
+    /// The largest debt that a charge makes, in parts.
     pub(crate) fn most_owed(&self) -> u128 {
         self.most_owed
     }
@@ -126,7 +126,7 @@ impl Units {
         u128::from(flow.us) * u128::from(self.parts) + u128::from(flow.part)
     }
 
-    /// Decides on a bucket from which so much is missing.
+    /// Decides on a bucket with this debt.
     pub(crate) fn settle(&self, debt: u128, ask: Ask) -> Settled {
         let take = |n: u64| {
             let after = debt + self.cost(n);
@@ -159,7 +159,7 @@ impl Units {
         i64::try_from(tokens).unwrap_or(i64::MIN)
     }
 
-    /// Microseconds until the bucket is full: until as much has flowed as is missing, rounded up.
+    /// Microseconds until the bucket is full, which is when the debt has flowed; rounded up.
     pub(crate) fn until_full(&self, debt: u128) -> u64 {
         debt.div_ceil(self.parts.into()) as u64
     }

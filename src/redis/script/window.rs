@@ -19,8 +19,8 @@
 //!
 //! **Nothing is rounded**: the count and the request are whole, so `level + n <= count` exactly if
 //! the same holds with the share of the previous window rounded up. The share is a quotient of up
-//! to 103 bits, which the scripts divide digit by digit. A paced window has whole parts of a token,
-//! of which a token has as many as the period has microseconds.
+//! to 103 bits, which the scripts divide digit by digit. A paced window counts in whole parts of a
+//! token: a token has one part for each microsecond of the period.
 //!
 //! A server's clock that was set back makes no window wait for its return: the counts of a later
 //! window are taken, and written, as those of the present one. The law holds before and after, so
@@ -199,7 +199,7 @@ impl Window {
         Counts { previous, current, known, ..counts }
     }
 
-    /// Tokens in parts, of which a token has as many as the period has microseconds.
+    /// Tokens in parts: a token has one part for each microsecond of the period.
     fn parts(&self, tokens: u64) -> u128 {
         u128::from(tokens) * u128::from(self.period_us)
     }
@@ -317,7 +317,7 @@ impl Scripts for Window {
     }
 
     fn call_each(&self, asked: &[u64]) -> Call {
-        // So many single tokens are as many as there are, at most so many.
+        // Requests of a token each take the same as one request for up to their sum.
         if asked.iter().all(|&n| n == 1) {
             return self.call(Ask::UpTo(asked.len() as u64));
         }

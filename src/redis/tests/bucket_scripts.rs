@@ -186,7 +186,7 @@ impl Rational {
         full.max(self.promised.clone())
     }
 
-    /// Decides, and compares that with the decision in Rust from what was missing before.
+    /// Decides, and compares that with the decision in Rust from the debt before it.
     fn hold_against(&mut self, units: &Units, line: ServerQueue, op: &Op, about: &str) {
         let now = line.now;
         let balance = i64::try_from(floor(&self.model.tokens)).unwrap_or(i64::MIN);
@@ -285,7 +285,7 @@ impl Rational {
         }
     }
 
-    /// Compares what is missing afterwards.
+    /// Compares the debts afterwards.
     fn is_at(&self, units: &Units, line: ServerQueue, about: &str) {
         let full = (self.model.until_full() + 999) / 1_000;
         assert_eq!(i128::from(units.until_full(line.debt)), full, "{about}");
@@ -304,8 +304,9 @@ pub(super) fn run(client: &mut ::redis::Connection, pipeline: &Pipeline) -> Vec<
     answers.unwrap().into_iter().map(numbers).collect()
 }
 
-/// Asks buckets of every quota at random, each of `keys` so many times. The scripts must answer and
-/// keep what the decisions in Rust say. If `exactly`, those must agree with the rational model.
+/// Asks buckets of every quota at random, each of `keys` keys `times` times. The scripts must
+/// answer and keep what the decisions in Rust say. If `exactly`, those must agree with the rational
+/// model.
 fn ask_by_chance(seed: u64, keys: u64, times: u64, exactly: bool) {
     let server = Server::start(&[]);
     let mut client = server.client();

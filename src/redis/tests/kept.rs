@@ -62,7 +62,7 @@ impl Kept {
         self.promise(units, line.now, line.debt - back, promised);
     }
 
-    /// Resets the bucket, whose places cost at most so much.
+    /// Resets the bucket, whose places cost at most `most`.
     pub(super) fn reset(&mut self, units: &Units, now: u64, most: u128) {
         let ServerQueue { last, .. } = self.line(units, now);
         let promised = (!units.is_due(last, now)).then(|| {

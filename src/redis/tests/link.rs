@@ -13,7 +13,7 @@ use tokio::time::timeout;
 const CODE: &str = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
 static COUNT: Lua = Lua::new(CODE, || digest_of(CODE));
 
-/// The call that adds so many to a count.
+/// The call that adds `n` to a count.
 fn add(n: u64) -> Call {
     Call { script: &COUNT, verb: None, numbers: [n].into() }
 }

@@ -28,9 +28,9 @@ pub(super) struct Model {
     written: u64,
     previous: Exact,
     current: Exact,
-    /// Whether less than one more was left, once.
+    /// Whether less than one token was left, once.
     reached: bool,
-    /// Whether what was admitted goes at the rate.
+    /// Whether the admitted tokens leave the window at the rate.
     paced: bool,
 }
 

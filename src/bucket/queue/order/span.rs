@@ -18,7 +18,7 @@ impl Span {
         self.end.wrapping_sub(self.start)
     }
 
-    /// Returns what has not flowed by at `now`, if anything.
+    /// Returns the part of the span that has not flowed by at `now`, if any.
     pub(crate) fn rest(self, now: u64) -> Option<Self> {
         let start = if is_after(now, self.start) { now } else { self.start };
         is_after(self.end, start).then_some(Self { start, end: self.end })

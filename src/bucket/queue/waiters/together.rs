@@ -8,7 +8,8 @@ use core::task::Waker;
 /// The state that the places of one task share.
 #[derive(Debug)]
 pub(crate) struct Together {
-    /// Places that are not granted yet, and one more until the task has entered all queues.
+    /// The number of places that are not granted yet, plus one until the task has entered all
+    /// queues.
     left: AtomicU64,
     task: Mutex<Waker>,
 }

@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// The most redirects that a call follows: to a node that knows better, from there to the node that
-/// the slot is on its way to, and as many again.
+/// the slot is on its way to, and the same two again.
 const REDIRECTS: u32 = 5;
 
 /// The least time between two questions about the slots.
