@@ -1,4 +1,5 @@
-//! Places in the waiting queue: what a limiter keeps for callers that wait, besides the word.
+//! Places in the waiting queue: the state that a limiter keeps for callers that wait, besides the
+//! word.
 //!
 //! A place is a charge into the future. The word moves ahead by the cost, and from then on itself
 //! makes later callers come later. `queue` keeps the waiting callers in their order.
@@ -282,11 +283,11 @@ pub(crate) trait Bucket: Send + Sync {
 
     /// Takes back a span that no waiting caller has a use for. Changes nothing and returns `false`
     /// if other places follow the span. Changes nothing and returns `true` if a reset has made void
-    /// what was taken at the time of `since`.
+    /// the places of the time of `since`.
     fn take_back(&self, whose: Whose, span: Span, since: Option<Since>, now: &Moment) -> bool;
 
-    /// Replaces the state by what `rework` returns, unless a reset has made void what was taken at
-    /// the time of `since`. Returns whether it did.
+    /// Replaces the state by what `rework` returns, unless a reset has made void the places of the
+    /// time of `since`. Returns whether it did.
     #[cfg(feature = "std")]
     fn rework(
         &self,
@@ -314,6 +315,6 @@ pub(crate) trait Bucket: Send + Sync {
     /// Gives `n` tokens back to the first waiting caller, or else to the bucket.
     fn put_back(&self, whose: Whose, n: u64);
 
-    /// Takes `n` whatever is there, and returns the time until the debt is paid.
+    /// Takes `n` even if they are not there, and returns the time until the debt is paid.
     fn charge(&self, whose: Whose, n: u64) -> Duration;
 }

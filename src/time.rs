@@ -278,8 +278,8 @@ impl Pace {
         // A window's time is out of phase if the period was another one before. Two moments rounded
         // up may then be a nanosecond nearer to each other than the true ones.
         let began = if self.windows { began.saturating_sub(1) } else { began };
-        // After the end of token time `at` may be past the target by chance; what has not flowed
-        // takes a while.
+        // After the end of token time `at` may be past the target by chance; flow that is still to
+        // come takes a while.
         target.saturating_sub(if in_phase { at } else { began }).max(1)
     }
 

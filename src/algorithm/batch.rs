@@ -8,7 +8,7 @@
 //!
 //! Why the burst law holds: tokens in the field were debited from the bucket when they were drawn,
 //! and spending them takes nothing more from it. At the start of any window at most `batch - 1` of
-//! them are there, or what one rounded draw leaves. So the bucket that they are drawn from is
+//! them are there, or those that one rounded draw leaves. So the bucket that they are drawn from is
 //! lowered by the same number, and both together never exceed the burst. That is the price: up to
 //! `batch - 1` tokens of a burst are withheld.
 
@@ -68,7 +68,7 @@ impl Batch {
     }
 
     /// Returns the word after spending the field and drawing the rest of `n` from the lowered
-    /// bucket, with as many tokens ahead as there are.
+    /// bucket, with up to `ahead` further tokens if they are there.
     #[inline]
     pub(crate) fn draw(&self, bucket: &TokenBucket, seen: u64, now: u64, n: u64) -> Option<u64> {
         let (held, full) = (word::tokens(seen), word::value(seen));

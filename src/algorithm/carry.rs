@@ -44,8 +44,8 @@ impl Terms {
     }
 
     /// Returns the token time to go on at, so that a bucket in this state keeps its share of the
-    /// burst. `rest`, in 2^-64 of a unit, has flowed beyond `now`, and is scaled with what is
-    /// missing.
+    /// burst. `rest`, in 2^-64 of a unit, has flowed beyond `now`, and is scaled with the missing
+    /// tokens.
     pub(crate) fn proportional(
         &self,
         next: &Self,

@@ -59,8 +59,8 @@ impl Rule {
         }
     }
 
-    /// Returns the state after taking `n` whatever is there. Debt has an end: 2^54 units of tokens
-    /// (10 years of flow at most rates), or what a window's field holds.
+    /// Returns the state after taking `n`, even if they are not there. Debt has an end: 2^54 units
+    /// of tokens (10 years of flow at most rates), or the largest count of a window's field.
     #[inline]
     pub(crate) fn charge(&self, state: u64, now: u64, n: u64) -> u64 {
         match self {

@@ -217,7 +217,7 @@ impl SlidingWindow {
         if n == 0 { state } else { self.put(self.at(state, now), n, false) }
     }
 
-    /// Gives back what this window took, then what the previous one did.
+    /// Gives back tokens of this window, then of the previous one.
     pub(super) fn refund(&self, state: u64, now: u64, n: u64) -> Option<u64> {
         let at = self.at(state, now);
         let kept = match at.kept {
@@ -353,9 +353,9 @@ impl SlidingWindow {
     /// See [`Rule::give_up`](super::Rule::give_up). A place is the moment at which it is due. What
     /// was booked in its window is free again, if that is the state's window or the one before.
     ///
-    /// A paced state does not tell what was booked where. All that is given up comes back if no
-    /// caller waits behind it, and then no more than would still be missing if no caller had come
-    /// since.
+    /// A paced state does not tell which tokens were booked where. All tokens that are given up
+    /// come back if no caller waits behind them, and then no more than would still be missing if no
+    /// caller had come since.
     pub(super) fn give_up(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
         let at = self.at(state, now);
         let (previous, current, reached) = match at.kept {

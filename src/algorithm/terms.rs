@@ -22,7 +22,8 @@ pub(crate) struct Terms {
     /// Set if all that flows in a bucket's period comes at its end. The count bits are then those
     /// of the fraction of a period.
     pub(super) stepped: bool,
-    /// Bytes that no decision reads, in which an answer says what it is. They would be padding.
+    /// Bytes that no decision reads, in which an answer says of which kind it is. They would be
+    /// padding.
     pub(crate) label: [u8; 3],
 }
 

@@ -119,7 +119,7 @@ impl WarmUp {
         Self { stored_max, limit, scale, warmth_bits }
     }
 
-    /// Returns what is stored in the warm-up period, in whole tokens, and at least one.
+    /// Returns the permits that the warm-up period stores, in whole tokens, and at least one.
     pub(crate) fn limit(&self) -> u64 {
         self.limit
     }
@@ -166,8 +166,8 @@ impl WarmUp {
         }
     }
 
-    /// Returns what `units` cost more than themselves. Twice what is above the threshold is a whole
-    /// number, so all is doubled.
+    /// Returns the cost of `units` beyond themselves. Twice the warmth above the threshold is a
+    /// whole number, so all is doubled.
     fn extra(&self, warmth: u64, units: u64) -> u64 {
         let above = self.stored_max.saturating_sub(2 * warmth);
         let taken = above.min(2 * units);
@@ -204,7 +204,8 @@ impl WarmUp {
         }
     }
 
-    /// Returns the state after spending `n` whatever is owed. It adds no debt beyond `most` tokens.
+    /// Returns the state after spending `n`, however large the debt is. It adds no debt beyond
+    /// `most` tokens.
     pub(crate) fn charge(&self, state: u64, now: u64, n: u64, most: u64) -> u64 {
         let most = self.scale.units_at_most(most, self.debt_max());
         let room = most.saturating_sub(self.owed(state, now));
@@ -212,8 +213,8 @@ impl WarmUp {
         self.spend(self.turn(state, now), units, room)
     }
 
-    /// Returns the state with `units` given back, at most what is owed. What was spent has warmed
-    /// the bucket, and the warmth stays.
+    /// Returns the state with `units` given back, at most the debt. Spending them has warmed the
+    /// bucket, and the warmth stays.
     pub(crate) fn give_back(&self, state: u64, now: u64, units: u64) -> Option<u64> {
         let back = units.min(self.owed(state, now));
         // The full time is the upper field, so nothing borrows from it.
@@ -256,7 +257,7 @@ impl Room {
         Self { count, period_ns, flow: (HORIZON_NS * count).div_ceil(period_ns) }
     }
 
-    /// Returns what is stored in a warm-up of `period` nanoseconds.
+    /// Returns the permits that a warm-up of `period` nanoseconds stores.
     fn stored(&self, period: u64, fraction: u32) -> Option<u128> {
         if period > MAX_PERIOD_NS {
             return None;
@@ -290,7 +291,7 @@ impl Room {
             .filter(|bits| self.has_time(stored(*bits), *bits, 0))
             .map(stored)
             .max()?;
-        // The last period in which not yet one more token is stored.
+        // The longest period that does not yet store the next token.
         let longest = ((most + 1) * self.period_ns - 1) / self.count;
         Some(u64::try_from(longest).unwrap_or(u64::MAX).min(MAX_PERIOD_NS))
     }

@@ -97,8 +97,8 @@ impl Denied {
         self.asked
     }
 
-    /// Returns the most tokens that one request can be granted: the burst, a window's count, or
-    /// what a [warm-up](crate::WarmUpLimiter) stores.
+    /// Returns the most tokens that one request can be granted: the burst, a window's count, or the
+    /// permits that a [warm-up](crate::WarmUpLimiter) stores.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.at.limit()

@@ -87,7 +87,7 @@ impl Place {
     }
 
     /// Returns a span of the place as the quota in force would have it, with `returned` units given
-    /// back since. Those went back from the end of a queue in which no caller waited, so what was
+    /// back since. Those went back from the end of a queue in which no caller waited, so the places
     /// taken before moved down with it.
     pub(crate) fn by_now(&self, span: Span, returned: u64, now: &Moment) -> Span {
         let down = self.shift(now).wrapping_add(returned);

@@ -239,8 +239,8 @@ impl Queues {
         }
     }
 
-    /// Fills the bucket by `reset`, and lets the waiting callers take places again for what is
-    /// there then.
+    /// Fills the bucket by `reset`, and lets the waiting callers take places again in the full
+    /// bucket.
     ///
     /// Takes the lock even if no caller waits: a caller that gives up a place just then sees that
     /// it is void.
@@ -269,8 +269,8 @@ impl Queues {
     }
 }
 
-/// Returns a function that takes back, for the bucket, what no waiting caller wants, if it was
-/// taken at a time that no reset has made void.
+/// Returns a function that takes spans back for the bucket that no waiting caller wants, unless a
+/// reset has made them void.
 fn taking_back<'a>(
     bucket: &'a dyn Bucket,
     whose: Whose,

@@ -10,7 +10,7 @@ use crate::cell::Change;
 use crate::timeline::Moment;
 use alloc::sync::Arc;
 
-/// The bucket that an operation is for, and what it asks for.
+/// The bucket that an operation is for, and the tokens that it asks for.
 #[derive(Clone, Copy)]
 pub(crate) struct Ask<'a> {
     pub(crate) whose: Whose,

@@ -170,8 +170,8 @@ impl CombinedReservation<'_> {
 
     /// Gives all places up, and returns the number of tokens reserved: 0 if all are due already.
     ///
-    /// Each limit then has what it would have had without the reservation, as far as that can be
-    /// told. A place with others behind it is given up as by
+    /// Each limit then has the tokens that it would have had without the reservation, as far as
+    /// that can be told. A place with others behind it is given up as by
     /// [`Reservation::cancel`](crate::Reservation::cancel). Tokens that have flowed again since
     /// they were taken do not come back; all others do.
     pub fn cancel(self) -> u64 {

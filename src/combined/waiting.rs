@@ -74,7 +74,7 @@ impl<'a> Request<'a> {
             let held = limit.hold(self.n, within, || asker.notify())?;
             *part = Some((*limit, held));
         }
-        // From now on the task is woken; what was granted before, it finds by itself.
+        // From now on the task is woken; it finds earlier grants by itself.
         #[cfg(feature = "tokio")]
         together.iter().for_each(|together| {
             together.remove();

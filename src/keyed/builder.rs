@@ -79,7 +79,7 @@ impl<K: Hash + ?Sized> KeyedBuilder<K> {
 
     option_setters!();
 
-    /// Chooses what a new key gets when the table is full.
+    /// Chooses how a new key is treated when the table is full.
     pub fn when_full(mut self, policy: WhenFull) -> Self {
         self.when_full = policy;
         self

@@ -15,8 +15,8 @@ impl<K: ?Sized> KeyedLimiter<K> {
     /// key keeps the tokens that it has, up to the new burst, so a change never grants a fresh
     /// burst. Under a larger burst, a key that has been full for a while has the tokens that would
     /// have flowed since it was full; a key without a bucket has the whole burst. A window keeps
-    /// what it has admitted, and the rest of it takes the same share of the new period. Every call
-    /// that is under way is decided wholly by the old quota or wholly by the new one.
+    /// its count of admitted tokens, and the rest of it takes the same share of the new period.
+    /// Every call that is under way is decided wholly by the old quota or wholly by the new one.
     ///
     /// ```
     /// # #[cfg(feature = "std")] {

@@ -22,8 +22,9 @@ impl RateLimiter {
     /// Gives `n` tokens back, never above the burst.
     ///
     /// The tokens may be taken again, so the limiter then admits these tokens on top in a window of
-    /// time. A fixed window takes back only what it has admitted since its boundary. A sliding
-    /// window takes back only what it has admitted in the current and the previous window.
+    /// time. A fixed window takes back only tokens that it has admitted since its boundary. A
+    /// sliding window takes back only those that it has admitted in the current and the previous
+    /// window.
     ///
     /// While callers wait, the tokens go to the first in line, and all behind it come earlier.
     pub fn refund(&self, n: u64) {

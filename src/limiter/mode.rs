@@ -27,7 +27,7 @@ impl Mode {
         }
     }
 
-    /// Lowers the burst of the terms by what the limiter withholds from it.
+    /// Lowers the burst of the terms by the tokens that the limiter withholds from it.
     #[inline]
     pub(super) fn lowered(&self, terms: Terms) -> Terms {
         let limit = match (self, terms.rule()) {

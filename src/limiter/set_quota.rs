@@ -15,8 +15,8 @@ impl RateLimiter {
     /// Token time goes on at another rate. Tokens that flowed before the change flowed at the old
     /// rate. The limiter keeps the tokens that it has, up to the new burst, so a change never
     /// grants a fresh burst. Every call that is under way is decided wholly by the old quota or
-    /// wholly by the new one, and places in line move with the rate. A window keeps what it has
-    /// admitted, and the rest of it takes the same share of the new period.
+    /// wholly by the new one, and places in line move with the rate. A window keeps its count of
+    /// admitted tokens, and the rest of it takes the same share of the new period.
     ///
     /// In return a check pays one load, of a cache line that no thread writes between changes, and
     /// after the first change a few more.

@@ -70,7 +70,7 @@ const LOOK_EVERY: u64 = if cfg!(sluicegate_loom) { 1 } else { 8 };
 /// The division of a burst between the centre and the stripes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Split {
-    /// The centre's decisions. Its burst is lowered by what the stripes may hold.
+    /// The centre's decisions. Its burst is lowered by the tokens that the stripes may hold.
     pub(crate) bucket: TokenBucket,
     /// The most tokens that a stripe may hold.
     lease_max: u64,

@@ -115,14 +115,14 @@ mod lock {
             Self { process, own, heir: AtomicCell::new(None) }
         }
 
-        /// Locks what this process has.
+        /// Locks this process's value.
         pub(crate) fn lock(&self) -> Locked<'_, T> {
             self.of_process(process()).own.lock()
         }
 
         /// Locks for a caller that has locked it in this process before, without a system call
-        /// unless it has to wait. For any other caller it locks what the last process that used it
-        /// has, or this one.
+        /// unless it has to wait. For any other caller it locks the value of the last process that
+        /// used it, or of this one.
         pub(crate) fn lock_again(&self) -> Locked<'_, T> {
             let mut last = self;
             while let Some(Heir(heir)) = last.heir.load() {

@@ -64,7 +64,7 @@ impl Moment {
         &self.terms
     }
 
-    /// Returns what has flowed beyond the whole units, in 2^-64 of a unit.
+    /// Returns the flow beyond the whole units, in 2^-64 of a unit.
     pub(crate) fn rest(&self) -> u64 {
         let stepped = self.terms.is_stepped();
         if stepped { 0 } else { self.terms.ratio(self.tick).rest_of(self.since) }

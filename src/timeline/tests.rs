@@ -57,7 +57,7 @@ fn as_is(now: &Moment, next: &Terms) -> Begin {
     Begin::as_is(now, next).unwrap_or(Begin::at(0))
 }
 
-/// The new quota goes on from whatever was read by the old one.
+/// The new quota goes on from any reading of the old one.
 #[test]
 fn segment_begins_where_the_last_one_was_read() {
     let bucket = |bits| Terms::bucket(FAST, Algorithm::TokenBucket, bits);

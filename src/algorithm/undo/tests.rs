@@ -119,9 +119,8 @@ proptest! {
         }
     }
 
-    /// A fixed window counts, so it is the same, whichever caller comes between, while it counts. A
-    /// sliding one is the same if no caller comes, and never has more than one that was never
-    /// debited.
+    /// A fixed window that still counts is the same, whichever caller comes between. A sliding one
+    /// is the same if no caller comes, and never has more than one that was never debited.
     #[test]
     fn undone_a_window_is_as_if_never_counted(
         sliding: bool,
@@ -218,7 +217,7 @@ fn with_somebody_waiting_behind_nothing_comes_back() {
     assert_eq!(rule.undo(behind, 0, given), None);
     assert_eq!(rule.undo(behind, token - 1, given), None);
     assert_eq!(rule.add_if_idle(behind, token - 1, token), None);
-    // When the place is due no caller waits; what has flowed by is not given back.
+    // When the place is due no caller waits; tokens that have flowed by are not given back.
     assert_eq!(rule.undo(behind, token, given), Some((behind, 0)));
     assert_eq!(rule.add_if_idle(behind, token, token), Some(made));
     // The last place of a queue goes back with its end; any other stays.

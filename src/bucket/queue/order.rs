@@ -3,8 +3,7 @@
 //!
 //! A place of `n` tokens is the span `(end - n, end]` of the bucket's full times: the debit that
 //! the word has seen. It is due when its end is no more than a burst ahead. In a queue that is
-//! *paid afterwards*, it is due when its start has come, since the next caller waits for what it
-//! costs.
+//! *paid afterwards*, it is due when its start has come, since the next caller waits for its cost.
 //!
 //! ```text
 //!   full times:   ... | a a | b | c c c | R R | d | e |  <- the bucket's word

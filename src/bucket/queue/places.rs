@@ -45,7 +45,8 @@ pub(crate) fn undo(bucket: &dyn Bucket, place: &Place, n: u64) {
 
 fn hand_on(bucket: &dyn Bucket, place: &Place, span: Span, now: &Moment) {
     let (whose, since) = (place.whose, Some(place.since));
-    // Under the lock, so that of two callers that leave at once one sees what the other has left.
+    // Under the lock, so that of two callers that leave at once one sees the span that the other
+    // has left.
     let take_back = || bucket.take_back(whose, span, since, now).then_some(());
     bucket.queues().with_queue_or(key(whose), take_back, |queue, told| {
         queue.free(bucket, (whose, since), span, now);

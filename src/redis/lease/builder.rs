@@ -30,7 +30,8 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// use std::time::Duration;
 ///
 /// # async fn example() -> Result<(), RedisError> {
-/// let builder = RedisLimiter::builder(Quota::per_second(10_000)).deadline(Duration::from_millis(20));
+/// let redis = RedisLimiter::builder(Quota::per_second(10_000));
+/// let builder = redis.deadline(Duration::from_millis(20));
 /// let limiter = builder.leased().nodes(3).connect("redis://localhost").await?;
 /// # Ok(())
 /// # }
@@ -83,9 +84,9 @@ impl LeasedBuilder {
         self
     }
 
-    /// Sets the time for which a lease should suffice: a key's next lease is what it spends in that
-    /// time at its present rate. 100 ms unless set. Longer leases need fewer calls, and keep more
-    /// tokens from the other nodes.
+    /// Sets the time for which a lease should suffice: a key's next lease has the tokens that it
+    /// spends in that time at its present rate. 100 ms unless set. Longer leases need fewer calls,
+    /// and keep more tokens from the other nodes.
     pub fn horizon(mut self, horizon: Duration) -> Self {
         self.horizon = horizon;
         self
@@ -133,7 +134,7 @@ impl LeasedBuilder {
             return wrong("leases need at least one node");
         }
         if redis.terms().is_window() {
-            return wrong("windows cannot be leased: what a window has left ends with it");
+            return wrong("windows cannot be leased: unspent tokens end with their window");
         }
         if redis.quotas().len() > 1 {
             return wrong("several limits at once cannot be leased");

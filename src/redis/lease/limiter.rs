@@ -46,7 +46,7 @@ const QUEUE: usize = 4_096;
 /// ```
 ///
 /// **What it promises.** A token is taken in Redis before any caller is granted it. So in any
-/// window of length W all machines together admit at most burst + rate * W, and what was leased
+/// window of length W all machines together admit at most burst + rate * W, plus the tokens leased
 /// when the window began: for each key at most [`max_overshoot`](Self::max_overshoot). A process
 /// that is killed takes its leases with it: less is admitted, not more. A process that stands still
 /// for longer than a lease holds spends nothing of it afterwards. Tokens that were being given back

@@ -81,7 +81,7 @@ impl Shared {
         }
     }
 
-    /// The same verdict again, as of now.
+    /// The same verdict again, which holds for another `left` nanoseconds.
     pub(super) fn still(&self, verdict: &RedisError, left: u64) -> RedisError {
         match verdict {
             RedisError::Denied(denied) => Denied::new(denied.asked(), self.figures(0, left)).into(),

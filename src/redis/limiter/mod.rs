@@ -209,7 +209,7 @@ impl RedisLimiter {
         self.requests.guard.is_away()
     }
 
-    /// Counts of what has happened since the limiter was connected.
+    /// Returns the counts of its events since the limiter was connected.
     #[must_use]
     pub fn metrics(&self) -> RedisMetrics {
         self.requests.guard.metrics()

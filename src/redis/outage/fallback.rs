@@ -9,8 +9,8 @@
 pub enum Fallback {
     /// A limiter in this process decides. It has this node's share of the rate and the burst
     /// ([`nodes`](crate::RedisBuilder::nodes)), and knows what Redis last said of each key. When
-    /// Redis is back, it is charged what was granted meanwhile and has not flowed since. The
-    /// default.
+    /// Redis is back, it is charged for the tokens that were granted meanwhile and have not flowed
+    /// since. The default.
     #[default]
     Local,
     /// Every request is granted that fits the limit at all.

@@ -146,7 +146,7 @@ impl Stretches {
         }
     }
 
-    /// Removes `most` of the flow from the end, or less if there is a gap.
+    /// Removes flow from the end: `most` parts, or less if there is a gap.
     pub(crate) fn take_last(&mut self, mut most: u128) -> Option<Held> {
         let last = *self.list.back()?;
         let mut start = last.end;

@@ -325,7 +325,7 @@ impl WaitQueue {
                 break;
             }
             if self.settled == 0 {
-                // No caller was there before for what the queue holds.
+                // The queue held this flow for no caller before.
                 self.since = self.since.max(now);
             }
             self.unsettled = id + 1;

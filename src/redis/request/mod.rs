@@ -150,7 +150,7 @@ impl Requests {
         Ok(())
     }
 
-    /// Returns what the shares say instead of Redis, if there are any.
+    /// Returns the answer of the shares instead of Redis's, if there are any.
     fn instead<T>(&self, error: RedisError, say: impl FnOnce() -> T) -> Result<T, RedisError> {
         if !error.is_degraded() || self.first().share.is_none() {
             return Err(error);
@@ -254,7 +254,7 @@ impl Requests {
         Ok(())
     }
 
-    /// Teaches the shares what has become of a key in Redis.
+    /// Teaches the shares the new state of a key in Redis.
     fn learn(&self, id: &[u8], states: &[State]) {
         if self.guard.is_away() {
             return;

@@ -39,8 +39,8 @@ pub(crate) fn call_debts(first: &dyn Scripts, debts: Vec<Vec<u64>>) -> Call {
     in_order(first, Some("charge"), 0, debts.into_iter())
 }
 
-/// A call of the group's script: the count of each limit's numbers, the words for all limits, and
-/// then the numbers.
+/// A call of the group's script: how many numbers each limit has, the number `most` for all limits,
+/// and then each limit's numbers.
 fn in_order(
     first: &dyn Scripts,
     verb: Option<&'static str>,

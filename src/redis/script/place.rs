@@ -13,7 +13,7 @@
 //! Once a place is given up that has others behind it, the debt no longer tells where the line
 //! ends: the others keep their moments, while the debt is less. So the furthest end that is still
 //! promised is kept beside it. Without that (as in Go's x/time/rate) a window may admit more than a
-//! burst and what has flowed.
+//! burst and its flow.
 //!
 //! A process hands back flow that its own callers (`queue/`) no longer need, many places at once
 //! and whole: as if they had never been taken, provided that no caller has taken anything since.

@@ -204,7 +204,7 @@ fn what_a_window_cannot_be_is_refused_by_name() {
     }
 }
 
-/// Whatever the question, and whatever the answer, be it from Redis or from another server.
+/// Holds for any question and any answer, from Redis or from another server.
 #[test]
 fn extremes_are_settled_without_overflow() {
     let extremes = [0, 1, MOST - 1, MOST, MOST_COUNTED, MOST_COUNTED + 1, u64::MAX];

@@ -124,7 +124,7 @@ fn places_that_are_paid_afterwards_are_due_at_their_start() {
     assert_eq!((ends(&order), word), (vec![110, 113], 16));
     assert_eq!(order.grant_first(|end| end <= 109), None);
     assert_eq!(order.grant_first(|end| end <= 110), Some(&mut 'a'));
-    // The waiters behind get what has not flowed of the granted place that is given up.
+    // The waiters behind get the part that has not flowed of the granted place that is given up.
     assert_eq!(order.leave(a, 11, &mut take_back(&mut word)), Some('a'));
     assert_eq!((ends(&order), word), (vec![111], 14));
 }
