@@ -156,6 +156,12 @@ impl Rule {
         if self.until_place(given.place, now) == 0 {
             return None;
         }
+        self.uncount(state, now, given)
+    }
+
+    /// Returns the state of a window without a place, due or not, and the tokens that come back;
+    /// `None` if none do, or for a bucket.
+    pub(super) fn uncount(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
         match self {
             Self::Bucket(_) => None,
             Self::Fixed(rule) => rule.give_up(state, now, given),

@@ -31,8 +31,7 @@ impl Rule {
     pub(crate) fn undo(&self, state: u64, now: u64, given: GivenUp) -> Option<(u64, u64)> {
         match self {
             Self::Bucket(rule) => rule.undo(state, now, given),
-            Self::Fixed(rule) => rule.give_up(state, now, given),
-            Self::Sliding(rule) => rule.give_up(state, now, given),
+            _ => self.uncount(state, now, given),
         }
     }
 }
