@@ -98,12 +98,9 @@ impl Share {
         self.limiter.refund(key, n);
     }
 
-    pub(crate) fn available(&self, key: &[u8]) -> i64 {
-        self.limiter.available(key)
-    }
-
-    pub(crate) fn level(&self, key: &[u8]) -> u64 {
-        self.limiter.level(key)
+    /// The share of each key, for verbs that only read it.
+    pub(crate) fn limiter(&self) -> &KeyedLimiter<[u8]> {
+        &self.limiter
     }
 
     pub(crate) fn reset(&self, key: &[u8]) {

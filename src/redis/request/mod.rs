@@ -105,9 +105,9 @@ impl Requests {
             Ok((_, states)) => {
                 self.scripts().zip(states).map(|(limit, state)| limit.balance(state)).min()
             }
-            Err(error) => {
-                self.instead(error, || self.shares().map(|share| share.available(id)).min())?
-            }
+            Err(error) => self.instead(error, || {
+                self.shares().map(|share| share.limiter().available(id)).min()
+            })?,
         };
         Ok(least.unwrap_or(0))
     }
@@ -123,7 +123,7 @@ impl Requests {
                 self.scripts().zip(states).map(missing).max()
             }
             Err(error) => {
-                self.instead(error, || self.shares().map(|share| share.level(id)).max())?
+                self.instead(error, || self.shares().map(|share| share.limiter().level(id)).max())?
             }
         };
         Ok(most.unwrap_or(0))

@@ -50,7 +50,7 @@ fn no_more_is_owed_of_charges_than_the_share_took() {
         share.learn(b"a", 10, 10 - missing);
         for n in [1_000, 1] {
             share.charge(b"a", n);
-            assert_eq!(share.available(b"a"), -5);
+            assert_eq!(share.limiter().available(b"a"), -5);
         }
         let owed = Owed::of(&share, b"a").map_or((0, 0), |owed| {
             let all = (owed.granted, owed.charged);
