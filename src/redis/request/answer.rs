@@ -3,30 +3,11 @@
 use super::Requests;
 use super::limit::{Limit, nanos};
 use crate::answer::{Denied, Grant, Source};
-use crate::redis::error::RedisError;
-use crate::redis::script::{Ask, State};
-use alloc::sync::Arc;
+use crate::redis::script::State;
 
 impl Requests {
-    /// Asks Redis, or decides locally while it is away. A denial is one of `asked` tokens.
-    pub(crate) async fn decide(
-        self: &Arc<Self>,
-        id: &[u8],
-        ask: Ask,
-        asked: u64,
-    ) -> Result<Grant, RedisError> {
-        match self.ask(id, ask).await {
-            Ok((Some(granted), after)) => Ok(self.grant(granted, &after)),
-            Ok((None, states)) => Err(self.denial(asked, &states).into()),
-            Err(error) => {
-                self.fall_back(error).await?;
-                Ok(self.decide_locally(id, ask, asked)?)
-            }
-        }
-    }
-
     /// The grant of the limit with the least left.
-    fn grant(&self, granted: u64, after: &[State]) -> Grant {
+    pub(super) fn grant(&self, granted: u64, after: &[State]) -> Grant {
         let grants = self.limits.iter().zip(after).map(|(limit, &state)| {
             Grant::new(granted, limit.figures_of(state, 0)).of(limit.which, granted)
         });
@@ -35,7 +16,7 @@ impl Requests {
     }
 
     /// The denial of all limits that deny.
-    fn denial(&self, asked: u64, states: &[State]) -> Denied {
+    pub(super) fn denial(&self, asked: u64, states: &[State]) -> Denied {
         let denials = self.limits.iter().zip(states).filter_map(|(limit, &state)| {
             let wait = limit.scripts.until(state, asked);
             let figures = limit.figures_of(state, wait.map_or(u64::MAX, nanos));

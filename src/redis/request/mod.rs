@@ -18,6 +18,7 @@ mod reserve;
 mod tidy;
 pub(super) mod turns;
 
+use crate::answer::Grant;
 use crate::bucket::Waiting;
 use crate::redis::client::link::both;
 use crate::redis::client::lua::{Call, Reply};
@@ -68,6 +69,23 @@ impl Requests {
 
     fn names(&self, id: &[u8]) -> Vec<Vec<u8>> {
         self.limits.iter().map(|limit| key::name(&limit.head, id)).collect()
+    }
+
+    /// Asks Redis, or decides locally while it is away. A denial is one of `asked` tokens.
+    pub(crate) async fn decide(
+        self: &Arc<Self>,
+        id: &[u8],
+        ask: Ask,
+        asked: u64,
+    ) -> Result<Grant, RedisError> {
+        match self.ask(id, ask).await {
+            Ok((Some(granted), after)) => Ok(self.grant(granted, &after)),
+            Ok((None, states)) => Err(self.denial(asked, &states).into()),
+            Err(error) => {
+                self.fall_back(error).await?;
+                Ok(self.decide_locally(id, ask, asked)?)
+            }
+        }
     }
 
     pub(super) async fn charge(
