@@ -7,6 +7,7 @@
 
 use super::Requests;
 use super::turns::{Answer, Turn, Turns, Waiter};
+use crate::redis::client::lua::Call;
 use crate::redis::error::RedisError;
 use crate::redis::script::Ask;
 use alloc::sync::Arc;
@@ -14,18 +15,20 @@ use alloc::vec::Vec;
 use tokio::time::timeout;
 
 impl Requests {
+    /// Makes the call that takes `n` tokens, or lets a call for the same key take them too.
     pub(super) async fn take_in_turn(
         self: &Arc<Self>,
         turns: &Arc<Turns>,
         name: &[u8],
         n: u64,
+        call: impl FnOnce() -> Call,
     ) -> Answer {
         let hash = turns.hash(name);
         match turns.enter(hash, name, n) {
             Turn::Now => {
                 // The turn ends also if this future is dropped.
                 let _turn = EndTurn { requests: self, turns, hash, name };
-                self.run_one(name, self.first().scripts.call(Ask::Take(n))).await
+                self.run_one(name, call()).await
             }
             Turn::Later(answer) => {
                 self.guard.counters.combined.add(1);

@@ -197,11 +197,12 @@ impl Requests {
             let call = group::call(&*self.first().scripts, self.scripts(), ask);
             return self.run_group(names, call).await;
         };
+        let call = || limit.scripts.call(ask);
         let state = match (&self.turns, ask) {
             (Some(turns), Ask::Take(n)) if 0 < n && n <= limit.scripts.limit() => {
-                self.take_in_turn(turns, &names[0], n).await?
+                self.take_in_turn(turns, &names[0], n, call).await?
             }
-            _ => self.run_one(&names[0], limit.scripts.call(ask)).await?,
+            _ => self.run_one(&names[0], call()).await?,
         };
         Ok(Vec::from([state]))
     }
