@@ -17,5 +17,8 @@ cargo clippy --locked --quiet --all-targets --all-features -- -D warnings
 echo "== documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --all-features
 
+echo "== verbs"
+ci/verbs.py
+
 echo "== links"
 ci/links.py --rustdoc
