@@ -1,8 +1,7 @@
 //! Loom models of leases: takers against deposits, withdrawals and first touches.
 //!
-//! What is taken and what can be withdrawn afterwards must come to what was deposited, and of all
-//! callers that find too little exactly one is told to ask for more. A cache line has one slot
-//! here. `ci/mutants.py` breaks the lines that each model guards.
+//! The tokens taken and those withdrawn afterwards must come to the tokens deposited. Exactly one of
+//! the callers that find too few is told to ask for more. A cache line has one slot here. `ci/mutants.py` breaks the lines that each model guards.
 #![cfg(sluicegate_loom)]
 
 use loom::sync::Arc;

@@ -122,9 +122,9 @@ fn gather_against_the_stripes_owner() {
     });
 }
 
-/// Guards that a gatherer takes the centre's tokens by a swap, and gives back what it has. Of three
-/// tokens, two in a stripe and one in the centre, one thread gathers all, and another takes the
-/// centre's meanwhile.
+/// Guards that a gatherer takes the centre's tokens by a swap, and gives back what it has. Two
+/// tokens are in a stripe and one is in the centre: one thread gathers all three, and another takes
+/// the centre's meanwhile.
 #[test]
 fn gather_against_a_take_of_the_rest() {
     loom::model(|| {

@@ -1,6 +1,6 @@
 //! The leaky bucket as a meter: the token bucket's word, read from the other side.
 //!
-//! What is missing from one has been poured into the other: `level = missing`, and
+//! The tokens missing from one are those poured into the other: `level = missing`, and
 //! `level + n <= capacity` is `missing + n <= burst`. So there is one decision, in
 //! `token_bucket.rs`, and this reading of it.
 

@@ -72,7 +72,8 @@ impl Place {
     /// larger burst.
     ///
     /// A bucket that had been full then lacks the difference, and its full time lies ahead again.
-    /// What is remembered is shifted as well, so that it still shows that the bucket had been full.
+    /// The remembered place is shifted as well, so that it still shows that the bucket had been
+    /// full.
     fn shift(&self, now: &Moment) -> u64 {
         // Told figures do not come from this token time.
         if self.at.is_told() {
