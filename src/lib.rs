@@ -16,7 +16,7 @@
 //! - [`RateLimiter`]: one bucket. [`KeyedLimiter`]: one for each key.
 //! - [`Combined`]: several limits as one, all or nothing. [`Tiers`]: named quotas, chosen per call.
 //! - `RedisLimiter` and `LeasedLimiter` (feature `redis`): limits that all machines share.
-//! - [`AnyLimiter`]: any of these stores as one type; with the feature `url`, the one that a URL names.
+//! - [`AnyLimiter`]: any of these stores as one type; with the feature `url`, the one of a URL.
 //! - [`WarmUpLimiter`]: slower at first and after idling, for callers that wait.
 //! - [`Grant`] and [`Denied`]: the answers, and their figures. [`Reservation`]: a place in line.
 //! - [`Algorithm`]: token bucket, leaky bucket, fixed window, sliding window.
@@ -113,7 +113,7 @@ pub use wait::{Acquire, Throttle, ThrottleSink};
 pub use warm_up::{WarmUpBuilder, WarmUpLimiter};
 
 /// Chapters: which limiter to choose, what it guarantees, how it works, and how fast it is.
-// The links between chapters. Of several definitions of a label the first wins: here it is rustdoc's, and the
+// The links between chapters. The first definition of a label wins: here it is rustdoc's, and the
 // one at the end of the file is the repository's.
 #[cfg(doc)]
 pub mod docs {

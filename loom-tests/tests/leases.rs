@@ -1,7 +1,8 @@
 //! Loom models of leases: takers against deposits, withdrawals and first touches.
 //!
-//! The tokens taken and those withdrawn afterwards must come to the tokens deposited. Exactly one of
-//! the callers that find too few is told to ask for more. A cache line has one slot here. `ci/mutants.py` breaks the lines that each model guards.
+//! The tokens taken and those withdrawn afterwards must come to the tokens deposited. Exactly one
+//! of the callers that find too few is told to ask for more. A cache line has one slot here.
+//! `ci/mutants.py` breaks the lines that each model guards.
 #![cfg(sluicegate_loom)]
 
 use loom::sync::Arc;

@@ -243,8 +243,8 @@ impl SlidingWindow {
 
     /// Returns a paced state with `back` less.
     ///
-    /// A debt may be noted as a later window. So what exceeds the sum is taken of the windows before,
-    /// in each of which a whole limit flows.
+    /// A debt may be noted as a later window. So what exceeds the sum is taken of the windows
+    /// before, in each of which a whole limit flows.
     fn lessened(&self, index: u64, sum: i128, back: i128) -> u64 {
         let limit = self.weight(self.limit);
         let before = ((back - sum).max(0) + limit - 1) / limit;

@@ -42,7 +42,10 @@ fn odd_lines_of_both_formats_parse() {
         r#"host.example - - [01/Jan/2026:12:03:00 +0000] "GET /a?b=c HTTP/1.1" 200 -"#,
         r#"203.0.113.1 - John Doe [01/Jan/2026:12:03:00 +0000] "GET / HTTP/1.1" 200 1"#,
         r#"fe80::1%eth0 - - [01/Jan/2026:12:03:00 +0000] "-" 408 0 "-" "-""#,
-        r#"203.0.113.2 - - [01/Jan/2026:12:03:00 +0000] "GET /\"x\" HTTP/1.1" 000 1 "not a uri" "odd \"agent\"""#,
+        concat!(
+            r#"203.0.113.2 - - [01/Jan/2026:12:03:00 +0000] "#,
+            r#""GET /\"x\" HTTP/1.1" 000 1 "not a uri" "odd \"agent\"""#,
+        ),
         r#"203.0.113.3 - - [01/Jan/2026:12:03:00 +0000] "\x16\x03\x01" 400 226 "-" "-" 0.001"#,
     ] {
         text += line;
@@ -140,7 +143,10 @@ fn unsorted_logs_are_replayed_in_order_of_time() {
 /// A log is not to be trusted: what clients sent must not reach the terminal as it is.
 #[test]
 fn control_characters_are_escaped() {
-    let line = "203.0.113.9 - - [01/Jan/2026:12:03:00 +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"\u{1b}[2J\u{7}\"\n";
+    let line = concat!(
+        "203.0.113.9 - - [01/Jan/2026:12:03:00 +0000] ",
+        "\"GET / HTTP/1.1\" 200 1 \"-\" \"\u{1b}[2J\u{7}\"\n",
+    );
     let output = run_on(line.repeat(3).as_bytes(), &["--limit", "1/hour", "--key", "agent"]);
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();

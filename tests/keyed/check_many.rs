@@ -30,7 +30,9 @@ proptest! {
         algorithm in 0..4_usize,
         capacity in prop_oneof![Just(4_usize), Just(30), Just(10_000)],
         policy in prop_oneof![Just(WhenFull::Evict), Just(WhenFull::Deny), Just(WhenFull::Share)],
-        slices in prop::collection::vec((prop::collection::vec(0..60_u16, 0..200), 0..400_u64), 1..8),
+        slices in prop::collection::vec(
+            (prop::collection::vec(0..60_u16, 0..200), 0..400_u64), 1..8,
+        ),
     ) {
         let (a_clock, at_once) = limiter(ALGORITHMS[algorithm], capacity, policy);
         let (b_clock, in_turn) = limiter(ALGORITHMS[algorithm], capacity, policy);

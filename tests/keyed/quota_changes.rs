@@ -149,7 +149,9 @@ proptest! {
     /// Against a bucket in rational numbers, capped when it is looked at: each decision is the
     /// same, but within a unit of token time for each change so far.
     #[test]
-    fn decisions_equal_an_exact_bucket_across_changes(steps in prop::collection::vec(step(), 1..120)) {
+    fn decisions_equal_an_exact_bucket_across_changes(
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
         let (clock, limiter) = limiter(Quota::per_second(20).burst(25));
         let whole = |n: u64| BigRational::from_integer(BigInt::from(n));
         let (mut rate, mut burst, mut balance) = (20, 25, whole(25));

@@ -249,7 +249,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..3_000_000_000_u64).prop_map(Step::Wait),
         4 => (1..30_u64).prop_map(Step::Take),
         1 => (1..30_u64).prop_map(Step::Charge),
-        1 => (1..200_u64, 1..60_u64, carry).prop_map(|(rate, burst, carry)| Step::Change(rate, burst, carry)),
+        1 => (1..200_u64, 1..60_u64, carry)
+            .prop_map(|(rate, burst, carry)| Step::Change(rate, burst, carry)),
     ]
 }
 
@@ -274,7 +275,8 @@ proptest! {
                     let near = &margin * &margin <= &slack * &slack;
                     let granted = limiter.check_n(n).is_ok();
                     if !near {
-                        prop_assert_eq!(granted, n <= burst && margin >= whole(0), "{} of {}", n, balance);
+                        let fits = n <= burst && margin >= whole(0);
+                        prop_assert_eq!(granted, fits, "{} of {}", n, balance);
                     }
                     if granted {
                         balance = margin;
@@ -285,7 +287,8 @@ proptest! {
                     balance -= whole(n);
                 }
                 Step::Change(new_rate, new_burst, carry) => {
-                    limiter.set_quota_with(Quota::per_second(new_rate).burst(new_burst), carry).unwrap();
+                    let next = Quota::per_second(new_rate).burst(new_burst);
+                    limiter.set_quota_with(next, carry).unwrap();
                     balance = match carry {
                         Carry::Full => whole(new_burst),
                         Carry::Proportional => balance * whole(new_burst) / whole(burst),

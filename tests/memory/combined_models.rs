@@ -123,7 +123,9 @@ proptest! {
                     let place = both.reserve_within(n, Duration::from_nanos(within));
                     prop_assert_eq!(place.is_ok(), wait <= within.into());
                     match place {
-                        Err(denied) => prop_assert_eq!(denied.retry_after().is_none(), wait == i128::MAX),
+                        Err(denied) => {
+                            prop_assert_eq!(denied.retry_after().is_none(), wait == i128::MAX);
+                        }
                         Ok(place) => {
                             let ready = i128::from(nanos(place.ready_in()));
                             prop_assert!((ready - wait).abs() <= 1_000, "{} of {}", ready, wait);
@@ -267,7 +269,8 @@ proptest! {
                     }
                 }
                 2 => {
-                    let _ = (together.charge(n), chosen.iter().map(|i| alone.alone(*i).charge(n)).max());
+                    let _ = together.charge(n);
+                    let _ = chosen.iter().map(|i| alone.alone(*i).charge(n)).max();
                 }
                 3 => {
                     // No more than was taken: of more, a limiter that draws ahead keeps what is

@@ -97,7 +97,8 @@ proptest! {
         let algorithm = ALGORITHMS[algorithm];
         let window = matches!(algorithm, Algorithm::FixedWindow | Algorithm::SlidingWindow);
         // A window's quota must not set a burst, and small counts fit every packing.
-        let quota = if window && quota.count() <= 1 << 48 { quota.burst(quota.count()) } else { quota };
+        let is_small = window && quota.count() <= 1 << 48;
+        let quota = if is_small { quota.burst(quota.count()) } else { quota };
         let mut builder = RateLimiter::builder(quota).clock(clock.clone()).algorithm(algorithm);
         if let Some(size) = batch {
             builder = builder.batch(size % 300);
@@ -316,7 +317,9 @@ proptest! {
     /// is none, and without such a time there is none when all is back.
     #[test]
     fn law_5_a_place_is_there_when_a_denial_said(
-        (per, count, burst) in (prop_oneof![Just(1_000_u64), Just(60_000), Just(86_400_000)], 1..2_000_u64, 1..50_u64),
+        (per, count, burst) in (
+            prop_oneof![Just(1_000_u64), Just(60_000), Just(86_400_000)], 1..2_000_u64, 1..50_u64,
+        ),
         which in 0..5_usize,
         most in prop_oneof![Just(u64::MAX), 0..100_u64],
         before in prop::collection::vec((0..120_u64, 0..3_000_u64), 0..6),
@@ -354,7 +357,8 @@ proptest! {
         };
         prop_assert!(!wait.is_zero());
         clock.advance(wait - Duration::from_nanos(1));
-        prop_assert_eq!(reserve().err().map(|denied| denied.retry_after()), Some(Some(Duration::from_nanos(1))));
+        let retry_after = reserve().err().map(|denied| denied.retry_after());
+        prop_assert_eq!(retry_after, Some(Some(Duration::from_nanos(1))));
         clock.advance(Duration::from_nanos(1));
         prop_assert!(reserve().is_ok(), "{:?} after {:?}", denied, wait);
     }

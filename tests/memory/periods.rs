@@ -216,7 +216,9 @@ proptest! {
     /// Whole tokens at whole periods: nothing is rounded anywhere, so that every decision and
     /// figure is that of integers.
     #[test]
-    fn intervals_are_exact((count, burst, period, start, steps) in cases(), aligned in any::<bool>()) {
+    fn intervals_are_exact(
+        (count, burst, period, start, steps) in cases(), aligned in any::<bool>(),
+    ) {
         let quota = Quota::new(count, Duration::from_nanos(period)).unwrap().burst(burst);
         let clock = ManualClock::new();
         clock.set(Duration::from_nanos(start));

@@ -40,7 +40,8 @@ fn ops(burst: u64, period: u64) -> impl Strategy<Value = Vec<Op>> {
         2 => (n.clone(), 0..5 * period).prop_map(|(n, wait)| Op::Within(n, wait)),
         4 => any::<usize>().prop_map(Op::Cancel),
         1 => (any::<usize>(), n).prop_map(|(i, n)| Op::Settle(i, n)),
-        1 => (1..40_u64, 1..9_u64, carry).prop_map(|(count, burst, carry)| Op::Set(count, burst, carry)),
+        1 => (1..40_u64, 1..9_u64, carry)
+            .prop_map(|(count, burst, carry)| Op::Set(count, burst, carry)),
     ];
     proptest::collection::vec(op, 1..80)
 }
@@ -273,7 +274,8 @@ proptest! {
         let limiter = RateLimiter::builder(quota).clock(clock.clone()).build().unwrap();
         run(&quota, &ops, &clock, &of_direct(&limiter), &unit_of_direct(&quota))?;
         let clock = ManualClock::new();
-        let limiter = KeyedLimiter::builder(quota, 10).clock(clock.clone()).seed([1, 2]).build().unwrap();
+        let builder = KeyedLimiter::builder(quota, 10).clock(clock.clone());
+        let limiter = builder.seed([1, 2]).build().unwrap();
         run(&quota, &ops, &clock, &of_keyed(&limiter), &unit_of_56_bits(&quota))?;
     }
 

@@ -206,7 +206,8 @@ proptest! {
             let wait = i128::from(nanos(place.ready_in()));
             // Each is rounded up by a unit at most; what is stored is less by up to one, and the
             // threshold by half.
-            let (least, most) = (&due - &unit * exact(2) / rate(&quota), &due + &slack / rate(&quota));
+            let least = &due - &unit * exact(2) / rate(&quota);
+            let most = &due + &slack / rate(&quota);
             prop_assert!(floor(&least) <= wait && wait <= ceil(&most), "{} of {}", wait, due);
             taken += exact(place.tokens());
             slack += &unit;

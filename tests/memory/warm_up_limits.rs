@@ -164,7 +164,8 @@ proptest! {
 
     #[test]
     fn law_6_nothing_panics_at_any_quota_period_time_and_cost(
-        count in numbers(), period in numbers(), warm_up in times(), fit in any::<bool>(), start in times(),
+        count in numbers(), period in numbers(),
+        warm_up in times(), fit in any::<bool>(), start in times(),
         steps in prop::collection::vec((times(), numbers()), 1..10),
     ) {
         let period = (period % 316_224_000_000_000_001).max(1);

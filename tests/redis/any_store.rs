@@ -93,7 +93,8 @@ async fn every_store_has_the_same_verbs() {
         (format!("{}?deadline=20s", server.url()), Source::Redis, Algorithm::TokenBucket),
         (
             format!(
-                "{}/3?prefix=x&deadline=20s&algorithm=leaky-bucket&nodes=2&fallback=closed&mode=exact",
+                "{}/3?prefix=x&deadline=20s&algorithm=leaky-bucket&nodes=2\
+                 &fallback=closed&mode=exact",
                 server.url()
             ),
             Source::Redis,

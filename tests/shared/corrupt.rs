@@ -35,7 +35,8 @@ fn harm() -> impl Strategy<Value = Harm> {
         8 => (any::<u64>(), any::<u8>()).prop_map(|(at, byte)| Harm::Byte(at, byte)),
         8 => (any::<u64>(), any::<u64>()).prop_map(|(at, word)| Harm::Word(at, word)),
         // The ends of every field.
-        2 => (any::<u64>(), 0..4_u64).prop_map(|(at, state)| Harm::Word(at, state << 62 | !(3 << 62))),
+        2 => (any::<u64>(), 0..4_u64)
+            .prop_map(|(at, state)| Harm::Word(at, state << 62 | !(3 << 62))),
         4 => (any::<u64>(), any::<u64>()).prop_map(|(at, word)| Harm::Page(at, word)),
         // The generation of the quota, and the changes that it chooses from.
         4 => (96..122_u64, ends()).prop_map(|(at, word)| Harm::Page(at, word)),

@@ -294,7 +294,8 @@ impl Counted {
 /// The proxy itself: it must count what it is sent, however that is split.
 #[test]
 fn scripts_are_counted_wherever_a_read_ends() {
-    let sent = b"*3\r\n$7\r\nEVALSHA\r\n$1\r\nx\r\n$1\r\n0\r\n*3\r\n$4\r\nEVAL\r\n$1\r\nx\r\n$1\r\n0\r\n*2\r\n$3\r\nDEL\r\n";
+    let sent = b"*3\r\n$7\r\nEVALSHA\r\n$1\r\nx\r\n$1\r\n0\r\n\
+        *3\r\n$4\r\nEVAL\r\n$1\r\nx\r\n$1\r\n0\r\n*2\r\n$3\r\nDEL\r\n";
     for size in 1..sent.len() {
         let mut counted = Counted::default();
         let found: u64 = sent.chunks(size).map(|chunk| counted.scripts(chunk)).sum();

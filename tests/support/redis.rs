@@ -123,7 +123,8 @@ fn spawn(port: u16, dir: &TempDir, options: &[String]) -> Child {
     match command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
         Ok(child) => child,
         Err(error) => panic!(
-            "these tests need a redis-server (on Debian: apt-get install redis-server), which does not start: {error}"
+            "these tests need a redis-server (on Debian: apt-get install redis-server), \
+             which does not start: {error}"
         ),
     }
 }

@@ -210,7 +210,8 @@ proptest! {
             prop_assert!(due.iter().all(|due| *due > now) || place.ready_in().is_zero());
             drop(place);
         }
-        for ((admitted, quota), burst) in admitted.iter_mut().zip(&quotas).zip([bursts.0, bursts.1]) {
+        let bursts = [bursts.0, bursts.1];
+        for ((admitted, quota), burst) in admitted.iter_mut().zip(&quotas).zip(bursts) {
             admitted.sort_unstable();
             let mut law = WindowLaw::new(quota, burst, &(unit_of_direct(quota) * exact(4)));
             for (at, n) in admitted {
