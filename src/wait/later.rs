@@ -81,3 +81,42 @@ impl<E> fmt::Debug for Later<'_, E> {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::Later;
+    use crate::answer::Denied;
+    use crate::clock::ManualClock;
+    use crate::limiter::RateLimiter;
+    use crate::quota::Quota;
+    use crate::wait::Acquire;
+    use core::time::Duration;
+    use tokio::time::{Instant, sleep};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn it_starts_when_it_is_polled_and_its_jitter_ends_with_its_patience() {
+        let builder = RateLimiter::builder(Quota::per_second(1)).clock(ManualClock::new());
+        let grant = builder.build().unwrap().check().unwrap();
+        let asked = async move |within| {
+            assert_eq!(within, Some(50 * MS));
+            sleep(20 * MS).await;
+            Ok::<_, Denied>(grant)
+        };
+        let mut acquire = core::pin::pin!(Acquire::other(Later::new(asked)).timeout(50 * MS));
+        sleep(100 * MS).await;
+        let begin = Instant::now();
+        assert_eq!(acquire.as_mut().await, Ok(grant));
+        assert_eq!(begin.elapsed(), 20 * MS);
+        // It has answered.
+        assert!(tokio::time::timeout(MS, acquire).await.is_err());
+        for _ in 0..20 {
+            let begin = Instant::now();
+            let jittery = Acquire::other(Later::new(asked)).jitter(1_000 * MS).timeout(50 * MS);
+            assert_eq!(jittery.await, Ok(grant));
+            assert!((20 * MS..=51 * MS).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+        }
+    }
+}

@@ -18,6 +18,8 @@ mod given_up_laws;
 #[cfg(feature = "tokio")]
 mod in_order;
 #[cfg(feature = "tokio")]
+mod owned;
+#[cfg(feature = "tokio")]
 mod runtimes;
 #[cfg(feature = "tokio")]
 mod warm_up;
