@@ -229,10 +229,15 @@ fn run(
                 if let Op::Settle(_, actual) = *op {
                     if actual > its.n {
                         line.model.charge(actual - its.n);
-                    } else if line.left(&its).is_positive() {
-                        line.cancel(&its, its.n - actual);
-                    } else if its.n > actual {
-                        line.undo(&its, its.n - actual);
+                    } else {
+                        if line.left(&its).is_positive() {
+                            line.cancel(&its, its.n - actual);
+                        } else if its.n > actual {
+                            line.undo(&its, its.n - actual);
+                        }
+                        // The reservation ends, even if it cost what was reserved, and gaps that no
+                        // place is behind any more come back whenever one ends.
+                        line.settle_gaps();
                     }
                     let _ = place.settle(actual);
                 } else {
@@ -261,6 +266,17 @@ fn run(
     Ok(())
 }
 
+/// Runs the operations on a limiter of each kind.
+fn equals_the_model(quota: Quota, ops: &[Op]) -> Result<(), TestCaseError> {
+    let clock = ManualClock::new();
+    let limiter = RateLimiter::builder(quota).clock(clock.clone()).build().unwrap();
+    run(&quota, ops, &clock, &of_direct(&limiter), &unit_of_direct(&quota))?;
+    let clock = ManualClock::new();
+    let limiter =
+        KeyedLimiter::builder(quota, 10).clock(clock.clone()).seed([1, 2]).build().unwrap();
+    run(&quota, ops, &clock, &of_keyed(&limiter), &unit_of_56_bits(&quota))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: models::cases(1_500), ..ProptestConfig::default() })]
 
@@ -270,13 +286,7 @@ proptest! {
             (Just(quota), ops(quota.burst_size(), period))
         })
     ) {
-        let clock = ManualClock::new();
-        let limiter = RateLimiter::builder(quota).clock(clock.clone()).build().unwrap();
-        run(&quota, &ops, &clock, &of_direct(&limiter), &unit_of_direct(&quota))?;
-        let clock = ManualClock::new();
-        let builder = KeyedLimiter::builder(quota, 10).clock(clock.clone());
-        let limiter = builder.seed([1, 2]).build().unwrap();
-        run(&quota, &ops, &clock, &of_keyed(&limiter), &unit_of_56_bits(&quota))?;
+        equals_the_model(quota, &ops)?;
     }
 
     /// Law 1: whoever acts when his place is due, and whoever is admitted at once, together take no
@@ -340,4 +350,30 @@ proptest! {
             prop_assert_eq!(law.admit(at, n), Ok(()));
         }
     }
+}
+
+/// The reservation of 5 ends when the place of 4 behind the gap is due as well: what is left of the
+/// gap comes back, although the settlement itself returns nothing.
+#[test]
+fn a_settlement_at_the_reserved_cost_returns_the_gaps_that_no_place_is_behind() {
+    let quota = Quota::new(8, Duration::from_nanos(3_028_543_424)).unwrap();
+    let ops = [
+        Op::Charge(7),
+        Op::Reserve(8),
+        Op::Within(3, 3_785_679_561),
+        Op::Charge(2),
+        Op::Wait(2_715_917_499),
+        Op::Cancel(0),
+        Op::Cancel(0),
+        Op::Reserve(6),
+        Op::Within(8, 7_126_849_330),
+        Op::Reserve(4),
+        Op::Wait(538_916_155),
+        Op::Cancel(4_172_907_170_165_287_975),
+        Op::Wait(4_004_263_255),
+        Op::Reserve(5),
+        Op::Wait(4_097_942_123),
+        Op::Settle(4_006_113_258_962_829_944, 5),
+    ];
+    equals_the_model(quota, &ops).unwrap();
 }

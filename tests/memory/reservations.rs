@@ -255,6 +255,23 @@ fn a_refund_behind_a_given_up_place_brings_it_back() {
     assert_eq!((direct.available(), users.available("key")), (0, 0));
 }
 
+/// Of four tokens given up in front of a place, one has flowed by when that place is due. The other
+/// three come back once its reservation is settled, although it cost what was reserved.
+#[test]
+fn a_settlement_at_the_reserved_cost_brings_back_what_was_given_up_in_front() {
+    both(6, |clock, limiter| {
+        let _spent = reserve(clock, limiter, 0, 6, 0);
+        let front = reserve(clock, limiter, 0, 6, 6);
+        let last = reserve(clock, limiter, 0, 3, 9);
+        assert_eq!(front.settle(2), Duration::ZERO);
+        clock.set(STEP * 9);
+        assert_eq!(limiter.available(), 0, "the last place is behind");
+        assert_eq!(last.settle(3), Duration::ZERO);
+        assert_eq!(limiter.available(), 3);
+        assert!(limiter.check(3) && !limiter.check(1));
+    });
+}
+
 /// folly's `TokenBucket::borrow`: drained, ten charges of ten wait a second each, one behind the
 /// other.
 #[test]
