@@ -110,7 +110,7 @@ fn run(
     // A unit is lost or gained at each step at most.
     let mut slack = unit * exact(2);
     let near = |x: &Exact, slack: &Exact| &x.abs() <= slack;
-    let mut quota = *quota;
+    let (mut quota, mut changed) = (*quota, false);
     for op in ops {
         slack += unit * exact(2);
         line.flow(now);
@@ -214,13 +214,17 @@ fn run(
                 if carry == Carry::Proportional {
                     slack = slack * exact(burst) / exact(limit) + unit * exact(2);
                 }
-                quota = next;
+                (quota, changed) = (next, true);
             }
             Op::Cancel(i) | Op::Settle(i, _) => {
                 if held.is_empty() {
                     continue;
                 }
-                let (place, its) = held.remove(i % held.len());
+                let (place, mut its) = held.remove(i % held.len());
+                // A debt that a change of the quota has scaled up may move even a place that was
+                // there at once ahead again. To settle it is then to give up a place not yet due:
+                // none of it has flowed by, whatever has been refunded since.
+                its.at_once &= !changed || matches!(op, Op::Cancel(_));
                 if !its.at_once && near(&line.left(&its), &slack)
                     || near(&line.model.tokens, &slack)
                 {
@@ -376,4 +380,20 @@ fn a_settlement_at_the_reserved_cost_returns_the_gaps_that_no_place_is_behind() 
         Op::Settle(4_006_113_258_962_829_944, 5),
     ];
     equals_the_model(quota, &ops).unwrap();
+}
+
+/// The place of 5 was there at once, and the debt behind it has been scaled up since. All of it
+/// comes back: without it the bucket would be full.
+#[test]
+fn a_settlement_returns_a_place_that_a_change_of_the_quota_moved_ahead() {
+    let ops = [
+        Op::Reserve(5),
+        Op::Reserve(4),
+        Op::Set(1, 1, Carry::AsIs),
+        Op::Set(1, 2, Carry::Proportional),
+        Op::Refund(1),
+        Op::Cancel(1),
+        Op::Settle(0, 0),
+    ];
+    equals_the_model(Quota::per_second(26).burst(6), &ops).unwrap();
 }
