@@ -126,6 +126,8 @@ impl<'a> Reservation<'a> {
         self.closed = true;
         let reserved = self.place.n;
         if actual > reserved {
+            // Before the charge: else it stands behind places that were given up in front.
+            queue::ended(&*self.bucket, self.place.whose);
             return self.bucket.charge(self.place.whose, actual - reserved);
         }
         queue::undo(&*self.bucket, &self.place, reserved - actual);

@@ -232,6 +232,7 @@ fn run(
                 }
                 if let Op::Settle(_, actual) = *op {
                     if actual > its.n {
+                        line.settle_gaps();
                         line.model.charge(actual - its.n);
                     } else {
                         if line.left(&its).is_positive() {

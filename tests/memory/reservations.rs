@@ -272,6 +272,21 @@ fn a_settlement_at_the_reserved_cost_brings_back_what_was_given_up_in_front() {
     });
 }
 
+/// The same, if it cost more than was reserved: what it cost besides is taken from what comes back.
+#[test]
+fn a_settlement_above_the_reserved_cost_brings_back_what_was_given_up_in_front() {
+    both(6, |clock, limiter| {
+        let _spent = reserve(clock, limiter, 0, 6, 0);
+        let front = reserve(clock, limiter, 0, 6, 6);
+        let last = reserve(clock, limiter, 0, 3, 9);
+        assert_eq!(front.settle(2), Duration::ZERO);
+        clock.set(STEP * 9);
+        assert_eq!(last.settle(4), Duration::ZERO);
+        assert_eq!(limiter.available(), 2);
+        assert!(limiter.check(2) && !limiter.check(1));
+    });
+}
+
 /// folly's `TokenBucket::borrow`: drained, ten charges of ten wait a second each, one behind the
 /// other.
 #[test]
