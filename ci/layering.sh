@@ -19,7 +19,7 @@ may_import() {
         limiter) echo "algorithm answer bucket cell clock error quota sync timeline word" ;;
         keyed) echo "algorithm answer bucket cell clock error quota sync time timeline word" ;;
         combined) echo "answer bucket error keyed limiter timeline wait" ;;
-        wait) echo "answer bucket clock error keyed limiter" ;;
+        wait) echo "answer bucket clock error keyed limiter quota" ;;
         warm_up) echo "algorithm answer bucket cell clock error quota timeline wait word" ;;
         redis) echo "algorithm answer bucket clock combined error keyed quota sync wait" ;;
         any) echo "algorithm answer bucket error keyed limiter quota redis wait" ;;
