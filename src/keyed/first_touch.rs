@@ -117,7 +117,7 @@ impl Table {
         let words = pair.slot(i).1;
         let kill = |words: &AtomicU64, word| {
             // If it fails, another thread has moved the slot on, which is as well.
-            let _ = words.compare_exchange(word, slot::with_state(word, FREE), Relaxed, Relaxed);
+            let _ = words.compare_exchange(word, slot::with_state(word, FREE), AcqRel, Relaxed);
         };
         // ORDERING: the announcement comes before the look at the other slots.
         fence(SeqCst);
@@ -139,6 +139,7 @@ impl Table {
                 return None;
             }
             kill(theirs, other);
+            fence(SeqCst);
             // The other may have been promoted instead, or announced anew: look again.
             others = pair.bearing(tag) & !(1 << i);
         }

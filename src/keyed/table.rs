@@ -41,11 +41,10 @@
 //! in `loom-tests/` that names it fails. A promotion releases the account of the place that it may
 //! be (`ledger.rs`).
 //!
-//! A kill is Relaxed. It publishes nothing, and since it is a swap it passes on what the
-//! announcement released. The look after a kill needs no fence of its own. A thread that announced
-//! before the first fence was seen by the first look. A thread that announces later sees, after its
-//! own fence, the announcement that is settled here. A load of the killed slot sees no less than
-//! the swap did.
+//! A kill could be Relaxed and have no fence of its own. It publishes nothing, and since it is a
+//! swap it passes on what the announcement released; a thread that announces later sees, after its
+//! own fence, the announcement that is settled here. It is AcqRel with a fence all the same: the
+//! models that check it have far fewer orders to try.
 
 pub(crate) use super::buckets::{Buckets, Full, Room};
 pub(crate) use crate::cell::Change;
