@@ -253,9 +253,9 @@ impl Figures {
         if most < longest { (most, Patience::Units(most)) } else { (longest, patience) }
     }
 
-    /// Returns the figures of the same state when `units` more have flowed. Told figures move on by
-    /// `told` nanoseconds instead. Divides nothing, since few callers ask for the figures of a
-    /// wait.
+    /// Returns the figures of the same state when `units` more have flowed. Figures that another
+    /// store computed move on by `told` nanoseconds instead. Divides nothing, since few callers ask
+    /// for the figures of a wait.
     pub(crate) fn after(self, units: u64, told: u64) -> Self {
         if self.is_told() {
             return Self { now: self.now.saturating_sub(told), ..self };

@@ -75,7 +75,7 @@ impl Place {
     /// The remembered place is shifted as well, so that it still shows that the bucket had been
     /// full.
     fn shift(&self, now: &Moment) -> u64 {
-        // Told figures do not come from this token time.
+        // Figures that another store computed do not come from this token time.
         if self.at.is_told() {
             return 0;
         }

@@ -136,7 +136,7 @@ impl Queues {
     }
 
     fn shard(&self, hash: u64) -> &Shard {
-        // By bits that choose no slot of the table. The number of shards is a power of two, since a
+        // These bits choose no slot of the table. The number of shards is a power of two, since a
         // division takes a while.
         &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)]
     }

@@ -143,7 +143,7 @@ pub(super) async fn round_trip(
             }
         }
     };
-    // What was measured before the time is over counts.
+    // A round trip counts if it was measured before the time is over.
     let _ = timeout(within, measuring).await;
     shortest
 }

@@ -22,7 +22,7 @@ pub struct LeaseMetrics {
     /// Requests for a lease that found no room, since there were too many keys at once.
     pub dropped: u64,
     /// Keys that lost their slot in the table before their lease, or the wait for one, had ended.
-    /// What was left of the lease is lost.
+    /// The tokens left of such a lease are lost.
     pub evicted: u64,
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct Held {
     /// in nanoseconds. The answer comes later, so no caller acts early.
     pub(crate) seen: u128,
     pub(crate) at: u64,
-    /// What was missing from the bucket after it, in parts, if it was due at once.
+    /// The parts missing from the bucket after it, if it was due at once.
     pub(crate) missing: Option<u128>,
 }
 

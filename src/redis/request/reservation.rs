@@ -118,7 +118,7 @@ impl RedisReservation {
     /// into debt if they are not there. Returns the time until the debt is paid: zero if there is
     /// none.
     ///
-    /// What is given back may be taken again, as with [`refund`](crate::RedisLimiter::refund).
+    /// Tokens given back may be taken again, as with [`refund`](crate::RedisLimiter::refund).
     /// Before the place is due, it is given up like a [cancelled](Self::cancel) place. One round
     /// trip; two if it becomes due meanwhile.
     ///

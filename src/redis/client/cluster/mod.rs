@@ -48,7 +48,7 @@ struct Shared {
     runtime: Handle,
 }
 
-/// What is known of the cluster. Its lock is never held across a wait.
+/// The known state of the cluster. Its lock is never held across a wait.
 struct Map {
     nodes: Vec<Node>,
     /// For each slot an index of `nodes`, or [`NO_OWNER`].
