@@ -43,8 +43,8 @@
 //!
 //! A kill could be Relaxed and have no fence of its own. It publishes nothing, and since it is a
 //! swap it passes on what the announcement released; a thread that announces later sees, after its
-//! own fence, the announcement that is settled here. It is AcqRel with a fence all the same: the
-//! models that check it have far fewer orders to try.
+//! own fence, the announcement that is settled here. It is AcqRel with a fence all the same,
+//! until the longest model has run to its end without them.
 
 pub(crate) use super::buckets::{Buckets, Full, Room};
 pub(crate) use crate::cell::Change;
